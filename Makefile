@@ -1,0 +1,53 @@
+# Everything a developer or CI types. Needs Python >= 3.11 with pip and venv, and make; nothing else.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Two cores, two workers: the tests that wait on real processes overlap with those that compute.
+TEST_WORKERS ?= 4
+
+.PHONY: help run demo test check format lock openapi clean
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
+
+# One marker per lock file, so that `make run` does not wait for the test tools.
+$(VENV)/.base: requirements/base.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@ $(VENV)/.base
+
+run: $(VENV)/.base ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
+	@exec $(PY) -m gateway_admin.run
+
+demo: $(VENV)/.base ## Walk from a provider key to a routed request against a stand-in upstream
+	@exec $(PY) -m gateway_admin.demo
+
+test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
+	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy .
+	$(PY) -m importlinter.cli lint 2>/dev/null || $(VENV)/bin/lint-imports
+	$(PY) manage.py makemigrations --check --dry-run
+	$(PY) manage.py spectacular --file - --validate --fail-on-warn | diff -u openapi.yaml - 
+
+format: $(VENV)/.dev ## Format and apply the safe lint fixes
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+lock: $(VENV)/.dev ## Resolve requirements/*.in anew into requirements/*.txt
+	for room in base dev; do $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" requirements/$$room.in -o requirements/$$room.txt; done
+
+openapi: $(VENV)/.dev ## Write the committed OpenAPI document anew
+	$(PY) manage.py spectacular --file openapi.yaml --validate --fail-on-warn
+
+clean: ## Remove the virtual environment and caches (never var/, which holds your data)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
