@@ -1,0 +1,280 @@
+"""What both embedded servers share: one child process that ends with its parent and never runs twice on one home.
+
+A home is the directory of one server: its data, its password, and the file `running`. The child inherits the lock on
+that file, so the lock is held exactly as long as any process of the server lives, however its parent ended. A pid
+alone would not do: pids come back, after a container's restart with near certainty.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import IO, Final, Self
+
+LOOPBACK: Final = "127.0.0.1"
+POLL_SECONDS: Final = 0.02
+# A server that was killed replays its log first; a busy machine takes its time even for an empty one.
+START_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 20.0
+ORPHAN_SECONDS: Final = 1.0
+FREE_PORT_ATTEMPTS: Final = 5
+PR_SET_PDEATHSIG: Final = 1
+
+
+class ServerFailed(RuntimeError):
+    """An embedded server did not start, or its directory cannot be used."""
+
+
+def free_port() -> int:
+    """A TCP port on the loopback address that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could bind this loopback port now; ports that only wait after a close count as free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def tail(log: Path, *, lines: int = 20) -> str:
+    """The last lines of a log, for an error message; empty where there is none."""
+    try:
+        text = log.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-lines:])
+
+
+def end_with_parent(end_signal: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn` that makes the kernel send the child this signal when its parent dies, SIGKILL included.
+
+    Linux only; elsewhere None, and a server whose parent was killed is stopped by the next start on its home. The
+    kernel watches the *thread* that started the child: start servers from one that lasts. The setting survives a
+    change of user made before it, and is made after it here (`subprocess` changes the user first).
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+
+    def arrange() -> None:
+        prctl(PR_SET_PDEATHSIG, int(end_signal), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arrange
+
+
+def write_private(path: Path, text: str, *, uid: int = -1, gid: int = -1) -> None:
+    """Put a file of mode 0600 in place at once: no reader sees half of it, nobody else sees it at all."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+        if uid >= 0:
+            os.fchown(file.fileno(), uid, gid)
+        file.write(text)
+    partial.replace(path)
+
+
+class EmbeddedServer(ABC):
+    """One server process on its own home and loopback port.
+
+    Args:
+        home: the server's directory; made (0700) where it is absent. None: a temporary one, removed by `close`.
+        port: the port to listen on; None picks a free one at the first start and keeps it.
+        log: where the server writes; by default `log` in the home.
+        throwaway: trade every durability for speed. For tests.
+    """
+
+    name: str
+    stop_signal: signal.Signals
+
+    def __init__(
+        self, home: Path | None = None, *, port: int | None = None, log: Path | None = None, throwaway: bool = False
+    ) -> None:
+        self.temporary = home is None
+        self.home = self._make_temporary_home() if home is None else self._make_home(home.absolute())
+        self.log = log or self.home / "log"
+        self.throwaway = throwaway
+        self.given_port = port
+        self.port = port or 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients connect, password included."""
+
+    @abstractmethod
+    def _make_temporary_home(self) -> Path: ...
+
+    @abstractmethod
+    def _make_home(self, home: Path) -> Path: ...
+
+    @abstractmethod
+    def _prepare(self) -> None:
+        """Make the data where there is none. Runs under the home's lock: no server is alive on it."""
+
+    @abstractmethod
+    def _spawn(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]: ...
+
+    @abstractmethod
+    def _is_ready(self) -> bool: ...
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process this object started is alive."""
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def password(self) -> str:
+        """Made with the home, and kept in it."""
+        file = self.home / "password"
+        if not file.exists():
+            write_private(file, secrets.token_urlsafe(24))
+        return file.read_text(encoding="utf-8")
+
+    def start(self) -> Self:
+        """Start, and return when the server answers.
+
+        Raises:
+            ServerFailed: with the end of the server's log.
+        """
+        if self.is_running:
+            return self
+        for attempt in range(FREE_PORT_ATTEMPTS):
+            self.port = self.port or free_port()
+            lock = self._lock()
+            try:
+                self._prepare()
+                with self.log.open("ab") as log:
+                    self.process = self._spawn(log, lock)
+                os.ftruncate(lock, 0)
+                os.write(lock, str(self.process.pid).encode())
+            finally:
+                os.close(lock)
+            try:
+                self._wait_until_ready()
+            except ServerFailed:
+                # Another process took the free port between our look and the server's bind.
+                if self.given_port or is_port_free(self.port) or attempt == FREE_PORT_ATTEMPTS - 1:
+                    raise
+                self.port = 0
+            else:
+                return self
+        raise AssertionError
+
+    def stop(self, timeout: float = STOP_SECONDS) -> None:
+        """End the server cleanly; by force when it takes longer."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.send_signal(self.stop_signal)
+                try:
+                    self.process.wait(timeout)
+                except subprocess.TimeoutExpired:
+                    self.kill()
+            self.process = None
+
+    def close(self) -> None:
+        """End the server; a temporary home goes with it."""
+        self.stop()
+        if self.temporary:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the server and all its children at once, as a power cut would. The home stays."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _popen(
+        self,
+        command: Iterable[str | Path],
+        *,
+        log: IO[bytes],
+        lock: int,
+        uid: int | None = None,
+        gid: int | None = None,
+        stdin: int = subprocess.DEVNULL,
+    ) -> subprocess.Popen[bytes]:
+        # A session of its own keeps the terminal's Ctrl-C away: the supervisor stops servers last.
+        return subprocess.Popen(  # noqa: S603 - our own command
+            list(command),
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            pass_fds=(lock,),
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            start_new_session=True,
+            user=uid,
+            group=gid,
+            extra_groups=None if uid is None else [],
+            preexec_fn=end_with_parent(self.stop_signal),  # noqa: PLW1509 - it makes two system calls
+        )
+
+    def _wait_until_ready(self) -> None:
+        assert self.process is not None  # noqa: S101 - set by start
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            while not self._is_ready():
+                if self.process.poll() is not None:
+                    raise ServerFailed(
+                        f"{self.name} ended at its start (status {self.process.returncode}); its log, {self.log}, "
+                        f"ends so:\n{tail(self.log)}"
+                    )
+                if time.monotonic() > deadline:
+                    raise ServerFailed(
+                        f"{self.name} did not answer within {START_SECONDS:.0f} s; its log, {self.log}, ends so:\n"
+                        f"{tail(self.log)}"
+                    )
+                time.sleep(POLL_SECONDS)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _lock(self) -> int:
+        """The home's lock; a server that a killed parent left behind is ended first."""
+        lock = os.open(self.home / "running", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.pread(lock, 20, 0).decode(errors="replace")
+                waited = time.monotonic() - began
+                if waited > STOP_SECONDS:
+                    os.close(lock)
+                    raise ServerFailed(f"another {self.name} (process {pid}) is running on {self.home}") from None
+                # PostgreSQL's sessions outlive a killed server for a moment; only what stays longer is a server itself.
+                if pid.isdigit() and waited > ORPHAN_SECONDS:
+                    with contextlib.suppress(OSError):
+                        os.kill(int(pid), self.stop_signal)
+                time.sleep(0.1)
+            else:
+                return lock
