@@ -1,0 +1,105 @@
+"""Redaction: how a secret is shown, and how texts that are not ours lose the secrets they may hold.
+
+`mask` is for a value that is known to be a secret. `redact` is the last resort for log lines and upstream messages: it
+knows secrets by their shape or by the place where they stand, and may hide too much. It is no licence to log a secret.
+
+Source: docs/decisions/0004-masking.md.
+"""
+
+import re
+from typing import Final
+
+_HIDDEN: Final = "***"
+_FULL_FORM_LENGTH: Final = 24
+_SHORTEST_SHOWN: Final = 8
+
+# A token begins where a word does, or after an escape (`\n`, `%20`), as it stands in a repr or a URL.
+_BOUNDARY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
+
+# Each is a literal and then one character class to its end, so that no text makes the search go back.
+_TOKENS: Final = (
+    r"gw[ka]_[0-9A-Za-z]{8,}",  # ours
+    r"sk-[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic, OpenRouter, DeepSeek and many who follow them
+    r"gsk_[A-Za-z0-9]{8,}",  # Groq
+    r"xai-[A-Za-z0-9_-]{8,}",
+    r"AIza[A-Za-z0-9_-]{8,}",  # Google
+    r"ya29\.[A-Za-z0-9_.-]{8,}",  # Google OAuth
+    r"AQ\.[A-Za-z0-9_-]{16,}",  # Google, short-lived
+    r"csk-[A-Za-z0-9]{8,}",  # Cerebras
+    r"fw_[A-Za-z0-9]{8,}",  # Fireworks
+    r"tgp_v1_[A-Za-z0-9_-]{8,}",  # Together
+    r"nvapi-[A-Za-z0-9_-]{8,}",
+    r"pplx-[A-Za-z0-9]{8,}",  # Perplexity
+    r"hf_[A-Za-z0-9]{8,}",  # Hugging Face
+    r"r8_[A-Za-z0-9]{8,}",  # Replicate
+    r"ABSK[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
+    r"A[KS]IA[A-Z0-9]{16,}",  # Amazon
+    r"eyJ[A-Za-z0-9_.-]{20,}",  # JSON web tokens
+)
+_TOKEN: Final = rf"{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
+
+# Keys of this deployment itself: nothing of them is shown.
+_OWN_KEY: Final = r"gw-sealing-private\.[A-Za-z0-9_.-]*|(?<![A-Za-z0-9])[0-9a-f]{8}:[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
+
+_USERINFO: Final = r"(?P<scheme>://)[^\s/\"'<>]*@"
+
+_SCHEME: Final = r"(?:bearer|basic|token)\\?\s{1,8}"
+_FIELD: Final = (
+    r"(?:authorization|api[-_]?key|access[-_]?token|password|passwd|secret|cookie"
+    r"|(?<=[\"'])value(?=\\?[\"'])|(?<=[?&])key(?==))"
+)
+_BETWEEN: Final = (  # `: `, `=`, `": "`, `', b'`
+    r"(?:\\?[\"']?\s{0,4}[:=]\s{0,4}|\\?[\"']\s{0,4},\s{0,4})(?:b?\\?[\"'])?"
+)
+_PLACE: Final = (
+    rf"(?P<place>{_FIELD}{_BETWEEN}(?:{_SCHEME})?|bearer\s{{1,8}})(?P<credential>[^\s\"'\\,;&<>(){{}}\[\]]+)"
+)
+
+_SECRET: Final = re.compile(rf"{_OWN_KEY}|{_USERINFO}|(?i:{_PLACE})|(?P<token>{_TOKEN})")
+_WHOLE_TOKEN: Final = re.compile(_TOKEN)
+_MASKED: Final = re.compile(r"[^*]{0,10}\*\*\*[^*]{0,4}")
+
+
+def mask(value: str) -> str:
+    """The display form of a secret: `first10***last4`, and less of a short one.
+
+    Args:
+        value: the secret, 1 to 4096 printable ASCII characters.
+
+    Returns:
+        Below 24 characters at most a third of the value in clear; below 8, `***` alone.
+
+    Source: docs/decisions/0004-masking.md.
+    """
+    if len(value) >= _FULL_FORM_LENGTH:
+        return f"{value[:10]}{_HIDDEN}{value[-4:]}"
+    if len(value) < _SHORTEST_SHOWN:
+        return _HIDDEN
+    shown = len(value) // 3
+    first = shown - shown // 3
+    return f"{value[:first]}{_HIDDEN}{value[len(value) - (shown - first) :]}"
+
+
+def redact(text: str) -> str:
+    """The text with everything replaced that looks like a secret, or stands where one stands.
+
+    A token of a known shape becomes its mask, so that an operator can tell which it was; anything else becomes `***`.
+    Redacting twice changes nothing more. The time grows with the text's length and not faster.
+
+    Args:
+        text: a log line, an upstream's message, a repr.
+    """
+    return _SECRET.sub(_replacement, text)
+
+
+def _replacement(found: re.Match[str]) -> str:
+    if found["token"] is not None:
+        return mask(found["token"])
+    if found["credential"] is not None:
+        credential = found["credential"]
+        if _MASKED.fullmatch(credential):
+            return found[0]
+        return found["place"] + (mask(credential) if _WHOLE_TOKEN.fullmatch(credential) else _HIDDEN)
+    if found["scheme"] is not None:
+        return f"{found['scheme']}{_HIDDEN}@"
+    return _HIDDEN
