@@ -1,0 +1,28 @@
+"""Base64 for names, headers and environment variables: URL-safe alphabet, no padding, one spelling for every value.
+
+Source: RFC 4648, sections 3.5 and 5.
+"""
+
+import base64
+
+
+def encode(raw: bytes) -> str:
+    """The unpadded text."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+
+
+def decode(text: str) -> bytes:
+    """The bytes behind the text.
+
+    Raises:
+        ValueError: anything but the one text that `encode` makes. The message does not repeat the text.
+    """
+    raw: bytes | None
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        raw = None
+    # The standard decoder passes over foreign characters and unused bits, hence the way back.
+    if raw is None or encode(raw) != text:
+        raise ValueError("not unpadded URL-safe base64")
+    return raw
