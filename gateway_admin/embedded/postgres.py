@@ -212,7 +212,8 @@ class PostgresServer(EmbeddedServer):
         if version.exists():
             if (found := version.read_text(encoding="utf-8").strip()) != MAJOR_VERSION:
                 raise ServerFailed(
-                    f"{self.data} was made by PostgreSQL {found}, this is {MAJOR_VERSION}; move it away, or set DATABASE_URL"
+                    f"{self.data} was made by PostgreSQL {found}, this is {MAJOR_VERSION}; "
+                    "move it away, or set DATABASE_URL"
                 )
             # We hold the home's lock: whoever wrote this file is gone, whatever its number means today.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
@@ -220,7 +221,7 @@ class PostgresServer(EmbeddedServer):
         self._create_cluster()
 
     def _create_cluster(self) -> None:
-        """Make the cluster aside and put it in place when it is whole: an interrupted first start leaves nothing half."""
+        """Make the cluster aside and put it in place when it is whole: a start cut short leaves nothing half."""
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         user = self.user
@@ -279,7 +280,7 @@ class PostgresServer(EmbeddedServer):
         )
 
     def _is_ready(self) -> bool:
-        """The server writes its state on line 8 of its pid file; asking it over TCP would fill the log with refusals."""
+        """The server writes its state on line 8 of its pid file; asking it over TCP would log each refusal."""
         assert self.process is not None  # noqa: S101 - set by start
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()

@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, NoReturn, Self
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.02
@@ -192,6 +192,11 @@ class EmbeddedServer(ABC):
                     self.kill()
             self.process = None
 
+    def restart(self) -> None:
+        """Stop, then start on the same port with the same data."""
+        self.stop()
+        self.start()
+
     def close(self) -> None:
         """End the server; a temporary home goes with it."""
         self.stop()
@@ -244,19 +249,16 @@ class EmbeddedServer(ABC):
         try:
             while not self._is_ready():
                 if self.process.poll() is not None:
-                    raise ServerFailed(
-                        f"{self.name} ended at its start (status {self.process.returncode}); its log, {self.log}, "
-                        f"ends so:\n{tail(self.log)}"
-                    )
+                    self._fail(f"ended at its start (status {self.process.returncode})")
                 if time.monotonic() > deadline:
-                    raise ServerFailed(
-                        f"{self.name} did not answer within {START_SECONDS:.0f} s; its log, {self.log}, ends so:\n"
-                        f"{tail(self.log)}"
-                    )
+                    self._fail(f"did not answer within {START_SECONDS:.0f} s")
                 time.sleep(POLL_SECONDS)
         except BaseException:
             self.kill()
             raise
+
+    def _fail(self, how: str) -> NoReturn:
+        raise ServerFailed(f"{self.name} {how}; its log, {self.log}, ends so:\n{tail(self.log)}")
 
     def _lock(self) -> int:
         """The home's lock; a server that a killed parent left behind is ended first."""

@@ -1,0 +1,57 @@
+"""Fixtures that every room may use. What must be up before Django is in tests/servers.py."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from redis import Redis
+
+from tests.servers import RUN, FaultyPostgres, FaultyRedis
+
+
+@pytest.fixture(scope="session")
+def sealing_private_key() -> str:
+    """The private half of SEALING_PUBLIC_KEY. Only for tests that play the data plane."""
+    return RUN.sealing_private_key
+
+
+@pytest.fixture
+def redis_url() -> str:
+    """This worker's own Redis; empty when the test begins."""
+    assert RUN.redis is not None
+    return RUN.redis.url
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[Redis]:
+    """A client of this worker's own Redis; answers are bytes."""
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def redis_server() -> Iterator[Callable[..., FaultyRedis]]:
+    """Make running Redis servers of the test's own, to do harm to: `server = redis_server()`.
+
+    They keep their data across `restart` and, but for the last second, `kill`; `redis_server(throwaway=True)` does not.
+    """
+    with ExitStack() as servers:
+
+        def make(*, throwaway: bool = False) -> FaultyRedis:
+            return servers.enter_context(FaultyRedis(throwaway=throwaway))
+
+        yield make
+
+
+@pytest.fixture
+def postgres_server() -> Iterator[Callable[..., FaultyPostgres]]:
+    """Make running PostgreSQL servers of the test's own, to do harm to. Each takes 0.7 s to make.
+
+    Their database is empty; `throwaway=False` makes one that survives `kill` as in production.
+    """
+    with ExitStack() as servers:
+
+        def make(*, throwaway: bool = True) -> FaultyPostgres:
+            return servers.enter_context(FaultyPostgres(throwaway=throwaway))
+
+        yield make
