@@ -1,0 +1,125 @@
+"""Accounts, their members and their API keys, and what every resource that an account owns has in common.
+
+An account is one tenant. Whatever belongs to it is found from it and never without it: another account's ID does not
+exist (contract, section 1).
+"""
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from gateway_core import ids
+
+
+class Account(models.Model):
+    """One tenant."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    name = models.CharField(max_length=255)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def text_id(self) -> str:
+        """`ac_…`"""
+        return ids.to_text(ids.Prefix.ACCOUNT, self.id)
+
+
+class User(AbstractUser):
+    """A person who signs in to the dashboard."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+
+    @property
+    def text_id(self) -> str:
+        """`usr_…`"""
+        return ids.to_text(ids.Prefix.USER, self.id)
+
+
+class Membership(models.Model):
+    """What a user may do in an account."""
+
+    class Role(models.TextChoices):
+        OWNER = "owner"
+        EDITOR = "editor"
+        VIEWER = "viewer"
+
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=16, choices=Role, default=Role.VIEWER)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "user"], name="one_membership_per_user_and_account")]
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.account}: {self.role}"
+
+
+class Owned(models.Model):
+    """What every resource of an account carries.
+
+    The ID is a UUIDv7, so "newest first" is descending ID, and a page is one range scan of the index on
+    (account, id) whatever the size of the table (rest.pagination). The principals are kept as text: they outlive
+    the API keys and users that they name.
+    """
+
+    # Each resource names its own prefix (contract, section 1, IDs) and the path that its list stands at.
+    id_prefix: ids.Prefix
+    path: str
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="%(class)s_set")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=64, editable=False)
+    last_updated_by = models.CharField(max_length=64, editable=False)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.text_id
+
+    @property
+    def text_id(self) -> str:
+        """The ID as the wire shows it."""
+        return ids.to_text(self.id_prefix, self.id)
+
+
+class Described(Owned):
+    """An owned resource with the three free texts; which of them are required is the resource's rule."""
+
+    name = models.CharField(max_length=255, null=True)
+    description = models.CharField(max_length=255, null=True)
+    metadata = models.CharField(max_length=4096, null=True)
+
+    class Meta:
+        abstract = True
+
+
+class Token(Described):
+    """A bearer token that we issue: shown once, kept as a digest (docs/decisions/0006-tokens.md)."""
+
+    digest = models.CharField(max_length=64, editable=False)
+    key_redacted = models.CharField(max_length=32, editable=False)
+    last_used = models.DateTimeField(null=True, editable=False)
+    expires_at = models.DateTimeField(null=True)
+    disabled = models.BooleanField(default=False)
+
+    class Meta:
+        abstract = True
+
+
+class ApiKey(Token):
+    """A token that manages this API. It dies by deletion, by `disabled`, or by `expires_at`."""
+
+    id_prefix = ids.Prefix.API_KEY
+    path = "api-keys"
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["digest"], name="one_api_key_per_token")]
+        # Lists: the account's keys, newest first.
+        indexes = [models.Index("account", models.F("id").desc(), name="api_keys_newest_first")]

@@ -1,0 +1,199 @@
+"""The control plane's settings: read from the environment, refused at start where they are unsafe.
+
+In evaluation mode what is missing gets a local default; in production nothing secret has one
+(docs/decisions/0002-modes.md).
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import environ as django_environ
+import structlog
+
+from gateway_admin import environment
+from gateway_admin.logs import LOGGING as LOGGING
+from gateway_core.authentication import DocumentKeys
+from gateway_core.sealing import SealingKey
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+GATEWAY_MODE = environment.mode()
+IS_PRODUCTION = GATEWAY_MODE == environment.PRODUCTION
+DEBUG = False
+
+# Commands that only read the code (schema, migrations check, lint) run without any environment.
+_IS_OFFLINE_COMMAND = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] in (
+    ["spectacular"],
+    ["makemigrations"],
+    ["collectstatic"],
+    ["help"],
+    ["lintmigrations"],
+)
+_missing: list[str] = []
+
+
+def _required(name: str, hint: str) -> str:
+    value = environment.read(name)
+    if not value and not _IS_OFFLINE_COMMAND:
+        _missing.append(f"{name} ({hint})")
+    return value
+
+
+SECRET_KEY = _required("SECRET_KEY", "at least 32 random characters") or "offline-commands-sign-nothing"
+DATABASE_URL = (
+    _required("DATABASE_URL", "postgres://user:password@host:5432/name") or "postgres://offline@localhost/none"
+)
+REDIS_URL = _required("REDIS_URL", "redis://:password@host:6379/0") or "redis://localhost:6379/0"
+_document_keys = _required("DOCUMENT_KEYS", "from `python -m data_plane keygen`")
+_sealing_public_key = _required("SEALING_PUBLIC_KEY", "from `python -m data_plane keygen`")
+ALLOWED_HOSTS = environment.names("ALLOWED_HOSTS", "" if IS_PRODUCTION else "localhost,127.0.0.1,[::1]")
+if IS_PRODUCTION and not _IS_OFFLINE_COMMAND:
+    if not ALLOWED_HOSTS:
+        _missing.append("ALLOWED_HOSTS (the host names that clients use, separated by commas)")
+    if SECRET_KEY and len(SECRET_KEY) < 32:  # noqa: PLR2004 -- Django's own deployment check starts to trust at about this
+        _missing.append("SECRET_KEY (at least 32 random characters)")
+    if environment.read("SEALING_PRIVATE_KEYS"):
+        _missing.append("nothing more, but SEALING_PRIVATE_KEYS must not be given to the control plane")
+if _missing:
+    raise environment.EnvironmentIncomplete(f"{GATEWAY_MODE} mode needs: " + "; ".join(_missing) + ".")
+
+DOCUMENT_KEYS: DocumentKeys | None = DocumentKeys.parse(_document_keys) if _document_keys else None
+SEALING_KEY: SealingKey | None = SealingKey.parse(_sealing_public_key) if _sealing_public_key else None
+
+# Redis: every key of ours carries this hash tag, so that one Lua call may touch several (architecture, decision 2).
+REDIS_NAMESPACE = environment.read("REDIS_NAMESPACE", "gw")
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.admin.apps.SimpleAdminConfig",
+    "django_structlog",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "providers",
+    "provider_keys",
+    "configurations",
+    "access_keys",
+    "snapshots",
+    "dashboard",
+    "gateway_admin",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "rest.middleware.RestMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "gateway_admin.urls"
+WSGI_APPLICATION = "gateway_admin.wsgi.application"
+APPEND_SLASH = False  # the contract: a trailing slash is 404, never a redirect
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+_database: dict[str, Any] = django_environ.Env.db_url_config(DATABASE_URL)
+_database |= {
+    "ENGINE": "django.db.backends.postgresql",
+    "ATOMIC_REQUESTS": False,  # services own their transactions
+    "CONN_MAX_AGE": 0,  # the pool keeps connections; Django must give them back
+    "CONN_HEALTH_CHECKS": True,
+}
+_database["OPTIONS"] = {
+    **_database.get("OPTIONS", {}),
+    "pool": {"min_size": 1, "max_size": int(environment.read("DATABASE_POOL_SIZE", "10")), "timeout": 5},
+    "connect_timeout": 3,
+}
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.dummy"}
+    if _IS_OFFLINE_COMMAND and not environment.read("DATABASE_URL")
+    else _database
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_USER_MODEL = "accounts.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/dashboard/login/"
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
+SESSION_COOKIE_HTTPONLY = True
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Addresses or networks whose X-Forwarded-* headers are believed (rest.middleware); none by default.
+TRUSTED_PROXIES = environment.names("TRUSTED_PROXIES")
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Static files are served from the packages themselves, so that a fresh clone needs no collectstatic.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+
+# One body, one limit (contract, section 1); the REST parser enforces it before anything is read into memory.
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+
+LOGGING_CONFIG = "logging.config.dictConfig"
+DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
+structlog.configure_once(
+    processors=[
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.filter_by_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.format_exc_info,
+        structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+    ],
+    logger_factory=structlog.stdlib.LoggerFactory(),
+    cache_logger_on_first_use=True,
+)
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest.permissions.HasAccount"],
+    "DEFAULT_RENDERER_CLASSES": ["rest.renderers.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest.parsers.JsonParser"],
+    "DEFAULT_SCHEMA_CLASS": "rest.schema.ContractSchema",
+    "EXCEPTION_HANDLER": "rest.errors.respond_to_exception",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# Celery: what may be late (architecture, decision 10). JSON only, no secrets in arguments.
+CELERY_BROKER_URL = environment.read("CELERY_BROKER_URL", REDIS_URL)
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TIMEZONE = "UTC"
+CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,183 @@
+"""The built-in catalog: which upstreams this gateway knows, what they serve, and how a model's name is understood.
+
+Two parts. The providers' own facts (origin, surfaces, how the key is sent) come from `providers.json` beside this file
+and travel with the worker, so that nobody who controls Redis or the control plane can send an operator's key elsewhere.
+The models come as a document (`ModelsDocument`), which the control plane builds and publishes.
+
+Source: docs/decisions/0008-catalog.md.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from functools import lru_cache
+from importlib import resources
+from typing import Annotated, Final
+
+import msgspec
+
+
+class Surface(StrEnum):
+    """One API of an upstream, by the path it stands at."""
+
+    CHAT_COMPLETIONS = "chat-completions"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+    MESSAGES = "messages"
+
+    @property
+    def path(self) -> str:
+        """What is appended to a provider's base path."""
+        return "/chat/completions" if self is Surface.CHAT_COMPLETIONS else f"/{self.value}"
+
+
+class Format(StrEnum):
+    """Whose wire format a surface speaks."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+    @property
+    def surfaces(self) -> tuple[Surface, ...]:
+        """Every surface of the format, the most used first."""
+        if self is Format.ANTHROPIC:
+            return (Surface.MESSAGES,)
+        return (Surface.CHAT_COMPLETIONS, Surface.COMPLETIONS, Surface.RESPONSES, Surface.EMBEDDINGS)
+
+
+class KeyHeader(msgspec.Struct, frozen=True, rename="camel"):
+    """How an upstream wants its key: the header's name, and what stands before the value."""
+
+    name: str = "authorization"
+    prefix: str = "Bearer "
+
+
+class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """One upstream that needs no set-up beyond a key."""
+
+    id: str
+    display_name: str
+    base_url: str
+    surfaces: tuple[Surface, ...] = (Surface.CHAT_COMPLETIONS,)
+    # For surfaces that want their key elsewhere than in `Authorization: Bearer`, by surface.
+    key_headers: dict[Surface, KeyHeader] = {}
+    # Whether the operator may offer it on credits (step type `ngrok`).
+    is_managed: bool = False
+    # Its name in the price data; None where that has nothing on it.
+    price_source: str | None = None
+
+    def key_header(self, surface: Surface) -> KeyHeader:
+        """How the key is sent on this surface."""
+        return self.key_headers.get(surface, _BEARER)
+
+
+_BEARER: Final = KeyHeader()
+
+
+def _load() -> dict[str, BuiltInProvider]:
+    text = resources.files(__name__).joinpath("providers.json").read_bytes()
+    return {provider.id: provider for provider in msgspec.json.decode(text, type=tuple[BuiltInProvider, ...])}
+
+
+# In the file's order, which is the order in which a bare model name looks for a provider.
+BUILT_IN: Final[Mapping[str, BuiltInProvider]] = _load()
+
+
+class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A model as a provider spells it. Prices are in US dollars per million tokens, as decimal text."""
+
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    name: str | None = None
+    context_window: int | None = None
+    input_price: str | None = None
+    output_price: str | None = None
+
+    @property
+    def is_priced(self) -> bool:
+        """Whether its use can be charged for."""
+        return self.input_price is not None or self.output_price is not None
+
+
+class ModelsDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What every built-in provider serves, by provider ID."""
+
+    providers: dict[str, tuple[Model, ...]]
+    must_understand: tuple[str, ...] = ()
+
+
+# A dated or `-latest` release of a catalogued model is that model, and goes upstream as written.
+_RELEASE: Final = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2})|-latest)\Z")
+_SUGGESTED_FROM: Final = 100  # characters of an unknown name that are looked at
+
+
+def model_key(provider: str, model: str) -> str:
+    """The form in which model names are compared: without the provider's own prefix, without case.
+
+    `openai/gpt-4o` and `GPT-4o` of `openai` are one model (contract, section 3).
+    """
+    folded = model.casefold()
+    prefix = f"{provider.casefold()}/"
+    return folded.removeprefix(prefix) or folded
+
+
+class Catalog:
+    """The built-in providers with their models, ready to be asked."""
+
+    def __init__(self, models: ModelsDocument, *, version: int = 0, managed: Iterable[str] = ()) -> None:
+        self.version = version
+        # The providers that the operator holds a key for (managed inference).
+        self.managed = frozenset(managed) & {provider.id for provider in BUILT_IN.values() if provider.is_managed}
+        self._models: dict[str, dict[str, Model]] = {
+            provider: {model_key(provider, model.id): model for model in models.providers.get(provider, ())}
+            for provider in BUILT_IN
+        }
+        self._serving: dict[str, list[tuple[str, str]]] = {}
+        for provider, served in self._models.items():
+            for model in served.values():
+                self._serving.setdefault(model.id.casefold(), []).append((provider, model.id))
+        self.nearest_models = lru_cache(maxsize=1024)(self._nearest_models)
+
+    def find(self, provider: str, model: str) -> Model | None:
+        """The catalogued model that a name means at a built-in provider, dated releases included.
+
+        Args:
+            provider: a built-in provider's ID; any other serves nothing here.
+            model: the name as written after `provider:` or `provider/`.
+        """
+        served = self._models.get(provider)
+        if served is None:
+            return None
+        key = model_key(provider, model)
+        return served.get(key) or served.get(_RELEASE.sub("", key))
+
+    def spelling(self, provider: str, model: str) -> str | None:
+        """The provider's own spelling of a catalogued name; a dated release keeps its own; None if uncatalogued."""
+        served = self._models.get(provider, {})
+        key = model_key(provider, model)
+        if found := served.get(key):
+            return found.id
+        return model if _RELEASE.sub("", key) in served else None
+
+    def serving(self, name: str) -> list[tuple[str, str]]:
+        """Who serves a name in its own list of models, as (provider, spelling) in the catalog's order."""
+        folded = name.casefold()
+        found = self._serving.get(folded)
+        if found is not None:
+            return found
+        return [(provider, name) for provider, _ in self._serving.get(_RELEASE.sub("", folded), ())]
+
+    def models(self, provider: str) -> Iterable[Model]:
+        """What a built-in provider serves."""
+        return self._models.get(provider, {}).values()
+
+    def _nearest_models(self, name: str) -> tuple[str, ...]:
+        asked = name[:_SUGGESTED_FROM].casefold()
+        near = difflib.get_close_matches(asked, self._serving, n=3, cutoff=0.7)
+        return tuple(f"{provider}:{model}" for text in near for provider, model in self._serving[text][:1])
+
+
+def nearest_providers(name: str, custom: Iterable[str] = ()) -> tuple[str, ...]:
+    """Up to three known provider IDs that look like an unknown one."""
+    return tuple(difflib.get_close_matches(name[:_SUGGESTED_FROM], [*BUILT_IN, *custom], n=3, cutoff=0.6))

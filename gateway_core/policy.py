@@ -1,0 +1,366 @@
+"""The policy: which attempts a request may make, in which order, with whose key; or why it may make none.
+
+One pure function decides, `resolve`. The data plane carries its plan out, `explain` shows it. Nothing else in this
+project decides who may reach what.
+
+Source: contract, sections 3 and 9; docs/decisions/0010-policy.md.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from gateway_core.catalog import BUILT_IN, Catalog, Surface, model_key, nearest_providers
+from gateway_core.snapshot import AccountSnapshot, Configuration, Rule
+
+
+class SnapshotIncomplete(Exception):
+    """The snapshot names something that it does not hold; no decision can be made from it (503, never a refusal)."""
+
+
+class KeySource(StrEnum):
+    """Whose key an attempt shows upstream."""
+
+    USER = "user"
+    MANAGED = "ngrok"
+    NONE = "none"
+
+
+class DecidedBy(StrEnum):
+    """What a candidate's credentials come from."""
+
+    MODEL_RULE = "model_rule"
+    PROVIDER_RULE = "provider_rule"
+    DEFAULT = "default"
+
+
+class DenialCode(StrEnum):
+    """Why a candidate, or a request, is refused; the slugs of docs/errors.md. From the farthest to the nearest miss."""
+
+    PROVIDER_UNKNOWN = "provider_unknown"
+    MODEL_UNKNOWN = "model_unknown"
+    PROVIDER_NOT_ALLOWED = "provider_not_allowed"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
+    SURFACE_NOT_SERVED = "surface_not_served"
+    NO_CREDENTIALS = "no_credentials"
+    NO_CREDITS = "no_credits"
+
+
+_SHOWN_CHARACTERS: Final = 100
+_NEARNESS: Final = {code: place for place, code in enumerate(DenialCode)}
+
+
+class Candidate(NamedTuple):
+    """A provider and a model of it that could answer one of the requested names."""
+
+    requested: str
+    provider: str
+    # As it is forwarded: the provider's own spelling, or what was written.
+    model: str
+
+
+class Attempt(NamedTuple):
+    """One call upstream."""
+
+    provider: str
+    model: str
+    source: KeySource
+    # `aigpk_…` where the source is `user`.
+    provider_key: str | None
+    decided_by: DecidedBy
+    # The place of the step in its rule, from 0; None under the default.
+    step: int | None
+    # The place of the candidate in the plan, from 0. A refusal of the request itself (4xx) moves on to the next one.
+    candidate: int
+
+
+class Skipped(NamedTuple):
+    """A candidate, or one step of it, that the plan passes over."""
+
+    requested: str
+    provider: str | None
+    model: str | None
+    code: DenialCode
+    message: str
+    step: int | None = None
+
+
+class Plan(NamedTuple):
+    """What to do, in order; at least one attempt."""
+
+    attempts: tuple[Attempt, ...]
+    skipped: tuple[Skipped, ...]
+
+
+class Denial(NamedTuple):
+    """Why nothing may be done: the candidate that came nearest, and all that were passed over."""
+
+    code: DenialCode
+    message: str
+    skipped: tuple[Skipped, ...]
+
+
+def resolve(
+    account: AccountSnapshot,
+    catalog: Catalog,
+    *,
+    configuration: str | None,
+    requested: Sequence[str],
+    surface: Surface,
+) -> Plan | Denial:
+    """Decide what a request may do.
+
+    Args:
+        account: the snapshot of the access key's account.
+        catalog: the built-in providers with their models.
+        configuration: the `aigac_…` ID that the access key is linked to, or None for a key without one.
+        requested: the model names of the request in order, at least one.
+        surface: the API that the request came to.
+
+    Returns:
+        A plan with each (provider, model, key) at most once, or the denial with its reason.
+
+    Raises:
+        SnapshotIncomplete: the configuration, or a key that a rule names, is not in the snapshot.
+    """
+    view = _View(account, catalog, _configuration(account, configuration))
+    skipped: list[Skipped] = []
+    attempts: dict[tuple[str, str, str | None], Attempt] = {}
+    candidates: dict[tuple[str, str], Candidate] = {}
+    for name in requested:
+        found = view.candidates(name)
+        if isinstance(found, Skipped):
+            skipped.append(found)
+            continue
+        for candidate in found:
+            candidates.setdefault((candidate.provider, candidate.model), candidate)
+    for place, candidate in enumerate(candidates.values()):
+        refusal = view.scope_refusal(candidate) or view.surface_refusal(candidate, surface)
+        if refusal is not None:
+            skipped.append(refusal)
+            continue
+        for outcome in view.attempts(candidate, place):
+            if isinstance(outcome, Skipped):
+                skipped.append(outcome)
+            else:
+                attempts.setdefault((outcome.provider, outcome.model, outcome.provider_key), outcome)
+    if attempts:
+        return Plan(tuple(attempts.values()), tuple(skipped))
+    nearest = max(skipped, key=lambda one: _NEARNESS[one.code])
+    return Denial(nearest.code, nearest.message, tuple(skipped))
+
+
+def reachable_models(
+    account: AccountSnapshot, catalog: Catalog, *, configuration: str | None
+) -> Iterator[tuple[str, str]]:
+    """Every (provider, model) that a key may reach and has credentials for, built-in providers first.
+
+    Raises:
+        SnapshotIncomplete: as `resolve`.
+    """
+    view = _View(account, catalog, _configuration(account, configuration))
+    for provider in (*BUILT_IN, *account.providers):
+        for model in view.served_models(provider):
+            candidate = Candidate(model, provider, model)
+            if view.scope_refusal(candidate) is None and any(
+                isinstance(outcome, Attempt) for outcome in view.attempts(candidate, 0)
+            ):
+                yield provider, model
+
+
+def _configuration(account: AccountSnapshot, configuration: str | None) -> Configuration | None:
+    if configuration is None:
+        return None
+    try:
+        return account.configurations[configuration]
+    except KeyError:
+        raise SnapshotIncomplete(f"{configuration} is not in the snapshot") from None
+
+
+def denotes_own_model(account: AccountSnapshot, catalog: Catalog, owner: str, own: str) -> bool:
+    """Whether the open model ID `owner/own` means that provider's own model, and no reseller's.
+
+    So it is where `owner` is a provider that serves `own`, or where nobody is known to serve `owner/own`.
+    """
+    return _View(account, catalog, None).denotes_own_model(owner, own)
+
+
+class _View(NamedTuple):
+    """One question's surroundings: an account, the catalog, and the configuration that applies."""
+
+    account: AccountSnapshot
+    catalog: Catalog
+    # None for a key without a configuration.
+    rules: Configuration | None
+
+    # ── what a requested name means (contract, section 9, "Model in the request") ──
+
+    def candidates(self, name: str) -> list[Candidate] | Skipped:
+        """The providers and models that a requested name means, in order."""
+        head, colon, rest = name.partition(":")
+        is_qualified = bool(colon and rest and "/" not in head)
+        if is_qualified:
+            provider = self.account.provider_ids.get(head, head)
+            if self.is_provider(provider):
+                return [Candidate(name, provider, self.spelling(provider, rest))]
+        owner, slash, own = name.partition("/")
+        if slash and own and self.denotes_own_model(owner, own):
+            return [Candidate(name, owner, self.spelling(owner, own))]
+        if serving := self.serving(name):
+            return [Candidate(name, provider, model) for provider, model in serving]
+        if is_qualified:
+            near = nearest_providers(head, self.account.providers)
+            return Skipped(name, None, None, DenialCode.PROVIDER_UNKNOWN, _unknown("provider", head, near))
+        near = self.catalog.nearest_models(name)
+        return Skipped(name, None, None, DenialCode.MODEL_UNKNOWN, _unknown("model", name, near))
+
+    def is_provider(self, name: str) -> bool:
+        return name in BUILT_IN or name in self.account.providers
+
+    def served_models(self, provider: str) -> Iterable[str]:
+        if custom := self.account.providers.get(provider):
+            return custom.models
+        return (model.id for model in self.catalog.models(provider))
+
+    def denotes_own_model(self, owner: str, own: str) -> bool:
+        if custom := self.account.providers.get(owner):
+            key = model_key(owner, own)
+            if any(model_key(owner, model) == key for model in custom.models):
+                return True
+        elif owner not in BUILT_IN:
+            return False
+        elif self.catalog.find(owner, own) is not None:
+            return True
+        return not self.serving(f"{owner}/{own}")
+
+    def serving(self, name: str) -> list[tuple[str, str]]:
+        found = self.catalog.serving(name)
+        if not self.account.providers:
+            return found
+        folded = name.casefold()
+        custom = [
+            (slug, model)
+            for slug, provider in self.account.providers.items()
+            for model in provider.models
+            if model.casefold() == folded
+        ]
+        return [*found, *custom]
+
+    def spelling(self, provider: str, model: str) -> str:
+        if custom := self.account.providers.get(provider):
+            key = model_key(provider, model)
+            return next((served for served in custom.models if model_key(provider, served) == key), model)
+        return self.catalog.spelling(provider, model) or model
+
+    # ── whether a candidate is allowed ──
+
+    def scope_refusal(self, candidate: Candidate) -> Skipped | None:
+        rules = self.rules
+        if rules is None:
+            return None
+        _, provider, model = candidate
+        if rules.providers is not None and provider not in rules.providers:
+            message = f"This access key's configuration does not allow the provider {provider}."
+            return _skip(candidate, DenialCode.PROVIDER_NOT_ALLOWED, message)
+        if rules.models is not None and not self._is_model_in_scope(rules, provider, model):
+            message = f"This access key's configuration does not allow the model {provider}:{_shown(model)}."
+            return _skip(candidate, DenialCode.MODEL_NOT_ALLOWED, message)
+        return None
+
+    def _is_model_in_scope(self, rules: Configuration, provider: str, model: str) -> bool:
+        """Whether an entry names this model: `provider:model`, the provider's own `provider/model`, or its open ID."""
+        key = model_key(provider, model)
+        if (provider, key) in (rules.models or ()):
+            return True
+        if not rules.open_models:
+            return False
+        if f"{provider}/{key}" in rules.open_models and self.denotes_own_model(provider, key):
+            return True
+        folded = model.casefold()
+        owner, slash, own = folded.partition("/")
+        return bool(slash) and folded in rules.open_models and not self.denotes_own_model(owner, own)
+
+    def surface_refusal(self, candidate: Candidate, surface: Surface) -> Skipped | None:
+        if custom := self.account.providers.get(candidate.provider):
+            is_served = any(support.surface is surface for support in custom.surfaces)
+        else:
+            is_served = surface in BUILT_IN[candidate.provider].surfaces
+        if is_served:
+            return None
+        message = f"{candidate.provider} does not serve the {surface} API."
+        return _skip(candidate, DenialCode.SURFACE_NOT_SERVED, message)
+
+    # ── whose key it uses (contract, section 9, "Credentials") ──
+
+    def attempts(self, candidate: Candidate, place: int) -> Iterator[Attempt | Skipped]:
+        """For an allowed candidate: what its model's rule gives, else its provider's rule, else the default."""
+        decided_by, rule = self._rule(candidate)
+        if rule is None:
+            yield from self._default_attempts(candidate, place)
+            return
+        for number, step in enumerate(rule.steps):
+            if step.type == "ngrok":
+                refusal = self._managed_refusal(candidate, number)
+                yield refusal or _attempt(candidate, KeySource.MANAGED, None, decided_by, number, place)
+                continue
+            for key in step.keys:
+                held = self.account.provider_keys.get(key)
+                if held is None or held.provider != candidate.provider:
+                    raise SnapshotIncomplete(f"{key} is not in the snapshot as a key of {candidate.provider}")
+                yield _attempt(candidate, KeySource.USER, key, decided_by, number, place)
+
+    def _rule(self, candidate: Candidate) -> tuple[DecidedBy, Rule | None]:
+        if self.rules is not None:
+            provider = candidate.provider
+            if rule := self.rules.model_rules.get((provider, model_key(provider, candidate.model))):
+                return DecidedBy.MODEL_RULE, rule
+            if rule := self.rules.provider_rules.get(provider):
+                return DecidedBy.PROVIDER_RULE, rule
+        return DecidedBy.DEFAULT, None
+
+    def _default_attempts(self, candidate: Candidate, place: int) -> Iterator[Attempt | Skipped]:
+        provider = candidate.provider
+        stored = self.account.keys_of.get(provider, ()) if self.rules is None else ()
+        for key in stored:
+            yield _attempt(candidate, KeySource.USER, key, DecidedBy.DEFAULT, None, place)
+        if provider in self.account.providers:
+            if not stored:
+                yield _attempt(candidate, KeySource.NONE, None, DecidedBy.DEFAULT, None, place)
+            return
+        refusal = self._managed_refusal(candidate, None)
+        yield refusal or _attempt(candidate, KeySource.MANAGED, None, DecidedBy.DEFAULT, None, place)
+
+    def _managed_refusal(self, candidate: Candidate, step: int | None) -> Skipped | None:
+        """Why managed inference does not serve a candidate, or None where it does."""
+        provider, model = candidate.provider, candidate.model
+        if provider not in self.catalog.managed:
+            message = f"There is no provider key for {provider} that this access key may use, and no managed inference."
+            return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
+        priced = self.catalog.find(provider, model)
+        if priced is None or not priced.is_priced:
+            message = f"Managed inference serves priced models of the catalog only; {provider}:{_shown(model)} is none."
+            return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
+        if not self.account.settings.has_credits:
+            message = f"Managed inference of {provider} needs credits, and this account has none left."
+            return _skip(candidate, DenialCode.NO_CREDITS, message, step)
+        return None
+
+
+def _attempt(  # noqa: PLR0917 -- a constructor that fills in what the candidate knows
+    candidate: Candidate, source: KeySource, key: str | None, decided_by: DecidedBy, step: int | None, place: int
+) -> Attempt:
+    return Attempt(candidate.provider, candidate.model, source, key, decided_by, step, place)
+
+
+def _skip(candidate: Candidate, code: DenialCode, message: str, step: int | None = None) -> Skipped:
+    return Skipped(candidate.requested, candidate.provider, candidate.model, code, message, step)
+
+
+def _unknown(what: str, name: str, near: Sequence[str]) -> str:
+    sentence = f"The {what} '{_shown(name)}' is not known."
+    return f"{sentence} Did you mean {' or '.join(near)}?" if near else sentence
+
+
+def _shown(name: str) -> str:
+    """A caller's name as a sentence can hold it."""
+    return name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"

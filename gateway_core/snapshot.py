@@ -1,0 +1,382 @@
+"""The snapshot: what the control plane publishes about an account, and what a worker holds of it.
+
+Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the namespace `gw` it holds:
+
+    {gw}:epoch            HASH    id, complete (0 or 1), number: this life of Redis and its newest change
+    {gw}:token:<sha256>   STRING  TokenDocument
+    {gw}:account:<ac_…>   HASH    `version` VersionDocument, `settings` SettingsDocument,
+                                  `configuration:<aigac_…>` ConfigurationDocument,
+                                  `provider:<providerId>` ProviderDocument,
+                                  `providerKey:<aigpk_…>` ProviderKeyDocument
+    {gw}:catalog          HASH    `version`, `models` ModelsDocument
+    {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
+                                  `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
+    {gw}:worker:<id>      HASH    what a worker has applied and refused
+
+Every document is an authenticated envelope (gateway_core.authentication): it names its version and is bound to the
+place that it stands at, so that a document moved, altered or made up by who can write Redis is refused. A change
+carries the documents themselves: a worker goes from one consistent state to the next by one entry alone, and reads an
+account's hash only to load it.
+
+Source: docs/decisions/0009-snapshots.md.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from gateway_core import durations
+from gateway_core.catalog import Surface, model_key
+
+# Bounds of what a worker accepts. The control plane's own limits lie well below each of them.
+MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
+MAX_CHANGE_BYTES: Final = 256 * 1024
+_MAX_LIST: Final = 100_000
+
+_Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+_ListOf = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=_MAX_LIST)]
+
+
+class DocumentRefused(Exception):
+    """A document that is not what it has to be; the reason never holds its content."""
+
+
+class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    # Fields that a reader has to know to obey this document. One that does not know them refuses it.
+    must_understand: tuple[str, ...] = ()
+
+
+class VersionDocument(_Document, frozen=True):
+    """The version of an account's snapshot is the envelope's own; this is an empty body."""
+
+
+class TokenDocument(_Document, frozen=True):
+    """Whose an access token is."""
+
+    account: _Id
+    access_key: _Id
+    configuration: _Id | None = None
+    # Microseconds since 1970.
+    expires_at: int | None = None
+    disabled: bool = False
+
+
+class SettingsDocument(_Document, frozen=True):
+    """What holds for every request of an account. Durations are Go durations (contract, section 7)."""
+
+    total_timeout: _Name = "120s"
+    per_request_timeout: _Name = "60s"
+    max_input_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    has_credits: bool = False
+
+
+class Scope(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What an access key may reach. None restricts nothing; an empty tuple allows nothing."""
+
+    # Provider IDs (never `aigp_…`: the control plane resolves those).
+    providers: _ListOf | None = None
+    # (provider, model) where the entry names a provider, ("", open model ID) where it does not.
+    models: Annotated[tuple[tuple[str, _Name], ...], msgspec.Meta(max_length=_MAX_LIST)] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Where a rule takes credentials from: managed inference, or provider keys in order."""
+
+    type: Literal["ngrok", "user"]
+    keys: Annotated[tuple[_Id, ...], msgspec.Meta(max_length=_MAX_LIST)] = ()
+
+
+class Rule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The steps for one provider, or for one model of it."""
+
+    provider: _Name
+    steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1, max_length=_MAX_LIST)]
+    model: _Name | None = None
+
+
+class ConfigurationDocument(_Document, frozen=True):
+    """A configuration as the data plane obeys it."""
+
+    scope: Scope = Scope()
+    rules: Annotated[tuple[Rule, ...], msgspec.Meta(max_length=_MAX_LIST)] = ()
+
+
+class ProviderKeyDocument(_Document, frozen=True):
+    """A sealed provider key. Only a worker's keyring opens it, and only under this account, provider and ID."""
+
+    provider: _Name
+    mask: _Name
+    # Base64 of the sealed blob (gateway_core.sealing).
+    sealed: bytes
+
+
+class SurfaceSupport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A surface that a custom provider serves, and the top-level parameters that it takes (None: all)."""
+
+    surface: Surface
+    parameters: _ListOf | None = None
+
+
+class ProviderDocument(_Document, frozen=True):
+    """A custom provider: where it stands and what it serves."""
+
+    id: _Id
+    name: _Name
+    base_url: _Text
+    surfaces: Annotated[tuple[SurfaceSupport, ...], msgspec.Meta(max_length=64)]
+    models: _ListOf = ()
+
+
+class ChangeDocument(_Document, frozen=True):
+    """One publication: every document that it wrote, and (as None) every one that it deleted, by document name.
+
+    `is_partial`: too large to be carried; who holds the account loads it anew.
+    """
+
+    documents: dict[str, bytes | None]
+    is_partial: bool = False
+
+
+_Any = TypeVar("_Any", bound=_Document)
+
+
+def encode(document: msgspec.Struct) -> bytes:
+    """A document's body, as it is authenticated and stored."""
+    return msgspec.json.encode(document)
+
+
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def decode(kind: type[_Any], body: bytes) -> _Any:
+    """A document from its authenticated body, checked for shape and bounds.
+
+    Unknown fields are ignored, so that an older worker lives with a newer control plane, unless the document says that
+    they must be understood.
+
+    Raises:
+        DocumentRefused: not this kind of document, outside its bounds, or with fields that must be understood and
+            are not.
+    """
+    decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
+    try:
+        document: _Any = decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, UnicodeDecodeError) as fault:
+        raise DocumentRefused(f"not a {kind.__name__}: {type(fault).__name__}") from None
+    unknown = set(document.must_understand) - set(kind.__struct_encode_fields__)
+    if unknown:
+        raise DocumentRefused(f"a {kind.__name__} with {len(unknown)} fields that this release does not understand")
+    return document
+
+
+class Keys:
+    """The names of everything in Redis, under one hash tag (architecture, decision 2)."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = "{" + namespace + "}:"
+        self.epoch = f"{self.prefix}epoch"
+        self.changes = f"{self.prefix}changes"
+        self.catalog = f"{self.prefix}catalog"
+
+    def token(self, digest: str) -> str:
+        """Where the document of a token stands, by the token's SHA-256."""
+        return f"{self.prefix}token:{digest}"
+
+    def account(self, account: str) -> str:
+        """The hash of an account, by its `ac_…` ID."""
+        return f"{self.prefix}account:{account}"
+
+    def worker(self, worker: str) -> str:
+        """What a worker tells of itself."""
+        return f"{self.prefix}worker:{worker}"
+
+    def location(self, account: str, document: str) -> str:
+        """The place that a document's authentication binds it to: its Redis key, and its field in that.
+
+        Args:
+            account: an account's ID, or `catalog`.
+            document: `token:<digest>`, or a field of the hash.
+        """
+        if document.startswith("token:"):
+            return f"{self.prefix}{document}\n"
+        return f"{self.catalog if account == CATALOG else self.account(account)}\n{document}"
+
+    def change(self, account: str) -> str:
+        """The place that a change is bound to; its number is Redis's to give, its version fences replays."""
+        return f"{self.changes}\n{account}"
+
+
+# What stands in a change's `account` field when the catalog changed.
+CATALOG: Final = "catalog"
+
+VERSION_DOCUMENT: Final = "version"
+SETTINGS_DOCUMENT: Final = "settings"
+MODELS_DOCUMENT: Final = "models"
+
+
+def token_document(digest: str) -> str:
+    """The document name of a token."""
+    return f"token:{digest}"
+
+
+def configuration_document(configuration: str) -> str:
+    """The document name of a configuration, by its `aigac_…` ID."""
+    return f"configuration:{configuration}"
+
+
+def provider_document(provider: str) -> str:
+    """The document name of a custom provider, by its `providerId`."""
+    return f"provider:{provider}"
+
+
+def provider_key_document(provider_key: str) -> str:
+    """The document name of a provider key, by its `aigpk_…` ID."""
+    return f"providerKey:{provider_key}"
+
+
+class Settings:
+    """An account's settings with their durations read. Seconds."""
+
+    __slots__ = ("has_credits", "max_input_tokens", "max_output_tokens", "per_request_timeout", "total_timeout")
+
+    def __init__(self, document: SettingsDocument) -> None:
+        try:
+            self.total_timeout = durations.to_seconds(durations.parse(document.total_timeout))
+            self.per_request_timeout = durations.to_seconds(durations.parse(document.per_request_timeout))
+        except durations.InvalidDuration:
+            raise DocumentRefused("a SettingsDocument with a duration that is none") from None
+        self.max_input_tokens = document.max_input_tokens
+        self.max_output_tokens = document.max_output_tokens
+        self.has_credits = document.has_credits
+
+
+class AccountSnapshot:
+    """What is known of an account: every document of it, read and ready to be asked.
+
+    It changes by `apply` alone, in one synchronous step per change; the data plane's change follower is the only caller
+    there, `explain` builds its own. Readers within one event loop step see one state.
+    """
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self.version = 0
+        self.settings = Settings(SettingsDocument())
+        self.configurations: dict[str, Configuration] = {}
+        self.providers: dict[str, ProviderDocument] = {}
+        self.provider_keys: dict[str, ProviderKeyDocument] = {}
+        # Provider keys' IDs by provider, newest first: the default routing of keys without a configuration.
+        self.keys_of: dict[str, tuple[str, ...]] = {}
+        # `aigp_…` to providerId.
+        self.provider_ids: dict[str, str] = {}
+
+    def apply(self, version: int, documents: Mapping[str, msgspec.Struct | None]) -> None:
+        """Go to a newer version.
+
+        Args:
+            version: higher than the present one, or the call is refused.
+            documents: document names with what they now hold (see `read`), None where deleted. Token documents are not
+                of an account's snapshot and must not be among them.
+
+        Raises:
+            DocumentRefused: the version is not newer. Nothing was applied.
+        """
+        if version <= self.version:
+            raise DocumentRefused("an account's version that is not newer")
+        for name, document in documents.items():
+            self._put(name, document)
+        self.version = version
+
+    def _put(self, name: str, document: msgspec.Struct | None) -> None:
+        kind, _, key = name.partition(":")
+        match kind, document:
+            case "settings", SettingsDocument():
+                self.settings = Settings(document)
+            case "settings", None:
+                self.settings = Settings(SettingsDocument())
+            case "configuration", ConfigurationDocument():
+                self.configurations[key] = Configuration(document)
+            case "configuration", None:
+                self.configurations.pop(key, None)
+            case "provider", ProviderDocument():
+                self._forget_provider(key)
+                self.providers[key] = document
+                self.provider_ids[document.id] = key
+            case "provider", None:
+                self._forget_provider(key)
+            case "providerKey", ProviderKeyDocument():
+                self._forget_provider_key(key)
+                self.provider_keys[key] = document
+                # TypeIDs sort by age.
+                others = (*self.keys_of.get(document.provider, ()), key)
+                self.keys_of[document.provider] = tuple(sorted(others, reverse=True))
+            case "providerKey", None:
+                self._forget_provider_key(key)
+            case _:
+                pass  # a kind that a newer control plane knows, or `version`
+
+    def _forget_provider(self, slug: str) -> None:
+        if gone := self.providers.pop(slug, None):
+            self.provider_ids.pop(gone.id, None)
+
+    def _forget_provider_key(self, key: str) -> None:
+        if gone := self.provider_keys.pop(key, None):
+            self.keys_of[gone.provider] = tuple(other for other in self.keys_of[gone.provider] if other != key)
+
+
+class Configuration:
+    """A configuration compiled for questions: sets instead of lists, rules by what they match."""
+
+    __slots__ = ("model_rules", "models", "open_models", "provider_rules", "providers")
+
+    def __init__(self, document: ConfigurationDocument) -> None:
+        scope = document.scope
+        self.providers = None if scope.providers is None else frozenset(scope.providers)
+        self.models: frozenset[tuple[str, str]] | None = None
+        self.open_models: frozenset[str] = frozenset()
+        if scope.models is not None:
+            self.models = frozenset(
+                (provider, model_key(provider, model)) for provider, model in scope.models if provider
+            )
+            self.open_models = frozenset(model.casefold() for provider, model in scope.models if not provider)
+        self.model_rules = {
+            (rule.provider, model_key(rule.provider, rule.model)): rule
+            for rule in document.rules
+            if rule.model is not None
+        }
+        self.provider_rules = {rule.provider: rule for rule in document.rules if rule.model is None}
+
+
+_KINDS: Final[dict[str, type[_Document]]] = {
+    "settings": SettingsDocument,
+    "configuration": ConfigurationDocument,
+    "provider": ProviderDocument,
+    "providerKey": ProviderKeyDocument,
+    "token": TokenDocument,
+    "version": VersionDocument,
+}
+
+
+def read(name: str, body: bytes) -> _Document | None:
+    """The document of a given name from its body; None for a kind that this release does not know.
+
+    Raises:
+        DocumentRefused: as `decode`; also for a settings document with an invalid duration.
+    """
+    kind = _KINDS.get(name.partition(":")[0])
+    if kind is None:
+        return None
+    document = decode(kind, body)
+    if isinstance(document, SettingsDocument):
+        Settings(document)
+    return document
+
+
+def snapshot_of(account: str, version: int, documents: Iterable[tuple[str, msgspec.Struct]]) -> AccountSnapshot:
+    """An account's snapshot from all its documents at once."""
+    snapshot = AccountSnapshot(account)
+    snapshot.apply(version, dict(documents))
+    return snapshot

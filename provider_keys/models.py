@@ -1,0 +1,38 @@
+"""Provider keys: the secrets that upstreams gave to an account.
+
+A value is sealed the moment it arrives, to a key that only data-plane workers hold; this process cannot open it again
+(docs/decisions/0005-sealing.md). Rotating puts a new value under the same ID. A key lives until it is deleted, which
+the database refuses while a routing rule names it.
+"""
+
+from django.db import models
+
+from accounts.models import Described
+from gateway_core import ids
+from providers.models import Provider
+
+
+class ProviderKey(Described):
+    """One upstream secret: sealed blob, mask and fingerprint."""
+
+    id_prefix = ids.Prefix.PROVIDER_KEY
+    path = "provider-keys"
+
+    # The `providerId` of the wire: a built-in provider's, or that of `custom_provider`.
+    provider = models.CharField(max_length=255)
+    custom_provider = models.ForeignKey(Provider, null=True, on_delete=models.RESTRICT, related_name="provider_keys")
+    sealed = models.BinaryField()
+    key_redacted = models.CharField(max_length=32)
+    # Keyed over account, provider key and value: tells "the same value again" and nothing else. Never leaves the row.
+    fingerprint = models.CharField(max_length=64)
+    last_used = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index("account", models.F("id").desc(), name="provider_keys_newest_first"),
+            # The list filter `provider=`, and the default routing of keys without a configuration.
+            models.Index("account", "provider", models.F("id").desc(), name="provider_keys_of_a_provider"),
+        ]
+
+    def __repr__(self) -> str:
+        return f"<ProviderKey {self.text_id}>"

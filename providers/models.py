@@ -1,0 +1,42 @@
+"""Custom providers: upstreams that an account names itself, beside the built-in ones of the catalog.
+
+A provider lives until nothing names it any more: provider keys and configurations hold on to it by foreign key.
+"""
+
+from django.db import models
+
+from accounts.models import Owned
+from gateway_core import ids
+
+
+class Provider(Owned):
+    """One upstream with a base URL of the account's own."""
+
+    id_prefix = ids.Prefix.PROVIDER
+    path = "providers"
+
+    # The `providerId` of the wire: what `my-ollama:llama3.2` begins with. Never a built-in provider's.
+    slug = models.CharField(max_length=255)
+    name = models.CharField(max_length=255)
+    base_url = models.CharField(max_length=2048)
+    metadata = models.CharField(max_length=4096, null=True)
+    # [{format, surface?, supportedParams?: [{name}]}], as written.
+    supported_api_surfaces = models.JSONField(default=list)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["account", "slug"], name="one_provider_per_slug")]
+        indexes = [models.Index("account", models.F("id").desc(), name="providers_newest_first")]
+
+
+class ProviderModel(models.Model):
+    """A model that a custom provider serves."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    provider = models.ForeignKey(Provider, on_delete=models.CASCADE, related_name="models")
+    model_id = models.CharField(max_length=255)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["provider", "model_id"], name="one_row_per_provider_model")]
+
+    def __str__(self) -> str:
+        return self.model_id
