@@ -17,6 +17,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import IO, Final
 
@@ -29,6 +30,8 @@ INSTALLATION: Final = f"pginstall{MAJOR_VERSION}"
 LIBRARIES: Final = f"{PACKAGE}.libs"
 REACHABLE_BY_ALL: Final = Path("/var/tmp")  # noqa: S108 - what is made there is 0700, and its owner is checked
 UNPRIVILEGED_USERS: Final = ("postgres", "nobody")
+# The home is ours; the server's user goes through it to the data, which are its own (0700), and can write nothing else.
+HOME_MODE_AS_ROOT: Final = 0o711
 ROLE: Final = "gateway"
 DATABASE: Final = "gateway"
 
@@ -68,15 +71,15 @@ def find_installation() -> Path:
 def server_user(home: Path | None = None) -> pwd.struct_passwd | None:
     """Whom the server runs as: None for ourselves, which is anybody but root.
 
-    A home that is there already keeps its owner, so that adding a system user changes nothing.
+    Data that is there already keeps its owner, so that adding a system user changes nothing.
     """
     if os.geteuid() != 0:
         return None
-    if home is not None and home.is_dir() and (owner := home.stat().st_uid) != 0:
+    if home is not None and (home / "data").is_dir() and (owner := (home / "data").stat().st_uid) != 0:
         try:
             return pwd.getpwuid(owner)
         except KeyError:
-            raise ServerFailed(f"{home} belongs to user {owner}, whom this system does not know") from None
+            raise ServerFailed(f"{home}/data belongs to user {owner}, whom this system does not know") from None
     for name in UNPRIVILEGED_USERS:
         try:
             return pwd.getpwnam(name)
@@ -105,10 +108,28 @@ def is_reachable(directory: Path, user: pwd.struct_passwd | None) -> bool:
     return True
 
 
+def _existing(directory: Path) -> Path:
+    """The directory, or the nearest above it that is there."""
+    return directory if directory.exists() else _existing(directory.parent)
+
+
 def refuge(wanted: Path) -> Path:
     """Where a home goes whose own place the server's user cannot reach: the same at every start."""
     name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
     return REACHABLE_BY_ALL / f"gateway-admin-{name}"
+
+
+def set_aside(home: Path) -> Path | None:
+    """Move away what a server left outside its checkout, when the checkout's own files are gone; None if nothing did.
+
+    Its password is there, but the keys to what the database holds were in the checkout.
+    """
+    left = refuge(home)
+    if not left.is_dir() or left.is_symlink():
+        return None
+    aside = left.with_name(f"{left.name}-{int(time.time())}")
+    left.rename(aside)
+    return aside
 
 
 class PostgresServer(EmbeddedServer):
@@ -175,16 +196,17 @@ class PostgresServer(EmbeddedServer):
             tempfile.mkdtemp(prefix="gateway-pg-", dir=within if is_reachable(within, user) else REACHABLE_BY_ALL)
         )
         if user is not None:
-            os.chown(home, user.pw_uid, user.pw_gid)
+            home.chmod(HOME_MODE_AS_ROOT)
         return home
 
-    def _make_home(self, home: Path) -> Path:
-        user = server_user(home)
-        wanted = home
+    def _place(self, home: Path) -> Path:
         # Data that is there already wins over the present state of the modes above it.
-        if not (home / "data").is_dir() and not is_reachable(home.parent, user):
-            home = refuge(wanted)
-            user = server_user(home)
+        if (home / "data").is_dir() or is_reachable(_existing(home.parent), server_user(home)):
+            return home
+        return refuge(home)
+
+    def _make_home(self) -> None:
+        home, user = self.home, server_user(self.home)
         if home.is_symlink():
             raise ServerFailed(f"{home} is a symbolic link; remove it")
         try:
@@ -193,18 +215,18 @@ class PostgresServer(EmbeddedServer):
             self._check_owner(home, user)
         else:
             if user is not None:
-                os.chown(home, user.pw_uid, user.pw_gid)
-        if not is_reachable(home.parent, user):
+                home.chmod(HOME_MODE_AS_ROOT)
+        if not is_reachable(home, user):
             raise ServerFailed(f"PostgreSQL's data is in {home}, where its user cannot go (any more)")
-        return home
 
     @staticmethod
     def _check_owner(home: Path, user: pwd.struct_passwd | None) -> None:
+        """A name under /var/tmp is everybody's to take before us."""
         found = home.stat()
-        if found.st_uid != (os.geteuid() if user is None else user.pw_uid) or found.st_mode & 0o077:
+        if found.st_uid not in {os.geteuid(), user.pw_uid if user else os.geteuid()} or found.st_mode & 0o022:
             raise ServerFailed(
-                f"{home} should belong to PostgreSQL's user, {user.pw_name if user else 'us'}, and be closed to others "
-                f"(0700); it belongs to user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}"
+                f"{home} should belong to the user who runs this, and nobody else may write there; it belongs to "
+                f"user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}"
             )
 
     def _prepare(self) -> None:
@@ -224,7 +246,10 @@ class PostgresServer(EmbeddedServer):
         """Make the cluster aside and put it in place when it is whole: a start cut short leaves nothing half."""
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(mode=0o700)
         user = self.user
+        if user is not None:
+            os.chown(partial, user.pw_uid, user.pw_gid)
         password_file = self.home / "initdb-password"
         # The superuser's password is forgotten: nothing here needs one, and single-user mode needs none.
         write_private(

@@ -42,9 +42,8 @@ class RedisServer(EmbeddedServer):
     def _make_temporary_home(self) -> Path:
         return Path(tempfile.mkdtemp(prefix="gateway-redis-"))
 
-    def _make_home(self, home: Path) -> Path:
-        home.mkdir(mode=0o700, exist_ok=True)
-        return home
+    def _make_home(self) -> None:
+        self.home.mkdir(mode=0o700, exist_ok=True)
 
     def _prepare(self) -> None:
         (self.home / "data").mkdir(mode=0o700, exist_ok=True)

@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Final, NoReturn, Self
+from urllib.parse import urlsplit
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.02
@@ -63,6 +64,11 @@ def tail(log: Path, *, lines: int = 20) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
+def open_log(log: Path) -> IO[bytes]:
+    """A log to append to, closed to others: what a server writes there is not for every user of the machine."""
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
 def end_with_parent(end_signal: signal.Signals) -> Callable[[], None] | None:
     """A `preexec_fn` that makes the kernel send the child this signal when its parent dies, SIGKILL included.
 
@@ -97,8 +103,9 @@ class EmbeddedServer(ABC):
     """One server process on its own home and loopback port.
 
     Args:
-        home: the server's directory; made (0700) where it is absent. None: a temporary one, removed by `close`.
-        port: the port to listen on; None picks a free one at the first start and keeps it.
+        home: the server's directory; made (0700) at the first start. None: a temporary one, removed by `close`.
+        port: the port to listen on. None picks a free one at the first start; the home remembers it, and another one
+            is picked only when somebody else has it by then.
         log: where the server writes; by default `log` in the home.
         throwaway: trade every durability for speed. For tests.
     """
@@ -110,7 +117,7 @@ class EmbeddedServer(ABC):
         self, home: Path | None = None, *, port: int | None = None, log: Path | None = None, throwaway: bool = False
     ) -> None:
         self.temporary = home is None
-        self.home = self._make_temporary_home() if home is None else self._make_home(home.absolute())
+        self.home = self._make_temporary_home() if home is None else self._place(home.absolute())
         self.log = log or self.home / "log"
         self.throwaway = throwaway
         self.given_port = port
@@ -125,8 +132,12 @@ class EmbeddedServer(ABC):
     @abstractmethod
     def _make_temporary_home(self) -> Path: ...
 
+    def _place(self, home: Path) -> Path:
+        """Where the home really goes. Makes nothing yet."""
+        return home
+
     @abstractmethod
-    def _make_home(self, home: Path) -> Path: ...
+    def _make_home(self) -> None: ...
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -151,6 +162,11 @@ class EmbeddedServer(ABC):
             write_private(file, secrets.token_urlsafe(24))
         return file.read_text(encoding="utf-8")
 
+    def is_named_by(self, url: str) -> bool:
+        """Whether a URL leads to this server, at whatever port it listened then: it holds this home's password."""
+        file = self.home / "password"
+        return file.exists() and urlsplit(url).password == file.read_text(encoding="utf-8")
+
     def start(self) -> Self:
         """Start, and return when the server answers.
 
@@ -159,12 +175,13 @@ class EmbeddedServer(ABC):
         """
         if self.is_running:
             return self
+        self._make_home()
         for attempt in range(FREE_PORT_ATTEMPTS):
-            self.port = self.port or free_port()
+            self.port = self.port or self._remembered_port() or free_port()
             lock = self._lock()
             try:
                 self._prepare()
-                with self.log.open("ab") as log:
+                with open_log(self.log) as log:
                     self.process = self._spawn(log, lock)
                 os.ftruncate(lock, 0)
                 os.write(lock, str(self.process.pid).encode())
@@ -178,6 +195,7 @@ class EmbeddedServer(ABC):
                     raise
                 self.port = 0
             else:
+                write_private(self.home / "port", str(self.port))
                 return self
         raise AssertionError
 
@@ -216,6 +234,13 @@ class EmbeddedServer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _remembered_port(self) -> int:
+        try:
+            port = int((self.home / "port").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return 0
+        return port if 0 < port < 2**16 and is_port_free(port) else 0
 
     def _popen(
         self,
