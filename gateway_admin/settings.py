@@ -4,7 +4,7 @@ In evaluation mode what is missing gets a local default; in production nothing s
 (docs/decisions/0002-modes.md).
 """
 
-import sys
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +21,31 @@ GATEWAY_MODE = environment.mode()
 IS_PRODUCTION = GATEWAY_MODE == environment.PRODUCTION
 DEBUG = False
 
-# Commands that only read the code (schema, migrations check, lint) run without any environment.
-_IS_OFFLINE_COMMAND = Path(sys.argv[0]).name == "manage.py" and sys.argv[1:2] in (
-    ["spectacular"],
-    ["makemigrations"],
-    ["collectstatic"],
-    ["help"],
-    ["lintmigrations"],
-)
 _missing: list[str] = []
 
 
 def _required(name: str, hint: str) -> str:
     value = environment.read(name)
-    if not value and not _IS_OFFLINE_COMMAND:
+    if not value:
         _missing.append(f"{name} ({hint})")
     return value
 
 
-SECRET_KEY = _required("SECRET_KEY", "at least 32 random characters") or "offline-commands-sign-nothing"
-DATABASE_URL = (
-    _required("DATABASE_URL", "postgres://user:password@host:5432/name") or "postgres://offline@localhost/none"
-)
+SECRET_KEY = _required("SECRET_KEY", "at least 32 random characters") or secrets.token_urlsafe(32)
+DATABASE_URL = _required("DATABASE_URL", "postgres://user:password@host:5432/name")
 REDIS_URL = _required("REDIS_URL", "redis://:password@host:6379/0") or "redis://localhost:6379/0"
 _document_keys = _required("DOCUMENT_KEYS", "from `python -m data_plane keygen`")
 _sealing_public_key = _required("SEALING_PUBLIC_KEY", "from `python -m data_plane keygen`")
 ALLOWED_HOSTS = environment.names("ALLOWED_HOSTS", "" if IS_PRODUCTION else "localhost,127.0.0.1,[::1]")
-if IS_PRODUCTION and not _IS_OFFLINE_COMMAND:
+if IS_PRODUCTION:
     if not ALLOWED_HOSTS:
         _missing.append("ALLOWED_HOSTS (the host names that clients use, separated by commas)")
     if SECRET_KEY and len(SECRET_KEY) < 32:  # noqa: PLR2004 -- Django's own deployment check starts to trust at about this
         _missing.append("SECRET_KEY (at least 32 random characters)")
     if environment.read("SEALING_PRIVATE_KEYS"):
         _missing.append("nothing more, but SEALING_PRIVATE_KEYS must not be given to the control plane")
-if _missing:
-    raise environment.EnvironmentIncomplete(f"{GATEWAY_MODE} mode needs: " + "; ".join(_missing) + ".")
+    if _missing:
+        raise environment.EnvironmentIncomplete("Production mode needs: " + "; ".join(_missing) + ".")
 
 DOCUMENT_KEYS: DocumentKeys | None = DocumentKeys.parse(_document_keys) if _document_keys else None
 SEALING_KEY: SealingKey | None = SealingKey.parse(_sealing_public_key) if _sealing_public_key else None
@@ -113,7 +103,7 @@ TEMPLATES = [
     }
 ]
 
-_database: dict[str, Any] = django_environ.Env.db_url_config(DATABASE_URL)
+_database: dict[str, Any] = django_environ.Env.db_url_config(DATABASE_URL or "postgres://")
 _database |= {
     "ENGINE": "django.db.backends.postgresql",
     "ATOMIC_REQUESTS": False,  # services own their transactions
@@ -125,11 +115,8 @@ _database["OPTIONS"] = {
     "pool": {"min_size": 1, "max_size": int(environment.read("DATABASE_POOL_SIZE", "10")), "timeout": 5},
     "connect_timeout": 3,
 }
-DATABASES = {
-    "default": {"ENGINE": "django.db.backends.dummy"}
-    if _IS_OFFLINE_COMMAND and not environment.read("DATABASE_URL")
-    else _database
-}
+# Without a server there is nothing to ask: what only reads the code (checks, schema) runs with no database at all.
+DATABASES = {"default": _database if DATABASE_URL else {"ENGINE": "django.db.backends.dummy"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "accounts.User"

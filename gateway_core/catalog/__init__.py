@@ -67,6 +67,8 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     is_managed: bool = False
     # Its name in the price data; None where that has nothing on it.
     price_source: str | None = None
+    # How its models' names begin, where the price data lists more than this origin serves (Google's other cloud).
+    model_prefixes: tuple[str, ...] = ("",)
 
     def key_header(self, surface: Surface) -> KeyHeader:
         """How the key is sent on this surface."""
