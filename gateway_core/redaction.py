@@ -13,30 +13,20 @@ _HIDDEN: Final = "***"
 _FULL_FORM_LENGTH: Final = 24
 _SHORTEST_SHOWN: Final = 8
 
-# A token begins where a word does, or after an escape (`\n`, `%20`), as it stands in a repr or a URL.
+# A token begins where a word does, or after an escape (`\n`, `%20`), as it stands in a repr or a URL. Ours anywhere.
 _BOUNDARY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
 
-# Each is a literal and then one character class to its end, so that no text makes the search go back.
+# Each is a literal, then one or two character classes to its end, the first within the second: no text makes the search
+# go back. The classes are wider than the keys' own, so that an unforeseen character does not leave half a key behind.
 _TOKENS: Final = (
-    r"gw[ka]_[0-9A-Za-z]{8,}",  # ours
-    r"sk-[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic, OpenRouter, DeepSeek and many who follow them
-    r"gsk_[A-Za-z0-9]{8,}",  # Groq
-    r"xai-[A-Za-z0-9_-]{8,}",
-    r"AIza[A-Za-z0-9_-]{8,}",  # Google
-    r"ya29\.[A-Za-z0-9_.-]{8,}",  # Google OAuth
-    r"AQ\.[A-Za-z0-9_-]{16,}",  # Google, short-lived
-    r"csk-[A-Za-z0-9]{8,}",  # Cerebras
-    r"fw_[A-Za-z0-9]{8,}",  # Fireworks
-    r"tgp_v1_[A-Za-z0-9_-]{8,}",  # Together
-    r"nvapi-[A-Za-z0-9_-]{8,}",
-    r"pplx-[A-Za-z0-9]{8,}",  # Perplexity
-    r"hf_[A-Za-z0-9]{8,}",  # Hugging Face
-    r"r8_[A-Za-z0-9]{8,}",  # Replicate
+    r"(?:sk-|xai-|AIza|nvapi-)[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic and who follows them; xAI; Google; NVIDIA
+    r"(?:gsk_|pplx-|csk-|hf_|fw_|r8_|tgp_v1_)[A-Za-z0-9]{12,}[A-Za-z0-9_-]*",  # Groq and others; not hf_hub_download
+    r"ya29\.[A-Za-z0-9_.-]{8,}",  # Google's OAuth
     r"ABSK[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
     r"A[KS]IA[A-Z0-9]{16,}",  # Amazon
     r"eyJ[A-Za-z0-9_.-]{20,}",  # JSON web tokens
 )
-_TOKEN: Final = rf"{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
+_TOKEN: Final = rf"gw[ka]_[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
 
 # Keys of this deployment itself: nothing of them is shown.
 _OWN_KEY: Final = r"gw-sealing-private\.[A-Za-z0-9_.-]*|(?<![A-Za-z0-9])[0-9a-f]{8}:[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
