@@ -11,8 +11,7 @@ from typing import Any
 import environ as django_environ
 import structlog
 
-from gateway_admin import environment
-from gateway_admin.logs import LOGGING as LOGGING
+from gateway_admin import environment, logs
 from gateway_core.authentication import DocumentKeys
 from gateway_core.sealing import SealingKey
 
@@ -147,7 +146,7 @@ WHITENOISE_AUTOREFRESH = False
 # One body, one limit (contract, section 1); the REST parser enforces it before anything is read into memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
-LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logs.LOGGING
 DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False
 structlog.configure_once(
     processors=[

@@ -34,7 +34,7 @@ MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_CHANGE_BYTES: Final = 256 * 1024
 _MAX_LIST: Final = 100_000
 
-_Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+_[0-9a-z]{26}$")]
+_Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+_[0-9a-z]{26}\Z")]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 _ListOf = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=_MAX_LIST)]

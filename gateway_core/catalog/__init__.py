@@ -182,4 +182,4 @@ class Catalog:
 
 def nearest_providers(name: str, custom: Iterable[str] = ()) -> tuple[str, ...]:
     """Up to three known provider IDs that look like an unknown one."""
-    return tuple(difflib.get_close_matches(name[:_SUGGESTED_FROM], [*BUILT_IN, *custom], n=3, cutoff=0.6))
+    return tuple(difflib.get_close_matches(name[:_SUGGESTED_FROM].casefold(), [*BUILT_IN, *custom], n=3, cutoff=0.6))
