@@ -70,7 +70,7 @@ INSTALLED_APPS = [
     "configurations",
     "access_keys",
     "snapshots",
-    "dashboard",
+    "dashboard.apps.DashboardConfig",
     "gateway_admin",
 ]
 MIDDLEWARE = [
@@ -125,6 +125,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 LOGIN_URL = "/dashboard/login/"
+UNFOLD = {"SITE_TITLE": "Gateway Admin", "SITE_HEADER": "Gateway Admin", "SITE_SYMBOL": "hub"}
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
 SESSION_COOKIE_HTTPONLY = True
