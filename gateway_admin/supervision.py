@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from gateway_admin.embedded.server import EmbeddedServer, ServerFailed, end_with_parent, open_log, tail
+from gateway_admin.embedded.server import EmbeddedServer, ServerFailed, ending_with_parent, open_log, tail
 
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.5
@@ -102,14 +102,13 @@ class Child:
         """Start it; its output goes to the end of its log."""
         with open_log(self.log) as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
-                list(self.command),
+                ending_with_parent(self.command, signal.SIGTERM),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if self.captures else log,
                 stderr=log,
                 cwd=self.directory,
                 env=dict(self.environ),
                 start_new_session=True,
-                preexec_fn=end_with_parent(signal.SIGTERM),  # noqa: PLW1509 - it makes two system calls
             )
         self.started_at = time.monotonic()
 

@@ -300,8 +300,8 @@ class PostgresServer(EmbeddedServer):
             ],
             log=log,
             lock=lock,
-            uid=user.pw_uid if user else None,
-            gid=user.pw_gid if user else None,
+            uid=user.pw_uid if user else -1,
+            gid=user.pw_gid if user else -1,
         )
 
     def _is_ready(self) -> bool:

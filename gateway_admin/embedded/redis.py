@@ -10,7 +10,9 @@ from typing import IO
 from urllib.parse import quote
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from gateway_admin.embedded.server import LOOPBACK, EmbeddedServer, ServerFailed
 
@@ -74,7 +76,9 @@ class RedisServer(EmbeddedServer):
 
     def _is_ready(self) -> bool:
         try:
-            with Redis(host=LOOPBACK, port=self.port, password=self.password, socket_timeout=1) as client:
+            # The client's own retries would take seconds to tell what we ask again in a moment.
+            once = Retry(NoBackoff(), 0)
+            with Redis(host=LOOPBACK, port=self.port, password=self.password, socket_timeout=1, retry=once) as client:
                 return bool(client.ping())
         except RedisError:
             return False

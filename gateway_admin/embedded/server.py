@@ -6,7 +6,6 @@ alone would not do: pids come back, after a container's restart with near certai
 """
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import secrets
@@ -17,7 +16,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Final, NoReturn, Self
 from urllib.parse import urlsplit
@@ -29,7 +28,7 @@ START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 20.0
 ORPHAN_SECONDS: Final = 1.0
 FREE_PORT_ATTEMPTS: Final = 5
-PR_SET_PDEATHSIG: Final = 1
+LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
 
 class ServerFailed(RuntimeError):
@@ -69,24 +68,12 @@ def open_log(log: Path) -> IO[bytes]:
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
-def end_with_parent(end_signal: signal.Signals) -> Callable[[], None] | None:
-    """A `preexec_fn` that makes the kernel send the child this signal when its parent dies, SIGKILL included.
-
-    Linux only; elsewhere None, and a server whose parent was killed is stopped by the next start on its home. The
-    kernel watches the *thread* that started the child: start servers from one that lasts. The setting survives a
-    change of user made before it, and is made after it here (`subprocess` changes the user first).
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-
-    def arrange() -> None:
-        prctl(PR_SET_PDEATHSIG, int(end_signal), 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return arrange
+def ending_with_parent(
+    program: Iterable[str | Path], end_signal: signal.Signals, *, uid: int = -1, gid: int = -1
+) -> list[str]:
+    """The command that runs a program so that the kernel sends it this signal when we die, however we die."""
+    launcher = (sys.executable, "-I", "-S", LAUNCHER, os.getpid(), int(end_signal), uid, gid)
+    return [str(part) for part in (*launcher, *program)]
 
 
 def write_private(path: Path, text: str, *, uid: int = -1, gid: int = -1) -> None:
@@ -248,13 +235,13 @@ class EmbeddedServer(ABC):
         *,
         log: IO[bytes],
         lock: int,
-        uid: int | None = None,
-        gid: int | None = None,
+        uid: int = -1,
+        gid: int = -1,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
         # A session of its own keeps the terminal's Ctrl-C away: the supervisor stops servers last.
         return subprocess.Popen(  # noqa: S603 - our own command
-            list(command),
+            ending_with_parent(command, self.stop_signal, uid=uid, gid=gid),
             stdin=stdin,
             stdout=log,
             stderr=log,
@@ -262,10 +249,6 @@ class EmbeddedServer(ABC):
             cwd="/",
             env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
             start_new_session=True,
-            user=uid,
-            group=gid,
-            extra_groups=None if uid is None else [],
-            preexec_fn=end_with_parent(self.stop_signal),  # noqa: PLW1509 - it makes two system calls
         )
 
     def _wait_until_ready(self) -> None:
