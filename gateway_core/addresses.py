@@ -9,7 +9,7 @@ Source: docs/decisions/0011-outgoing-addresses.md, which names the registry of e
 
 from collections.abc import Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 Address = IPv4Address | IPv6Address
