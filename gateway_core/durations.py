@@ -85,7 +85,7 @@ def _fraction_ns(digits: str, unit: int) -> int:
     fraction, scale = 0, 1.0
     for digit in digits:
         longer = fraction * 10 + int(digit)
-        if fraction > _MAXIMUM_NS // 10 or longer > _MAXIMUM_NS + 1:
+        if longer > _MAXIMUM_NS + 1:
             break
         fraction, scale = longer, scale * 10
     return int(float(fraction) * (float(unit) / scale))

@@ -25,5 +25,5 @@ def test_a_text_is_refused_or_is_the_only_one_of_its_value(text):
     "text", ["A", "AB", "AAB", "AA==", "AA=", "A A", "AA\n", "AAAA\n", "++++", "////", "é", "\ud800"]
 )
 def test_a_second_spelling_is_refused_without_being_repeated(text):
-    with pytest.raises(ValueError, match="^not unpadded URL-safe base64$"):
+    with pytest.raises(ValueError, match=r"^not unpadded URL-safe base64$"):
         decode(text)

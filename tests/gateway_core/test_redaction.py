@@ -97,12 +97,16 @@ def test_a_key_of_a_known_shape_leaves_any_text(key, sentence):
     assert key not in redacted
     assert key[10:-4] not in redacted or len(key) < 24
     assert "***" in redacted
+    assert redact(redacted) == redacted
 
 
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
         ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+        (f"Authorization: Bearer sk-{ALPHANUMERIC}", "Authorization: Bearer sk-0123456***stuv"),
+        (f"api_key=sk-{ALPHANUMERIC}", "api_key=sk-0123456***stuv"),
+        (f"api_key={ALPHANUMERIC}", "api_key=***"),
         ("authorization: bearer   hunter2, next", "authorization: bearer   ***, next"),
         ("Bearer hunter2 was refused", "Bearer *** was refused"),
         ("Authorization: Basic aHVudGVyMjo=", "Authorization: Basic ***"),

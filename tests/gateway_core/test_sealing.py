@@ -271,6 +271,13 @@ def test_a_malformed_public_key_is_refused(fault):
         SealingKey.parse(broken(public_key_of(PRIVATE))[fault])
 
 
+def test_a_key_that_was_cut_is_told_so():
+    with pytest.raises(ValueError, match="93 bytes of key instead of 96"):
+        Keyring.parse(PRIVATE[:-4])
+    with pytest.raises(ValueError, match="1219 bytes of key instead of 1216"):
+        SealingKey.parse(public_key_of(PRIVATE)[:-3] + "AAAAAAA")
+
+
 def test_a_private_key_given_as_the_public_one_is_refused_without_being_repeated():
     with pytest.raises(ValueError, match="gw-sealing-public") as caught:
         SealingKey.parse(PRIVATE)
