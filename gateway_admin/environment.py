@@ -8,12 +8,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-EVALUATION = "evaluation"
-PRODUCTION = "production"
-
-
-class EnvironmentIncomplete(Exception):
-    """Settings that this mode requires are missing or malformed; the message names each of them."""
+from gateway_core import environment as core
+from gateway_core.environment import EVALUATION as EVALUATION
+from gateway_core.environment import PRODUCTION as PRODUCTION
+from gateway_core.environment import EnvironmentIncomplete as EnvironmentIncomplete
 
 
 def read(name: str, default: str = "", *, environ: Mapping[str, str] | None = None) -> str:
@@ -41,14 +39,7 @@ def mode(environ: Mapping[str, str] | None = None) -> str:
 
     Source: docs/decisions/0002-modes.md.
     """
-    environ = os.environ if environ is None else environ
-    chosen = environ.get("GATEWAY_MODE", "")
-    if chosen:
-        if chosen not in {EVALUATION, PRODUCTION}:
-            raise EnvironmentIncomplete(f"GATEWAY_MODE is {EVALUATION} or {PRODUCTION}, not {chosen!r}.")
-        return chosen
-    has_server = any(environ.get(name) for name in ("DATABASE_URL", "DATABASE_URL_FILE", "REDIS_URL", "REDIS_URL_FILE"))
-    return PRODUCTION if has_server else EVALUATION
+    return core.mode(os.environ if environ is None else environ)
 
 
 def is_on(name: str, *, default: bool, environ: Mapping[str, str] | None = None) -> bool:

@@ -1,135 +1,143 @@
-"""Which network addresses an upstream may have, so that a `baseUrl` cannot turn the gateway inward.
+"""Which network addresses an outgoing request may reach. Pure: nothing is resolved here.
 
-One list for both planes: the control plane asks when a custom provider is written, the data plane again for the very
-address that it connects to. `ipaddress.is_global` is not enough: it passes translated and tunnelled forms of inward
-addresses, and the metadata services of several clouds.
+`ipaddress.is_global` passes a dozen dangerous ones, hence an explicit list. Names must be judged by the addresses that
+they resolve to, and every connection by the address that it is made to: at write time, and again at connect time.
 
-Source: docs/decisions/0011-outgoing-addresses.md, which names the registry of each range.
+Source: the IANA special-purpose address registries; docs/decisions/0052-upstream-addresses.md.
 """
 
+import ipaddress
 from collections.abc import Iterable
 from enum import StrEnum
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class Reach(StrEnum):
-    """What kind of place an address is."""
+class AddressClass(StrEnum):
+    """What an address is that is not simply a host on the internet."""
 
-    PUBLIC = "public"
-    PRIVATE = "private"
     LOOPBACK = "loopback"
-    # Link-local, metadata services, multicast, unassigned, translated and tunnelled ranges: no upstream stands there.
-    FORBIDDEN = "forbidden"
+    PRIVATE = "private"
+    LINK_LOCAL = "link-local"
+    METADATA = "metadata"
+    RESERVED = "reserved"
 
 
-def _networks(text: str) -> tuple[Network, ...]:
-    return tuple(ip_network(part) for part in text.split())
-
-
-# Single addresses that clouds answer on with credentials or machine identity, also inside otherwise harmless ranges.
-_METADATA: Final = _networks(
-    "169.254.169.254 169.254.170.2 169.254.170.23 168.63.129.16 100.100.100.200 192.0.0.192 "
-    "fd00:ec2::254 fd00:ec2::23 fd20:ce::254 fe80::a9fe:a9fe"
+_LIST: Final = (
+    # Cloud metadata, before the wider networks that hold it.
+    ("169.254.169.254/32", AddressClass.METADATA),
+    ("169.254.170.0/24", AddressClass.METADATA),  # Amazon ECS and EKS
+    ("168.63.129.16/32", AddressClass.METADATA),  # Azure's host
+    ("100.100.100.200/32", AddressClass.METADATA),  # Alibaba
+    ("192.0.0.192/32", AddressClass.METADATA),  # Oracle
+    ("fd00:ec2::/32", AddressClass.METADATA),  # Amazon
+    ("fd20:ce::254/128", AddressClass.METADATA),  # Google
+    ("127.0.0.0/8", AddressClass.LOOPBACK),
+    ("::1/128", AddressClass.LOOPBACK),
+    ("10.0.0.0/8", AddressClass.PRIVATE),
+    ("172.16.0.0/12", AddressClass.PRIVATE),
+    ("192.168.0.0/16", AddressClass.PRIVATE),
+    ("100.64.0.0/10", AddressClass.PRIVATE),  # carriers' shared space
+    ("fc00::/7", AddressClass.PRIVATE),
+    ("169.254.0.0/16", AddressClass.LINK_LOCAL),
+    ("fe80::/10", AddressClass.LINK_LOCAL),
+    ("0.0.0.0/8", AddressClass.RESERVED),  # "this host": reaches loopback on Linux
+    ("192.0.0.0/24", AddressClass.RESERVED),
+    ("192.0.2.0/24", AddressClass.RESERVED),
+    ("192.88.99.0/24", AddressClass.RESERVED),  # 6to4 relays
+    ("198.18.0.0/15", AddressClass.RESERVED),
+    ("198.51.100.0/24", AddressClass.RESERVED),
+    ("203.0.113.0/24", AddressClass.RESERVED),
+    ("224.0.0.0/4", AddressClass.RESERVED),  # multicast
+    ("240.0.0.0/4", AddressClass.RESERVED),  # with the broadcast address
+    # Inside 2000::/3; all else outside of it is reserved anyway, so NAT64 and the unspecified address are.
+    ("2001::/23", AddressClass.RESERVED),  # Teredo and other protocol assignments
+    ("2001:db8::/32", AddressClass.RESERVED),
+    ("2002::/16", AddressClass.RESERVED),  # 6to4
+    ("3fff::/20", AddressClass.RESERVED),
 )
-_LOOPBACK: Final = _networks("127.0.0.0/8 ::1/128")
-_PRIVATE: Final = _networks("10.0.0.0/8 172.16.0.0/12 192.168.0.0/16 100.64.0.0/10 fc00::/7")
-_FORBIDDEN_4: Final = _networks(
-    "0.0.0.0/8 169.254.0.0/16 192.0.0.0/24 192.0.2.0/24 192.88.99.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 "
-    "224.0.0.0/4 240.0.0.0/4"
-)
-# IPv6 is closed by default: global unicast alone, and of that not what is documentation, benchmark, or a tunnel.
-_GLOBAL_6: Final = ip_network("2000::/3")
-_FORBIDDEN_6: Final = _networks("2001::/23 2001:db8::/32 2002::/16 3fff::/20")
-_TRANSLATED: Final = ip_network("64:ff9b::/96")
-_ISATAP: Final = (0x00005EFE, 0x02005EFE)
+_CLASSES: Final = tuple((ipaddress.ip_network(network), kind) for network, kind in _LIST)
+_GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+# ISATAP: an IPv4 address in the last 32 bits behind one of these identifiers.
+_ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
-def reach(address: Address) -> Reach:
-    """What kind of place an address is; an IPv6 form that carries an IPv4 address is judged by that.
+def parse(text: str) -> Address:
+    """An address as a socket knows it; an IPv4 address in IPv6 clothes becomes itself again, a scope is dropped.
 
-    Args:
-        address: as connected to, or as resolved.
+    Raises:
+        ValueError: it is none.
     """
-    if isinstance(address, IPv6Address):
-        carried = _carried(address)
-        if carried is not None:
-            # What is only a way to write an IPv4 address is that address; a translator's or a tunnel's never is public.
-            inner = reach(carried)
-            is_plain = address.ipv4_mapped is not None
-            return inner if is_plain or inner is not Reach.PUBLIC else Reach.FORBIDDEN
-        if address.scope_id is not None:
-            return Reach.FORBIDDEN
-    if any(address in network for network in _METADATA):
-        return Reach.FORBIDDEN
-    if any(address in network for network in _LOOPBACK):
-        return Reach.LOOPBACK
-    if any(address in network for network in _PRIVATE):
-        return Reach.PRIVATE
-    if isinstance(address, IPv4Address):
-        return Reach.FORBIDDEN if any(address in network for network in _FORBIDDEN_4) else Reach.PUBLIC
-    if address not in _GLOBAL_6 or any(address in network for network in _FORBIDDEN_6):
-        return Reach.FORBIDDEN
-    return Reach.PUBLIC
-
-
-def _carried(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address stands for: mapped, compatible, translated (RFC 6052), 6to4, ISATAP."""
-    if address.ipv4_mapped is not None:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    bits = int(address)
-    if address in _TRANSLATED or (bits >> 32 == 0 and bits > 1):
-        return IPv4Address(bits & 0xFFFFFFFF)
-    if (bits >> 32) & 0xFFFFFFFF in _ISATAP:
-        return IPv4Address(bits & 0xFFFFFFFF)
+    return address
+
+
+def classify(address: Address) -> AddressClass | None:
+    """What an address is, or None for a host on the internet."""
+    for network, kind in _CLASSES:
+        if address.version == network.version and address in network:
+            return kind
+    if isinstance(address, ipaddress.IPv6Address):
+        interface = int(address) >> 32 & 0xFFFFFFFF
+        if address not in _GLOBAL_UNICAST or interface in _ISATAP:
+            return AddressClass.RESERVED
     return None
 
 
-class Outlets:
-    """Where this deployment's requests may go.
+class AddressPolicy(NamedTuple):
+    """What one kind of upstream may resolve to, beyond the internet."""
 
-    Args:
-        allowed: networks that the operator opened, in CIDR form; they win over everything.
-        is_loopback_allowed: evaluation mode, for a model server on the same machine.
-        own_ports: ports of ours on loopback, which stay closed even so.
+    # Networks that the operator allows, whatever they are; metadata addresses only when named one by one.
+    allowed: tuple[Network, ...] = ()
+    loopback: bool = False
+    private: bool = False
+    # The operator named this very upstream.
+    anywhere: bool = False
+    # Ports of this machine that are never an upstream: the gateway's own.
+    own_ports: frozenset[int] = frozenset()
+
+    def refusal(self, text: str, port: int) -> str | None:
+        """Why a connection to an address is refused, or None where it is allowed."""
+        try:
+            address = parse(text)
+        except ValueError:
+            return "not an IP address"
+        kind = _classify(address)
+        if kind in {AddressClass.LOOPBACK, AddressClass.RESERVED} and port in self.own_ports and _is_this_host(address):
+            return "a port of the gateway itself"
+        if kind is None or self._is_allowed(address, kind):
+            return None
+        return f"a {kind} address"
+
+    def _is_allowed(self, address: Address, kind: AddressClass) -> bool:
+        if self.anywhere:
+            return True
+        if (kind is AddressClass.LOOPBACK and self.loopback) or (kind is AddressClass.PRIVATE and self.private):
+            return True
+        return any(
+            address.version == network.version
+            and address in network
+            and (kind is not AddressClass.METADATA or network.num_addresses == 1)
+            for network in self.allowed
+        )
+
+
+def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Networks from their texts (`10.1.0.0/16`, `fd00::/8`, `192.168.1.7`).
+
+    Raises:
+        ValueError: one is none, or has bits set beyond its prefix.
     """
-
-    def __init__(
-        self, allowed: Iterable[str] = (), *, is_loopback_allowed: bool = False, own_ports: Iterable[int] = ()
-    ) -> None:
-        self.allowed = tuple(ip_network(text, strict=False) for text in allowed)
-        self.is_loopback_allowed = is_loopback_allowed
-        self.own_ports = frozenset(own_ports)
-
-    def refusal(self, address: Address, port: int, *, host: str = "") -> str | None:
-        """Why no connection may be made there, or None where it may.
-
-        Args:
-            address: the one that is connected to.
-            host: the name that was asked for; one under `.internal` may stand at a private address.
-        """
-        plain = address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-        kind = reach(address)
-        if kind is Reach.LOOPBACK and port in self.own_ports:
-            return "it is a port of this gateway"
-        if any(plain in network for network in self.allowed):
-            return None
-        if kind is Reach.PUBLIC:
-            return None
-        if kind is Reach.LOOPBACK and self.is_loopback_allowed:
-            return None
-        if kind is Reach.PRIVATE and is_internal(host):
-            return None
-        if kind is Reach.FORBIDDEN:
-            return "it is an address that no upstream may have"
-        return f"it is a {kind} address, which the operator has not allowed"
+    return tuple(ipaddress.ip_network(text.strip()) for text in texts if text.strip())
 
 
-def is_internal(host: str) -> bool:
-    """Whether a host name is of the private zone `.internal`."""
-    return host.rstrip(".").lower().endswith(".internal")
+_classify = lru_cache(maxsize=4096)(classify)
+
+
+def _is_this_host(address: Address) -> bool:
+    return address.is_loopback or address.is_unspecified

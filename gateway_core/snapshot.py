@@ -44,6 +44,10 @@ class DocumentRefused(Exception):
     """A document that is not what it has to be; the reason never holds its content."""
 
 
+class DocumentNotUnderstood(DocumentRefused):
+    """A document of a newer release, with fields that must be understood and are not: its object is out of service."""
+
+
 class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     # Fields that a reader has to know to obey this document. One that does not know them refuses it.
     must_understand: tuple[str, ...] = ()
@@ -169,7 +173,9 @@ def decode(kind: type[_Any], body: bytes) -> _Any:
         raise DocumentRefused(f"not a {kind.__name__}: {type(fault).__name__}") from None
     unknown = set(document.must_understand) - set(kind.__struct_encode_fields__)
     if unknown:
-        raise DocumentRefused(f"a {kind.__name__} with {len(unknown)} fields that this release does not understand")
+        raise DocumentNotUnderstood(
+            f"a {kind.__name__} with {len(unknown)} fields that this release does not understand"
+        )
     return document
 
 
@@ -328,26 +334,32 @@ class AccountSnapshot:
 
 
 class Configuration:
-    """A configuration compiled for questions: sets instead of lists, rules by what they match."""
+    """A configuration compiled for questions: what it names, with the place where it stands there."""
 
     __slots__ = ("model_rules", "models", "open_models", "provider_rules", "providers")
 
     def __init__(self, document: ConfigurationDocument) -> None:
         scope = document.scope
-        self.providers = None if scope.providers is None else frozenset(scope.providers)
-        self.models: frozenset[tuple[str, str]] | None = None
-        self.open_models: frozenset[str] = frozenset()
+        # None restricts nothing. Otherwise provider IDs, and (provider, model key) pairs beside open model IDs.
+        self.providers: dict[str, int] | None = None
+        self.models: dict[tuple[str, str], int] | None = None
+        self.open_models: dict[str, int] = {}
+        if scope.providers is not None:
+            self.providers = {provider: place for place, provider in enumerate(scope.providers)}
         if scope.models is not None:
-            self.models = frozenset(
-                (provider, model_key(provider, model)) for provider, model in scope.models if provider
-            )
-            self.open_models = frozenset(model.casefold() for provider, model in scope.models if not provider)
-        self.model_rules = {
-            (rule.provider, model_key(rule.provider, rule.model)): rule
-            for rule in document.rules
-            if rule.model is not None
-        }
-        self.provider_rules = {rule.provider: rule for rule in document.rules if rule.model is None}
+            self.models = {}
+            for place, (provider, model) in enumerate(scope.models):
+                if provider:
+                    self.models[provider, model_key(provider, model)] = place
+                else:
+                    self.open_models[model.casefold()] = place
+        self.model_rules: dict[tuple[str, str], tuple[int, Rule]] = {}
+        self.provider_rules: dict[str, tuple[int, Rule]] = {}
+        for place, rule in enumerate(document.rules):
+            if rule.model is None:
+                self.provider_rules[rule.provider] = (place, rule)
+            else:
+                self.model_rules[rule.provider, model_key(rule.provider, rule.model)] = (place, rule)
 
 
 _KINDS: Final[dict[str, type[_Document]]] = {
