@@ -68,7 +68,8 @@ class Attempt(NamedTuple):
     # `aigpk_…` where the source is `user`.
     provider_key: str | None
     decided_by: DecidedBy
-    # The place of the step in its rule, from 0; None under the default.
+    # The place of the rule in the router, and of the step in the rule, from 0; None under the default.
+    rule: int | None
     step: int | None
     # The place of the candidate in the plan, from 0. A refusal of the request itself (4xx) moves on to the next one.
     candidate: int
@@ -90,6 +91,19 @@ class Plan(NamedTuple):
 
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
+
+
+class Verdict(NamedTuple):
+    """What became of one candidate, and what decided it: places in the configuration, from 0."""
+
+    candidate: Candidate
+    # Why it was passed over before credentials were asked for; None where it is allowed and served.
+    refusal: Skipped | None
+    # The scope entries that allow it; None where that dimension restricts nothing (or does not allow it).
+    provider_entry: int | None
+    model_entry: int | None
+    decided_by: DecidedBy
+    rule: int | None
 
 
 class Denial(NamedTuple):
@@ -148,6 +162,30 @@ def resolve(
         return Plan(tuple(attempts.values()), tuple(skipped))
     nearest = max(skipped, key=lambda one: _NEARNESS[one.code])
     return Denial(nearest.code, nearest.message, tuple(skipped))
+
+
+def judge(
+    account: AccountSnapshot,
+    catalog: Catalog,
+    *,
+    configuration: str | None,
+    requested: Sequence[str],
+    surface: Surface,
+) -> list[Verdict | Skipped]:
+    """For whoever asks why: every candidate of a request with what decided it, and every name that means none.
+
+    `resolve` decides by the very same steps; this keeps what it throws away. Arguments and errors are its own.
+    """
+    view = _View(account, catalog, _configuration(account, configuration))
+    return [
+        found if isinstance(found, Skipped) else view.verdict(found, surface)
+        for name in requested
+        for found in _each(view.candidates(name))
+    ]
+
+
+def _each(found: list[Candidate] | Skipped) -> Sequence[Candidate | Skipped]:
+    return [found] if isinstance(found, Skipped) else found
 
 
 def reachable_models(
@@ -262,23 +300,39 @@ class _View(NamedTuple):
         if rules.providers is not None and provider not in rules.providers:
             message = f"This access key's configuration does not allow the provider {provider}."
             return _skip(candidate, DenialCode.PROVIDER_NOT_ALLOWED, message)
-        if rules.models is not None and not self._is_model_in_scope(rules, provider, model):
+        if rules.models is not None and self._model_entry(rules, provider, model) is None:
             message = f"This access key's configuration does not allow the model {provider}:{_shown(model)}."
             return _skip(candidate, DenialCode.MODEL_NOT_ALLOWED, message)
         return None
 
-    def _is_model_in_scope(self, rules: Configuration, provider: str, model: str) -> bool:
-        """Whether an entry names this model: `provider:model`, the provider's own `provider/model`, or its open ID."""
+    def _model_entry(self, rules: Configuration, provider: str, model: str) -> int | None:
+        """The entry that names this model: `provider:model`, the provider's own `provider/model`, or its open ID."""
         key = model_key(provider, model)
-        if (provider, key) in (rules.models or ()):
-            return True
-        if not rules.open_models:
-            return False
-        if f"{provider}/{key}" in rules.open_models and self.denotes_own_model(provider, key):
-            return True
+        entry = (rules.models or {}).get((provider, key))
+        if entry is not None or not rules.open_models:
+            return entry
+        entry = rules.open_models.get(f"{provider}/{key}")
+        if entry is not None and self.denotes_own_model(provider, key):
+            return entry
         folded = model.casefold()
-        owner, slash, own = folded.partition("/")
-        return bool(slash) and folded in rules.open_models and not self.denotes_own_model(owner, own)
+        entry = rules.open_models.get(folded)
+        if entry is not None and not self.denotes_own_model(*_split_open_id(folded)):
+            return entry
+        return None
+
+    def verdict(self, candidate: Candidate, surface: Surface) -> Verdict:
+        rules = self.rules
+        decided_by, place, _ = self._rule(candidate)
+        return Verdict(
+            candidate,
+            self.scope_refusal(candidate) or self.surface_refusal(candidate, surface),
+            None if rules is None or rules.providers is None else rules.providers.get(candidate.provider),
+            None
+            if rules is None or rules.models is None
+            else self._model_entry(rules, candidate.provider, candidate.model),
+            decided_by,
+            place,
+        )
 
     def surface_refusal(self, candidate: Candidate, surface: Surface) -> Skipped | None:
         if custom := self.account.providers.get(candidate.provider):
@@ -294,41 +348,52 @@ class _View(NamedTuple):
 
     def attempts(self, candidate: Candidate, place: int) -> Iterator[Attempt | Skipped]:
         """For an allowed candidate: what its model's rule gives, else its provider's rule, else the default."""
-        decided_by, rule = self._rule(candidate)
+        decided_by, place_of_rule, rule = self._rule(candidate)
         if rule is None:
             yield from self._default_attempts(candidate, place)
             return
         for number, step in enumerate(rule.steps):
             if step.type == "ngrok":
                 refusal = self._managed_refusal(candidate, number)
-                yield refusal or _attempt(candidate, KeySource.MANAGED, None, decided_by, number, place)
+                yield refusal or Attempt(
+                    candidate.provider,
+                    candidate.model,
+                    KeySource.MANAGED,
+                    None,
+                    decided_by,
+                    place_of_rule,
+                    number,
+                    place,
+                )
                 continue
             for key in step.keys:
                 held = self.account.provider_keys.get(key)
                 if held is None or held.provider != candidate.provider:
                     raise SnapshotIncomplete(f"{key} is not in the snapshot as a key of {candidate.provider}")
-                yield _attempt(candidate, KeySource.USER, key, decided_by, number, place)
+                yield Attempt(
+                    candidate.provider, candidate.model, KeySource.USER, key, decided_by, place_of_rule, number, place
+                )
 
-    def _rule(self, candidate: Candidate) -> tuple[DecidedBy, Rule | None]:
+    def _rule(self, candidate: Candidate) -> tuple[DecidedBy, int, Rule] | tuple[DecidedBy, None, None]:
         if self.rules is not None:
             provider = candidate.provider
-            if rule := self.rules.model_rules.get((provider, model_key(provider, candidate.model))):
-                return DecidedBy.MODEL_RULE, rule
-            if rule := self.rules.provider_rules.get(provider):
-                return DecidedBy.PROVIDER_RULE, rule
-        return DecidedBy.DEFAULT, None
+            if found := self.rules.model_rules.get((provider, model_key(provider, candidate.model))):
+                return DecidedBy.MODEL_RULE, *found
+            if found := self.rules.provider_rules.get(provider):
+                return DecidedBy.PROVIDER_RULE, *found
+        return DecidedBy.DEFAULT, None, None
 
     def _default_attempts(self, candidate: Candidate, place: int) -> Iterator[Attempt | Skipped]:
         provider = candidate.provider
         stored = self.account.keys_of.get(provider, ()) if self.rules is None else ()
         for key in stored:
-            yield _attempt(candidate, KeySource.USER, key, DecidedBy.DEFAULT, None, place)
+            yield _default(candidate, KeySource.USER, key, place)
         if provider in self.account.providers:
             if not stored:
-                yield _attempt(candidate, KeySource.NONE, None, DecidedBy.DEFAULT, None, place)
+                yield _default(candidate, KeySource.NONE, None, place)
             return
         refusal = self._managed_refusal(candidate, None)
-        yield refusal or _attempt(candidate, KeySource.MANAGED, None, DecidedBy.DEFAULT, None, place)
+        yield refusal or _default(candidate, KeySource.MANAGED, None, place)
 
     def _managed_refusal(self, candidate: Candidate, step: int | None) -> Skipped | None:
         """Why managed inference does not serve a candidate, or None where it does."""
@@ -346,10 +411,13 @@ class _View(NamedTuple):
         return None
 
 
-def _attempt(  # noqa: PLR0917 -- a constructor that fills in what the candidate knows
-    candidate: Candidate, source: KeySource, key: str | None, decided_by: DecidedBy, step: int | None, place: int
-) -> Attempt:
-    return Attempt(candidate.provider, candidate.model, source, key, decided_by, step, place)
+def _default(candidate: Candidate, source: KeySource, key: str | None, place: int) -> Attempt:
+    return Attempt(candidate.provider, candidate.model, source, key, DecidedBy.DEFAULT, None, None, place)
+
+
+def _split_open_id(name: str) -> tuple[str, str]:
+    owner, _, own = name.partition("/")
+    return owner, own
 
 
 def _skip(candidate: Candidate, code: DenialCode, message: str, step: int | None = None) -> Skipped:

@@ -13,6 +13,7 @@ from gateway_core.policy import (
     KeySource,
     Plan,
     SnapshotIncomplete,
+    judge,
     reachable_models,
     resolve,
 )
@@ -360,6 +361,34 @@ def test_candidates_are_numbered_so_that_a_refusal_can_move_to_the_next():
     ]
 
 
+# ── what decided it ──
+
+
+def test_a_verdict_names_the_entries_and_the_rule_that_decided():
+    configuration = ConfigurationDocument(
+        scope=Scope(providers=("groq", "openai"), models=(("", "x/y"), ("openai", "gpt-4o"))),
+        rules=(
+            Rule(provider="openai", steps=(Step("user", (KEY,)),)),
+            Rule(provider="openai", model="gpt-4o", steps=(Step("user", (KEY,)),)),
+        ),
+    )
+    snapshot = account(configuration, keys=[(KEY, "openai")])
+
+    allowed, other, unknown = judge(
+        snapshot,
+        CATALOG,
+        configuration=CONFIGURATION,
+        requested=["gpt-4o", "openai:o3", "nonsense"],
+        surface=CHAT,
+    )
+
+    assert (allowed.refusal, allowed.provider_entry, allowed.model_entry) == (None, 1, 1)
+    assert (allowed.decided_by, allowed.rule) == (DecidedBy.MODEL_RULE, 1)
+    assert (other.refusal.code, other.provider_entry, other.model_entry) == (DenialCode.MODEL_NOT_ALLOWED, 1, None)
+    assert (other.decided_by, other.rule) == (DecidedBy.PROVIDER_RULE, 0)
+    assert unknown.code is DenialCode.MODEL_UNKNOWN
+
+
 # ── a snapshot that is not whole ──
 
 
@@ -430,4 +459,3 @@ def test_whatever_is_planned_is_in_scope_has_credentials_and_stands_once(request
         assert (attempt.source is KeySource.USER) == (attempt.provider_key is not None)
         if models is not None and attempt.provider == "openai":
             assert ("openai", attempt.model) in models
-
