@@ -123,3 +123,25 @@ class ApiKey(Token):
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_api_key_per_token")]
         # Lists: the account's keys, newest first.
         indexes = [models.Index("account", models.F("id").desc(), name="api_keys_newest_first")]
+
+
+class IdempotencyRecord(models.Model):
+    """The sealed answer to a request that came with an Idempotency-Key, for as long as it may be asked for again.
+
+    The row alone opens nothing: the key that seals `answer` comes from the client's Idempotency-Key, of which only a
+    keyed digest is kept (docs/decisions/0021-idempotency.md).
+    """
+
+    api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="idempotency_records")
+    digest = models.CharField(max_length=64)
+    fingerprint = models.CharField(max_length=64)
+    answer = models.BinaryField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["digest"], name="one_answer_per_idempotency_key")]
+        # The hourly task that forgets what has expired.
+        indexes = [models.Index("expires_at", name="idempotency_records_by_expiry")]
+
+    def __str__(self) -> str:
+        return self.digest[:8]

@@ -5,6 +5,7 @@ In evaluation mode what is missing gets a local default; in production nothing s
 """
 
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +140,10 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-# Static files are served from the packages themselves, so that a fresh clone needs no collectstatic.
+# Static files are served from the packages themselves, so that a fresh clone needs no collectstatic; where it was run,
+# its result is served (WhiteNoise warns of a directory that is not there).
+_collected = BASE_DIR / "staticfiles"
+STATIC_ROOT = _collected if _collected.is_dir() or sys.argv[1:2] == ["collectstatic"] else None
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
@@ -168,6 +171,7 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest.permissions.HasAccount"],
     "DEFAULT_RENDERER_CLASSES": ["rest.renderers.JsonRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "rest.renderers.JsonAlways",
     "DEFAULT_PARSER_CLASSES": ["rest.parsers.JsonParser"],
     "DEFAULT_SCHEMA_CLASS": "rest.schema.ContractSchema",
     "EXCEPTION_HANDLER": "rest.errors.respond_to_exception",

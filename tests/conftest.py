@@ -8,6 +8,8 @@ from redis import Redis
 
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
+pytest_plugins = ["tests.fixtures"]
+
 
 @pytest.fixture(scope="session")
 def sealing_private_key() -> str:

@@ -1,0 +1,53 @@
+"""Where the answers to requests with an Idempotency-Key lie (rest.idempotency tells how they are sealed)."""
+
+import hmac
+from collections.abc import Callable
+
+from django.db import connection, transaction
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import IdempotencyRecord
+from rest.idempotency import KEPT_FOR, IdempotencyKeyInUse, IdempotencyKeyReused, Key
+
+
+@transaction.atomic
+def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> Response:
+    """Give the recorded answer to this request, or make one with `respond` and record it.
+
+    All in one transaction: when the process dies in between, neither the write nor the record exists, and the client's
+    next try does it. An error leaves no record.
+
+    Raises:
+        IdempotencyKeyInUse: another process is making it.
+        IdempotencyKeyReused: the record is of another body.
+    """
+    fingerprint = key.fingerprint(request.data)
+    _lock(key)
+    record = IdempotencyRecord.objects.filter(digest=key.digest).first()
+    if record is not None:
+        if record.expires_at > timezone.now():
+            if not hmac.compare_digest(record.fingerprint, fingerprint):
+                raise IdempotencyKeyReused
+            return key.open(bytes(record.answer))
+        record.delete()
+    response = respond()
+    IdempotencyRecord.objects.create(
+        api_key_id=request.auth.pk,
+        digest=key.digest,
+        fingerprint=fingerprint,
+        answer=key.seal(response),
+        expires_at=timezone.now() + KEPT_FOR,
+    )
+    return response
+
+
+def _lock(key: Key) -> None:
+    # An advisory lock says at once that another holds it, where a unique row would make this request wait for it.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(bytes.fromhex(key.digest[:16]), signed=True)]
+        )
+        if cursor.fetchone() != (True,):
+            raise IdempotencyKeyInUse

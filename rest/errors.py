@@ -1,0 +1,293 @@
+"""Every refusal of this API, and the one shape that a client sees it in: `{errorCode, statusCode, msg, details}`.
+
+The tree is cut by what the caller can do: look elsewhere, change the request, change the state first, come back later.
+A rule's own error derives from one of these, in the room that holds the rule; its docstring is the message, its `code`
+the stable slug of the wire, and docs/errors.md lists it. Only the last part of this module knows HTTP.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+import orjson
+import structlog
+from django.core import exceptions as django_exceptions
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.request import UnreadablePostError
+from rest_framework import exceptions as drf
+from rest_framework.response import Response
+
+from gateway_core.redaction import redact
+
+_logger = structlog.get_logger(__name__)
+
+_LONGEST_PATH: Final = 200
+# The path of the body as a whole; its fields' paths stand without it (`router.rules[0]`).
+ROOT: Final = "$"
+
+
+class GatewayError(Exception):
+    """The request was refused."""
+
+    code: ClassVar[str] = "refused"
+
+    def __init__(self, message: str | None = None, *, details: Mapping[str, str] | None = None) -> None:
+        """
+        Args:
+            message: in place of the class's own, where the case has more to say; never holds a value that was sent.
+            details: a text for each JSON path of the request that is at fault.
+        """
+        super().__init__(message or type(self).message())
+        self.details = dict(details or {})
+
+    @classmethod
+    def message(cls) -> str:
+        """The class's docstring on one line."""
+        return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
+
+
+class NotFound(GatewayError):
+    """There is nothing here for this account."""
+
+    code = "not_found"
+
+
+class Unauthenticated(GatewayError):
+    """An API key is needed: `Authorization: Bearer <API key>`."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(GatewayError):
+    """This is not allowed."""
+
+    code = "forbidden"
+
+
+class RequestMalformed(GatewayError):
+    """The request cannot be read."""
+
+    code = "request_malformed"
+
+
+class JsonInvalid(RequestMalformed):
+    """The body is not valid JSON in UTF-8."""
+
+    code = "json_invalid"
+
+
+class QueryInvalid(RequestMalformed):
+    """A query parameter has a value that it cannot have."""
+
+    code = "query_invalid"
+
+
+class HeaderInvalid(RequestMalformed):
+    """A header has a value that it cannot have."""
+
+    code = "header_invalid"
+
+
+class MethodNotAllowed(GatewayError):
+    """This resource does not know this method; the Allow header lists those it knows."""
+
+    code = "method_not_allowed"
+
+
+class MediaTypeUnsupported(GatewayError):
+    """The body must be JSON: `Content-Type: application/json`."""
+
+    code = "media_type_unsupported"
+
+
+class BodyTooLarge(GatewayError):
+    """The body is larger than 1 MiB."""
+
+    code = "body_too_large"
+
+
+class InvalidRequest(GatewayError):
+    """The request breaks a rule; details tell which, by JSON path."""
+
+    code = "invalid_request"
+
+
+class Conflict(GatewayError):
+    """The present state does not allow this."""
+
+    code = "conflict"
+
+
+class PreconditionFailed(GatewayError):
+    """The object has changed since the version that If-Match names; read it again."""
+
+    code = "precondition_failed"
+
+
+class TooManyRequests(GatewayError):
+    """Too many requests; come back after the time in Retry-After."""
+
+    code = "too_many_requests"
+    retry_after_seconds: ClassVar[int] = 1
+
+
+class Unavailable(GatewayError):
+    """The service cannot answer at the moment; come back after the time in Retry-After."""
+
+    code = "unavailable"
+    retry_after_seconds: ClassVar[int] = 1
+
+
+class InternalError(GatewayError):
+    """Something went wrong that nobody foresaw. It has been logged."""
+
+    code = "internal_error"
+
+
+def json_path(parts: tuple[str | int, ...]) -> str:
+    """`router.rules[0].steps[0].keys` from its parts.
+
+    A part may be a name that the client made up: what looks like a secret is masked, and its length is bounded.
+    """
+    path = ""
+    for part in parts:
+        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+    return redact(path)[:_LONGEST_PATH] or ROOT
+
+
+# From here on: HTTP.
+
+_STATUSES: Final[dict[type[GatewayError], int]] = {
+    RequestMalformed: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    Conflict: 409,
+    PreconditionFailed: 412,
+    BodyTooLarge: 413,
+    MediaTypeUnsupported: 415,
+    InvalidRequest: 422,
+    TooManyRequests: 429,
+    InternalError: 500,
+    Unavailable: 503,
+}
+
+
+def status_of(kind: type[GatewayError]) -> int:
+    """The HTTP status of an error: its own, or that of the branch that it grows on."""
+    return next((_STATUSES[one] for one in kind.__mro__ if one in _STATUSES), 500)
+
+
+def body_of(error: GatewayError) -> dict[str, Any]:
+    """The error as the client sees it."""
+    return {
+        "errorCode": error.code,
+        "statusCode": status_of(type(error)),
+        "msg": str(error),
+        "details": error.details,
+    }
+
+
+def headers_of(error: GatewayError) -> dict[str, str]:
+    """What a client needs beside the body: how to authenticate, when to come back."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, TooManyRequests | Unavailable):
+        return {"Retry-After": str(error.retry_after_seconds)}
+    return {}
+
+
+def http_response(error: GatewayError) -> HttpResponse:
+    """The answer for an error that is met outside of a view."""
+    return HttpResponse(
+        orjson.dumps(body_of(error)),
+        status=status_of(type(error)),
+        content_type="application/json",
+        headers={**headers_of(error), "Cache-Control": "no-store"},
+    )
+
+
+def respond_to_exception(exception: Exception, context: Mapping[str, Any]) -> Response | None:
+    """DRF's exception handler: every error that we know in our shape; what we do not know stays a logged 500."""
+    del context
+    error = translate(exception)
+    if error is None:
+        return None
+    if isinstance(error, Unavailable):
+        _logger.warning("request_refused", code=error.code, cause=type(exception).__name__)
+    return Response(body_of(error), status=status_of(type(error)), headers=headers_of(error))
+
+
+def translate(exception: BaseException) -> GatewayError | None:
+    """An exception of a framework as an error of ours; None for one that nobody foresaw."""
+    if isinstance(exception, GatewayError):
+        return exception
+    if isinstance(exception, drf.ValidationError):
+        return InvalidRequest(details=details_of(exception.detail))
+    for kinds, error in _TRANSLATIONS:
+        if isinstance(exception, kinds):
+            return error()
+    return None
+
+
+_TRANSLATIONS: Final[tuple[tuple[tuple[type[BaseException], ...], type[GatewayError]], ...]] = (
+    ((Http404, drf.NotFound), NotFound),
+    ((drf.NotAuthenticated, drf.AuthenticationFailed), Unauthenticated),
+    ((drf.PermissionDenied, django_exceptions.PermissionDenied), Forbidden),
+    ((drf.MethodNotAllowed,), MethodNotAllowed),
+    ((drf.UnsupportedMediaType,), MediaTypeUnsupported),
+    ((drf.Throttled,), TooManyRequests),
+    ((django_exceptions.RequestDataTooBig,), BodyTooLarge),
+    ((drf.ParseError, django_exceptions.BadRequest, django_exceptions.SuspiciousOperation), RequestMalformed),
+    ((UnreadablePostError,), RequestMalformed),
+    # The database is away, or gave up on a lock: nothing was changed, and the same request may pass in a moment.
+    ((OperationalError, InterfaceError), Unavailable),
+)
+
+
+def details_of(detail: Any) -> dict[str, str]:
+    """DRF's nested errors as texts by JSON path."""
+    found: dict[str, str] = {}
+    _flatten(detail, (), found)
+    return found
+
+
+def _flatten(detail: Any, path: tuple[str | int, ...], found: dict[str, str]) -> None:
+    if isinstance(detail, Mapping):
+        for name, inner in detail.items():
+            _flatten(inner, path if name == "non_field_errors" else (*path, name), found)
+    elif isinstance(detail, list | tuple):
+        texts = [str(one) for one in detail if isinstance(one, str)]
+        if texts:
+            where = json_path(path)
+            found[where] = " ".join((found[where], *texts) if where in found else texts)
+        for index, inner in enumerate(detail):
+            if not isinstance(inner, str):
+                _flatten(inner, (*path, index), found)
+    else:
+        found[json_path(path)] = str(detail)
+
+
+def route_unknown(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler for a path that no route matches."""
+    del exception
+    return http_response(NotFound("There is no such route; paths have no trailing slash."))
+
+
+def request_refused(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler for a request that it refuses by itself, a foreign Host header for one."""
+    error = translate(exception) if exception else None
+    return http_response(error or RequestMalformed())
+
+
+def permission_refused(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler for what is not allowed."""
+    del exception
+    return http_response(Forbidden())
+
+
+def failed(_request: HttpRequest) -> HttpResponse:
+    """Django's handler for an exception that nobody caught; Django has logged it."""
+    return http_response(InternalError())

@@ -1,0 +1,126 @@
+"""Idempotency-Key on POST and PATCH: the same request sent again gets the same answer and has no second effect.
+
+The record of an answer is written in the transaction of the write itself, so there is never one without the other. Only
+answers that changed something (2xx) are kept; a refused request changed nothing, and may be corrected and sent again
+under its key. What is kept is sealed (docs/decisions/0021-idempotency.md): the answer to a POST may hold a token.
+
+This room knows how; where the records lie is the business of the room that calls `keep_records_with`.
+
+Source: draft-ietf-httpapi-idempotency-key-header-07, with a bare text accepted besides a quoted one.
+"""
+
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+import orjson
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rest.errors import Conflict, HeaderInvalid, InvalidRequest
+
+KEPT_FOR: Final = timedelta(hours=24)
+_KEY: Final = re.compile(r'"?([\x21\x23-\x7e][\x20\x21\x23-\x7e]{0,254})"?')
+_KEPT_HEADERS: Final = ("Location", "ETag")
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """This Idempotency-Key was used for another request; take a new one."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInUse(Conflict):
+    """A request with this Idempotency-Key is being answered at this moment; send it again in a little while."""
+
+    code = "idempotency_key_in_use"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One client's Idempotency-Key for one route, and what is derived from it. The text itself is never stored."""
+
+    text: str
+    # API key, method and path: the same text elsewhere is another key.
+    scope: str
+
+    def __repr__(self) -> str:
+        return "Key(…)"
+
+    @cached_property
+    def _secret(self) -> bytes:
+        derive = HKDF(algorithm=SHA256(), length=96, salt=None, info=f"idempotency\n{self.scope}\n{self.text}".encode())
+        return derive.derive(settings.SECRET_KEY.encode())
+
+    @property
+    def digest(self) -> str:
+        """What finds the record: 64 hex digits."""
+        return self._secret[:32].hex()
+
+    def fingerprint(self, body: Any) -> str:
+        """What tells another body under the same key. Keyed, since a body may hold a provider key's value."""
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
+        return hmac.new(self._secret[32:64], canonical, sha256).hexdigest()
+
+    def seal(self, response: Response) -> bytes:
+        """An answer, to be opened only by who sends the Idempotency-Key again."""
+        headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+        kept = orjson.dumps({"status": response.status_code, "headers": headers, "data": response.data})
+        # Each key seals one answer, but a record that expired may be followed by a second: hence a random nonce.
+        nonce = secrets.token_bytes(12)
+        return nonce + AESGCM(self._secret[64:]).encrypt(nonce, kept, self.digest.encode())
+
+    def open(self, sealed: bytes) -> Response:
+        """The answer that was sealed."""
+        kept = orjson.loads(AESGCM(self._secret[64:]).decrypt(sealed[:12], sealed[12:], self.digest.encode()))
+        return Response(kept["data"], status=kept["status"], headers=kept["headers"])
+
+
+class AnswerOnce(Protocol):
+    """Give the recorded answer to this request, or make one with `respond` and record it.
+
+    Raises:
+        IdempotencyKeyInUse: another process is making it.
+        IdempotencyKeyReused: the record is of another body.
+    """
+
+    def __call__(self, request: Request, key: Key, respond: Callable[[], Response]) -> Response: ...
+
+
+_keepers: list[AnswerOnce] = []
+
+
+def keep_records_with(keeper: AnswerOnce) -> None:
+    """Name the room that keeps the records; its AppConfig calls this once."""
+    _keepers[:] = [keeper]
+
+
+def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> Response:
+    """See AnswerOnce."""
+    return _keepers[0](request, key, respond)
+
+
+def key_of(request: Request) -> Key | None:
+    """The request's Idempotency-Key; None without one.
+
+    Raises:
+        HeaderInvalid: empty, longer than 255 characters, or not printable ASCII.
+    """
+    header = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if header is None:
+        return None
+    found = _KEY.fullmatch(header.strip())
+    if found is None:
+        raise HeaderInvalid(details={"Idempotency-Key": "This must be 1 to 255 printable ASCII characters."})
+    return Key(text=found[1], scope=f"{request.auth.pk}\n{request.method}\n{request.path_info}")

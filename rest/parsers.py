@@ -1,0 +1,89 @@
+"""Reading a request's body: bounded, strict JSON, and every way of getting it wrong answered by 400, 413 or 415."""
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+import orjson
+from django.http.request import parse_header_parameters
+from rest_framework.parsers import BaseParser
+
+from rest.errors import BodyTooLarge, JsonInvalid, MediaTypeUnsupported
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+_MAX_DEPTH: Final = 64
+
+
+class JsonParser(BaseParser):
+    """The body of a request as Python values."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        """The parsed body.
+
+        Raises:
+            MediaTypeUnsupported: it does not say that it is JSON in UTF-8.
+            BodyTooLarge: over 1 MiB. No more than that is read, whatever Content-Length says.
+            JsonInvalid: see `parse_json`.
+        """
+        del parser_context
+        kind, parameters = parse_header_parameters(media_type or "")
+        if kind != self.media_type or parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
+            raise MediaTypeUnsupported
+        body = stream.read(MAX_BODY_BYTES + 1)
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return parse_json(body)
+
+
+def parse_json(body: bytes) -> Any:
+    """Strict JSON (RFC 8259): UTF-8, no lone surrogates, no NaN, no name twice in an object, at most 64 deep.
+
+    Raises:
+        JsonInvalid: any of these. The message says what, and never quotes the body.
+    """
+    if not body.strip():
+        raise JsonInvalid("The body is empty; it must be a JSON object.")
+    try:
+        # orjson first: it refuses broken UTF-8, lone surrogates and NaN, which the standard library lets through.
+        orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        raise JsonInvalid(f"The body is not valid JSON in UTF-8 (line {fault.lineno}, column {fault.colno}).") from None
+    try:
+        # Then the standard library: it keeps integers of any size whole, and can tell a name that stands twice.
+        parsed = json.loads(body, object_pairs_hook=_object)
+    except RecursionError:
+        raise JsonInvalid("The body is nested too deeply.") from None
+    except ValueError:  # an integer of more than 4,300 digits
+        raise JsonInvalid("The body holds a number that is too long.") from None
+    if _is_too_deep(parsed):
+        raise JsonInvalid("The body is nested too deeply.")
+    return parsed
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise JsonInvalid("The body holds an object in which a name stands twice.")
+    return found
+
+
+def _is_too_deep(parsed: Any) -> bool:
+    level = [parsed]
+    for _ in range(_MAX_DEPTH):
+        level = (
+            [
+                inner
+                for outer in level
+                for inner in (outer.values() if isinstance(outer, dict) else outer)
+                if isinstance(inner, dict | list)
+            ]
+            if all(isinstance(outer, dict | list) for outer in level)
+            else []
+        )
+        if not level:
+            return False
+    return True

@@ -1,0 +1,129 @@
+"""Serializers of this API: forms that ask strictly, and shapes that show.
+
+Fields are named as Python names them; on the wire they are camelCase. `access_key_configuration_id` is
+`accessKeyConfigurationId` there, in errors too.
+
+A form is one class for POST and PATCH (`partial=True`): a field that is not required may be omitted in both, and in a
+PATCH null clears it. A shape leaves out a field without a value unless it says `allow_null=True`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rest_framework import serializers
+from rest_framework.fields import Field, SkipField
+
+from rest.fields import Strict
+
+_NEAR: Final = 0.6
+
+
+def camel(name: str) -> str:
+    """`key_redacted` → `keyRedacted`."""
+    first, *others = name.split("_")
+    return first + "".join(other.title() for other in others)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one most resembles, if any does: another case, underscores, a letter too many."""
+    by_plain = {_plain(one): one for one in known}
+    found = difflib.get_close_matches(_plain(name[:255]), by_plain, n=1, cutoff=_NEAR)
+    return by_plain[found[0]] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+class _CamelSerializer(serializers.Serializer[Any]):
+    def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
+        fields = {}
+        for name, field in super().get_fields().items():
+            wire = camel(name)
+            if wire != name and field.source is None:
+                field.source = name
+            fields[wire] = field
+        return fields
+
+
+class StrictListSerializer(Strict, serializers.ListSerializer[Any]):
+    """A JSON array of objects."""
+
+    default_error_messages = {
+        "required": "This field is required.",
+        "null": "This field may not be null.",
+        "not_a_list": "This must be an array.",
+    }
+
+
+class StrictSerializer(Strict, _CamelSerializer):
+    """A form. Unknown fields and wrong types are refused, all faults at once, each under its JSON path."""
+
+    default_error_messages = {
+        "required": "This field is required.",
+        "null": "This field may not be null.",
+        "invalid": "This must be an object.",
+    }
+
+    class Meta:
+        list_serializer_class = StrictListSerializer
+
+    def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
+        """The fields, which take null where it clears: in a PATCH, where they are not required."""
+        fields = super().get_fields()
+        if self.partial and self.parent is None:
+            for field in fields.values():
+                field.allow_null = field.allow_null or not field.required
+        return fields
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The validated fields by their Python names.
+
+        Raises:
+            serializers.ValidationError: with every fault of this object and those within.
+        """
+        if not isinstance(data, Mapping):
+            self.fail("invalid")
+        known = [name for name, field in self.fields.items() if not field.read_only]
+        faults: dict[str, Any] = {
+            name: [unknown_field(name, known)] for name in data if name not in self.fields or name not in known
+        }
+        try:
+            values: dict[str, Any] = super().to_internal_value(data)
+        except serializers.ValidationError as fault:
+            raise serializers.ValidationError({**faults, **_as_mapping(fault.detail)}) from None
+        if faults:
+            raise serializers.ValidationError(faults)
+        return values
+
+
+class ShownSerializer(_CamelSerializer):
+    """A shape: what an object looks like on the wire.
+
+    Declare a field `required=False` where it is left out without a value, `allow_null=True` where it is null then.
+    """
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """The object as its answer shows it."""
+        shown = {}
+        for field in self._readable_fields:
+            try:
+                value = field.get_attribute(instance)
+            except SkipField:
+                continue
+            if value is not None:
+                shown[field.field_name] = field.to_representation(value)
+            elif field.allow_null:
+                shown[field.field_name] = None
+        return shown
+
+
+def unknown_field(name: str, known: Iterable[str]) -> str:
+    """The text for a field that does not exist."""
+    near = nearest(name, known)
+    return f"There is no such field; did you mean {near}?" if near else "There is no such field."
+
+
+def _as_mapping(detail: Any) -> Mapping[str, Any]:
+    return detail if isinstance(detail, Mapping) else {"non_field_errors": detail}

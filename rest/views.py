@@ -1,0 +1,116 @@
+"""The ground of every view of the management API.
+
+A view is thin: `self.read(Form)` → service → `self.created(item)` or `self.shown(item)`. What holds for all of them is
+here: HEAD, bodies, ETag and If-Match, Idempotency-Key, and that no answer is kept by a cache.
+"""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
+
+from django.db.models import Model
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from rest import idempotency, uris
+from rest.errors import JsonInvalid
+from rest.preconditions import IfMatch, etag_of
+from rest.serializers import ShownSerializer, StrictSerializer
+
+_WITH_BODY: Final = frozenset({"POST", "PATCH"})
+
+
+class RestViews(ViewSet):
+    """The views of one resource."""
+
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+
+    # How one object of this resource looks.
+    shape: ClassVar[type[ShownSerializer]]
+    # For the OpenAPI document: what an action reads and shows, where that is not the shape.
+    forms: ClassVar[dict[str, type[StrictSerializer]]] = {}
+    shapes: ClassVar[dict[str, type[ShownSerializer]]] = {}
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """DRF's, with the handler's answer given once where the client asks for that."""
+        self.args, self.kwargs = args, kwargs
+        self.request = self.initialize_request(request, *args, **kwargs)
+        self.headers = self.default_response_headers
+        try:
+            self.initial(self.request, *args, **kwargs)
+            method = (self.request.method or "").lower()
+            handler = getattr(self, method, None) if method in self.http_method_names else None
+            response = self._respond(handler or self.http_method_not_allowed)
+        except Exception as exception:  # noqa: BLE001 -- the one place where errors become answers; unknown ones are raised again
+            response = self.handle_exception(exception)
+        self.response = self.finalize_response(self.request, response, *args, **kwargs)
+        return self.response
+
+    def _respond(self, handler: Callable[..., Response]) -> Response:
+        request = self.request
+
+        def respond() -> Response:
+            return handler(request, *self.args, **self.kwargs)
+
+        if request.method not in _WITH_BODY or handler == self.http_method_not_allowed:
+            return respond()
+        if str(request.META.get("CONTENT_LENGTH") or "0") == "0":
+            # DRF would take no body for an empty object.
+            raise JsonInvalid("The body is empty; it must be a JSON object.")
+        key = idempotency.key_of(request)
+        return respond() if key is None else idempotency.answer_once(request, key, respond)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+        """Nothing of this API may be stored on its way."""
+        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[assignment]
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """What shapes need to write URIs."""
+        return {"request": self.request}
+
+    def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
+        """The body as validated values by their Python names.
+
+        Args:
+            form: what the body has to be.
+            partial: a PATCH: only what was given is in the answer, and None clears.
+
+        Raises:
+            rest_framework.exceptions.ValidationError: 422, with every fault by its path.
+            rest.errors.RequestMalformed, BodyTooLarge, MediaTypeUnsupported: it cannot be read.
+        """
+        asked = form(data=self.request.data, partial=partial, context=self.get_serializer_context())
+        asked.is_valid(raise_exception=True)
+        values: dict[str, Any] = dict(asked.validated_data)
+        return values
+
+    def if_match(self) -> IfMatch:
+        """What the client expects of the object that it writes to; for services, which check it under the lock."""
+        return IfMatch.parse(self.request.META.get("HTTP_IF_MATCH"))
+
+    def data_of(self, item: Any) -> Any:
+        """An object as the wire shows it."""
+        return self.shape(item, context=self.get_serializer_context()).data
+
+    def shown(self, item: Model, data: Any = None) -> Response:
+        """200 with the object and its ETag."""
+        return Response(self.data_of(item) if data is None else data, headers={"ETag": etag_of(item)})
+
+    def created(self, item: Any, data: Any = None) -> Response:
+        """201 with the object, its place and its ETag.
+
+        Args:
+            item: the new row.
+            data: what to show, where that is more than the object (a token).
+        """
+        location = uris.absolute(self.request, f"{item.path}/{item.text_id}")
+        shown = self.data_of(item) if data is None else data
+        return Response(shown, status=201, headers={"Location": location, "ETag": etag_of(item)})
+
+    def deleted(self) -> Response:
+        """204."""
+        return Response(status=204)
