@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway_core import environment as core
-from gateway_core.environment import EVALUATION as EVALUATION
-from gateway_core.environment import PRODUCTION as PRODUCTION
-from gateway_core.environment import EnvironmentIncomplete as EnvironmentIncomplete
+from gateway_core.environment import EVALUATION, PRODUCTION, EnvironmentIncomplete
+
+__all__ = ["EVALUATION", "PRODUCTION", "EnvironmentIncomplete", "is_on", "mode", "names", "read"]
 
 
 def read(name: str, default: str = "", *, environ: Mapping[str, str] | None = None) -> str:
