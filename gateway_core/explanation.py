@@ -1,0 +1,258 @@
+"""What the data plane would do with a request, and why, in a form for people: the policy's own answers, put into words.
+
+Nothing is decided here. `explain` asks `gateway_core.policy` and names the places in the configuration that decided,
+as JSON paths of the contract (`router.rules[1]`).
+
+Source: contract, section 8; docs/decisions/0012-explain.md.
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import msgspec
+
+from gateway_core.catalog import BUILT_IN, Catalog, Surface
+from gateway_core.policy import (
+    Attempt,
+    DecidedBy,
+    Denial,
+    DenialCode,
+    KeySource,
+    Skipped,
+    Verdict,
+    judge,
+    resolve,
+)
+from gateway_core.snapshot import AccountSnapshot
+
+# The code of a plan whose every attempt is assumed to fail; the data plane answers 502 with the same.
+ALL_ATTEMPTS_FAILED: Final = "all_attempts_failed"
+
+
+class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The nearest change that would let a refused candidate through."""
+
+    # What to do, as a sentence.
+    msg: str
+    # Where in the configuration, or in the request, and what belongs there.
+    path: str | None = None
+    add: str | None = None
+
+
+class ExplainedCandidate(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A provider and model that the request could mean, and what decided about it."""
+
+    requested: str
+    is_allowed: bool
+    provider: str | None = None
+    model: str | None = None
+    # The scope entries that allow it; empty where the scope restricts nothing.
+    allowed_by: tuple[str, ...] = ()
+    # The rule whose steps give the credentials, or `default`.
+    credentials_from: str | None = None
+    error_code: str | None = None
+    msg: str | None = None
+    change: Change | None = None
+
+
+class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One call that would be made upstream, if those before it failed."""
+
+    attempt_number: int
+    provider: str
+    model: str
+    key_source: KeySource
+    credentials_from: str
+    provider_key_id: str | None = None
+    key_redacted: str | None = None
+    # `fails` (assumed), `answers`, or `isNotReached`.
+    outcome: str
+
+
+class ExplainedStep(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """A step that is passed over although its candidate is allowed."""
+
+    provider: str
+    model: str
+    error_code: str
+    msg: str
+    path: str | None = None
+
+
+class Explanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """The whole answer. A refusal has `error_code`, `msg` and, where there is one, `change`."""
+
+    is_allowed: bool
+    surface: Surface
+    candidates: tuple[ExplainedCandidate, ...]
+    attempts: tuple[ExplainedAttempt, ...]
+    skipped_steps: tuple[ExplainedStep, ...]
+    error_code: str | None = None
+    msg: str | None = None
+    change: Change | None = None
+
+
+def explain(
+    account: AccountSnapshot,
+    catalog: Catalog,
+    *,
+    configuration: str | None,
+    requested: Sequence[str],
+    surface: Surface,
+    failing: Collection[str] = (),
+) -> Explanation:
+    """Tell what `resolve` decides, and what would then happen.
+
+    Args:
+        account, catalog, configuration, requested, surface: as for `resolve`.
+        failing: `aigpk_…` IDs and provider IDs whose calls are assumed to fail in a way that failover answers.
+
+    Raises:
+        SnapshotIncomplete: as `resolve`.
+    """
+    answer = resolve(account, catalog, configuration=configuration, requested=requested, surface=surface)
+    verdicts = judge(account, catalog, configuration=configuration, requested=requested, surface=surface)
+    words = _Words(account, catalog, configuration)
+    attempts = () if isinstance(answer, Denial) else words.attempts(answer.attempts, failing)
+    refused = {(one.requested, one.provider, one.model): one for one in answer.skipped if one.step is None}
+    explanation = Explanation(
+        is_allowed=not isinstance(answer, Denial),
+        surface=surface,
+        candidates=tuple(words.candidate(verdict, refused) for verdict in verdicts),
+        attempts=attempts,
+        skipped_steps=tuple(words.step(one, verdicts) for one in answer.skipped if one.step is not None),
+    )
+    if isinstance(answer, Denial):
+        decisive = next(one for one in answer.skipped if one.code is answer.code)
+        return msgspec.structs.replace(
+            explanation, error_code=answer.code, msg=answer.message, change=words.change(decisive)
+        )
+    if all(attempt.outcome == "fails" for attempt in attempts):
+        return msgspec.structs.replace(
+            explanation, error_code=ALL_ATTEMPTS_FAILED, msg="Every attempt is assumed to fail."
+        )
+    return explanation
+
+
+class _Words:
+    def __init__(self, account: AccountSnapshot, catalog: Catalog, configuration: str | None) -> None:
+        self.account = account
+        self.catalog = catalog
+        self.configuration = configuration
+
+    def candidate(
+        self, verdict: Verdict | Skipped, refused: dict[tuple[str, str | None, str | None], Skipped]
+    ) -> ExplainedCandidate:
+        if isinstance(verdict, Skipped):
+            return self._refused(verdict)
+        requested, provider, model = verdict.candidate
+        refusal = verdict.refusal or refused.get((requested, provider, model))
+        if refusal is not None:
+            return self._refused(refusal)
+        entries = (("providers", verdict.provider_entry), ("models", verdict.model_entry))
+        return ExplainedCandidate(
+            requested=requested,
+            provider=provider,
+            model=model,
+            is_allowed=True,
+            allowed_by=tuple(f"access.{kind}.allow[{place}]" for kind, place in entries if place is not None),
+            credentials_from=_rule(verdict.decided_by, verdict.rule),
+        )
+
+    def _refused(self, refusal: Skipped) -> ExplainedCandidate:
+        return ExplainedCandidate(
+            requested=refusal.requested,
+            provider=refusal.provider,
+            model=refusal.model,
+            is_allowed=False,
+            error_code=refusal.code,
+            msg=refusal.message,
+            change=self.change(refusal),
+        )
+
+    def attempts(self, attempts: Sequence[Attempt], failing: Collection[str]) -> tuple[ExplainedAttempt, ...]:
+        explained = []
+        is_answered = False
+        for number, attempt in enumerate(attempts, start=1):
+            fails = attempt.provider in failing or (attempt.provider_key or "") in failing
+            outcome = "isNotReached" if is_answered else "fails" if fails else "answers"
+            is_answered = is_answered or not fails
+            key = self.account.provider_keys.get(attempt.provider_key or "")
+            explained.append(
+                ExplainedAttempt(
+                    attempt_number=number,
+                    provider=attempt.provider,
+                    model=attempt.model,
+                    key_source=attempt.source,
+                    credentials_from=_rule(attempt.decided_by, attempt.rule, attempt.step),
+                    provider_key_id=attempt.provider_key,
+                    key_redacted=key.mask if key else None,
+                    outcome=outcome,
+                )
+            )
+        return tuple(explained)
+
+    @staticmethod
+    def step(skipped: Skipped, verdicts: Sequence[Verdict | Skipped]) -> ExplainedStep:
+        place = next(
+            (
+                _rule(verdict.decided_by, verdict.rule, skipped.step)
+                for verdict in verdicts
+                if isinstance(verdict, Verdict) and verdict.candidate[1:] == (skipped.provider, skipped.model)
+            ),
+            None,
+        )
+        return ExplainedStep(
+            provider=skipped.provider or "",
+            model=skipped.model or "",
+            error_code=skipped.code,
+            msg=skipped.message,
+            path=place,
+        )
+
+    def change(self, refusal: Skipped) -> Change | None:
+        """What is nearest to hand for whoever wants this candidate served."""
+        provider, model = refusal.provider, refusal.model
+        if provider is None or model is None:
+            near = self.catalog.nearest_models(refusal.requested)
+            return Change(f"Ask for {near[0]} instead.", path="model", add=near[0]) if near else None
+        match refusal.code:
+            case DenialCode.PROVIDER_NOT_ALLOWED:
+                return Change(f"Allow the provider {provider}.", path="access.providers.allow", add=provider)
+            case DenialCode.MODEL_NOT_ALLOWED:
+                return Change(
+                    f"Allow the model {provider}:{model}.", path="access.models.allow", add=f"{provider}:{model}"
+                )
+            case DenialCode.SURFACE_NOT_SERVED:
+                return Change(
+                    f"Use a surface that {provider} serves: {', '.join(self._surfaces(provider))}.", path="surface"
+                )
+            case DenialCode.NO_CREDITS:
+                return Change("Buy credits, or route this provider to a provider key of your own.", path="router.rules")
+            case DenialCode.NO_CREDENTIALS:
+                return self._credentials_change(provider)
+            case _:
+                return None
+
+    def _credentials_change(self, provider: str) -> Change:
+        stored = self.account.keys_of.get(provider, ())
+        if not stored:
+            after = " and route to it in the configuration" if self.configuration else ""
+            return Change(f"Store a provider key for {provider}{after}.", path="provider-keys", add=provider)
+        return Change(
+            f"Add a rule for {provider} with a `user` step that names a stored key of it.",
+            path="router.rules",
+            add=stored[0],
+        )
+
+    def _surfaces(self, provider: str) -> list[str]:
+        if custom := self.account.providers.get(provider):
+            return [support.surface for support in custom.surfaces]
+        return list(BUILT_IN[provider].surfaces)
+
+
+def _rule(decided_by: DecidedBy, rule: int | None, step: int | None = None) -> str:
+    """The JSON path of a rule, or of a step of it; `default` where no rule matched."""
+    if decided_by is DecidedBy.DEFAULT or rule is None:
+        return "default"
+    return f"router.rules[{rule}]" if step is None else f"router.rules[{rule}].steps[{step}]"
