@@ -1,0 +1,64 @@
+"""The first account: what a new installation needs before anybody can ask it anything."""
+
+import secrets
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import transaction
+
+from accounts.models import Account, Membership, User
+from accounts.principals import Principal
+from accounts.services import create_account, create_api_key, create_user
+
+
+class Command(BaseCommand):
+    """Writes NAME=value lines to standard output: secrets, shown once."""
+
+    help = (
+        "Make an account, a dashboard user who owns it, and an API key, and print AI_GATEWAY_API_KEY, DASHBOARD_USER "
+        "and DASHBOARD_PASSWORD. Where the user is there already, it gets a new password and its account another API key."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--account", default="Default", help="the new account's name (%(default)s)")
+        parser.add_argument("--username", default="admin", help="whom the dashboard knows (%(default)s)")
+        parser.add_argument("--email", default="", help="the user's address; may stay empty")
+
+    @transaction.atomic
+    def handle(self, *args: Any, **options: Any) -> None:
+        password = secrets.token_urlsafe(18)
+        user = User.objects.filter(username=options["username"]).first()
+        if user is None:
+            account = create_account(name=options["account"])
+            user = create_user(
+                username=options["username"],
+                email=options["email"],
+                password=password,
+                account=account,
+                role=Membership.Role.OWNER,
+            )
+        else:
+            account = self._account_of(user, name=options["account"])
+            user.set_password(password)
+            user.save(update_fields=["password"])
+        issued = create_api_key(account=account, by=Principal.of(user), name="First API key")
+        for name, value in (
+            ("AI_GATEWAY_API_KEY", issued.token),
+            ("DASHBOARD_USER", user.username),
+            ("DASHBOARD_PASSWORD", password),
+        ):
+            self.stdout.write(f"{name}={value}")
+
+    @staticmethod
+    def _account_of(user: User, *, name: str) -> Account:
+        """The account that the user owns longest."""
+        owned = (
+            Account.objects.filter(memberships__user=user, memberships__role=Membership.Role.OWNER)
+            .order_by("id")
+            .first()
+        )
+        if owned is not None:
+            return owned
+        account = create_account(name=name)
+        Membership.objects.create(account=account, user=user, role=Membership.Role.OWNER)
+        return account

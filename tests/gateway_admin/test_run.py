@@ -1,0 +1,303 @@
+"""`make run`, as a person uses it: everything real, from an empty directory."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from redis import Redis
+
+from gateway_admin.embedded import RedisServer
+from gateway_admin.embedded.server import free_port
+
+pytestmark = pytest.mark.xdist_group("run")
+
+# What this test run gave itself is no part of a person's shell.
+NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
+DEV_ENV = [
+    "CONTROL_PLANE_URL",
+    "DATA_PLANE_URL",
+    "AI_GATEWAY_API_KEY",
+    "DASHBOARD_URL",
+    "DASHBOARD_USER",
+    "DASHBOARD_PASSWORD",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "GATEWAY_MODE",
+]
+
+
+def shell(**changes):
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_A_PERSONS and "PYTEST" not in name}
+    return kept | {"CONTROL_PLANE_PORT": str(free_port()), "DATA_PLANE_PORT": str(free_port())} | changes
+
+
+class GatewayRun:
+    """One `python -m gateway_admin.run`."""
+
+    def __init__(self, var, **environ):
+        self.var = var
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway_admin.run", "--var", str(var)],
+            env=shell(**environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._wait_for("Ctrl-C ends everything.")
+        self.tree = [
+            self.process.pid,
+            *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True)),
+        ]
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.said += line
+
+    def _wait_for(self, text, *, seconds=150.0):
+        deadline = time.monotonic() + seconds
+        while text not in self.said:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                pytest.fail(f"the run did not say {text!r}, but:\n{self.said}")
+            time.sleep(0.1)
+
+    def wait_for(self, text):
+        self._wait_for(text, seconds=30.0)
+
+    @property
+    def dev_env(self):
+        return dict(line.split("=", 1) for line in (self.var / "dev.env").read_text().splitlines())
+
+    def get(self, plane, path, *, token=None):
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def child(self, *words):
+        """The process directly under the supervisor whose command line has these words."""
+        found = [one for one in psutil.Process(self.process.pid).children() if set(words) <= set(one.cmdline())]
+        assert len(found) == 1
+        return found[0]
+
+    def close(self):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stdout.close()
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def refusal(var, **environ):
+    """What a run that does not begin says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway_admin.run", "--var", str(var)],
+        env=shell(**environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def place():
+    path = Path(tempfile.mkdtemp(prefix="gateway-run-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def first_run(place):
+    run = GatewayRun(place / "var")
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def second_run(first_run):
+    """The same again after the first has ended, in a shell that has sourced dev.env."""
+    sourced = first_run.dev_env
+    first_run.process.terminate()
+    first_run.process.wait(60)
+    run = GatewayRun(first_run.var, **sourced)
+    yield run
+    run.close()
+
+
+def test_dev_env_is_closed_to_others_and_holds_its_lines(first_run):
+    file = first_run.var / "dev.env"
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [line.partition("=")[0] for line in file.read_text().splitlines()] == DEV_ENV
+    assert all(first_run.dev_env.values())
+    assert first_run.dev_env["GATEWAY_MODE"] == "evaluation"
+
+
+@pytest.mark.parametrize("plane", ["CONTROL_PLANE_URL", "DATA_PLANE_URL"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_both_planes_are_alive_and_ready(first_run, plane, path):
+    assert first_run.get(plane, path)[0] == 200
+
+
+def test_the_curl_command_works_as_pasted(first_run):
+    command = next(line.strip() for line in first_run.said.splitlines() if line.strip().startswith("curl "))
+
+    # A place where sed finds what the command names: the run printed the path as seen from its own directory.
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+
+    assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
+
+
+def test_the_dashboard_user_can_sign_in_on_a_page_that_is_there(first_run):
+    status, _ = first_run.get("DASHBOARD_URL", "/dashboard/login/")
+
+    assert status == 200
+
+
+def test_no_secret_of_the_run_is_in_its_output_or_logs(first_run):
+    written = first_run.said + "".join(file.read_text() for file in (first_run.var / "log").iterdir())
+    kept = [file.read_text() for file in (first_run.var / "secrets").iterdir()]
+    shown_once = [first_run.dev_env["AI_GATEWAY_API_KEY"], first_run.dev_env["DASHBOARD_PASSWORD"]]
+    passwords = [urlsplit(first_run.dev_env[name]).password for name in ("DATABASE_URL", "REDIS_URL")]
+
+    assert not [secret for secret in [*kept, *shown_once, *passwords] if secret in written]
+
+
+def test_only_the_data_plane_is_given_the_private_sealing_key_and_nothing_of_django(first_run):
+    private = (first_run.var / "secrets" / "SEALING_PRIVATE_KEYS").read_text()
+    data_plane = first_run.child("data_plane")
+    its_own = {data_plane.pid, *(one.pid for one in data_plane.children(recursive=True))}
+    environs = {pid: psutil.Process(pid).environ() for pid in first_run.tree[1:] if is_alive(pid)}
+
+    assert {pid for pid, environ in environs.items() if private in environ.values()} <= its_own
+    assert private in environs[data_plane.pid].values()
+    assert not {"DATABASE_URL", "SECRET_KEY"} & set(environs[data_plane.pid])
+
+
+def test_every_listener_is_on_the_loopback(first_run):
+    listeners = [
+        connection.laddr.ip
+        for pid in first_run.tree
+        if is_alive(pid)
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == "LISTEN"
+    ]
+
+    assert len(listeners) >= 4
+    assert set(listeners) == {"127.0.0.1"}
+
+
+def test_a_relay_that_was_killed_comes_back(first_run):
+    relay = first_run.child("relay")
+
+    relay.kill()
+
+    first_run.wait_for("relay was ended by SIGKILL")
+    deadline = time.monotonic() + 30
+    while not [one for one in psutil.Process(first_run.process.pid).children() if "relay" in one.cmdline()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
+    said = refusal(first_run.var)
+
+    assert str(first_run.process.pid) in said
+    assert said.count("\n") == 1
+
+
+def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
+    assert not [pid for pid in first_run.tree if is_alive(pid)]
+    assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
+    assert "Starting PostgreSQL." in second_run.said
+    assert "Making an account" not in second_run.said
+    status, body = second_run.get("CONTROL_PLANE_URL", "/api-keys", token=second_run.dev_env["AI_GATEWAY_API_KEY"])
+    assert status == 200
+    assert len(json.loads(body)["aiGatewayApiKeys"]) == 1
+
+
+@pytest.mark.parametrize("what", [signal.SIGINT])
+def test_ctrl_c_ends_every_process_cleanly(second_run, what):
+    tree = [
+        second_run.process.pid,
+        *(one.pid for one in psutil.Process(second_run.process.pid).children(recursive=True)),
+    ]
+
+    second_run.process.send_signal(what)
+
+    assert second_run.process.wait(60) == 0
+    assert not [pid for pid in tree if is_alive(pid)]
+    assert "database system is shut down" in (second_run.var / "log" / "postgres.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["CONTROL_PLANE_PORT", "DATA_PLANE_PORT"])
+def test_a_taken_port_is_refused_naming_the_variable_to_set(tmp_path, name):
+    with RedisServer(throwaway=True) as somebody:
+        said = refusal(tmp_path / "var", **{name: str(somebody.port)})
+
+    assert said == f"port {somebody.port} on 127.0.0.1 is taken; set {name} to a free one.\n"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "8000x", "٣"])
+def test_what_is_no_port_is_refused(tmp_path, port):
+    assert "CONTROL_PLANE_PORT is a port number" in refusal(tmp_path / "var", CONTROL_PLANE_PORT=port)
+
+
+def test_one_named_server_means_production_and_a_missing_other_is_refused(tmp_path):
+    said = refusal(tmp_path / "var", DATABASE_URL="postgresql://user:password@127.0.0.1:1/name")
+
+    assert "REDIS_URL missing" in said
+    assert "GATEWAY_MODE=evaluation" in said
+
+
+def test_production_with_both_servers_named_says_what_else_it_needs(tmp_path, redis_url):
+    said = refusal(tmp_path / "var", DATABASE_URL="postgresql://user:password@127.0.0.1:1/name", REDIS_URL=redis_url)
+
+    for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY"):
+        assert name in said
+
+
+def test_named_servers_are_used_in_evaluation_mode_too(place, postgres_server, redis_server):
+    postgres, redis = postgres_server(), redis_server()
+    run = GatewayRun(place / "elsewhere", DATABASE_URL=postgres.url, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
+    try:
+        assert run.dev_env["DATABASE_URL"] == postgres.url
+        assert not (run.var / "postgres").exists()
+        assert run.get("CONTROL_PLANE_URL", "/api-keys", token=run.dev_env["AI_GATEWAY_API_KEY"])[0] == 200
+        with Redis.from_url(redis.url) as client:
+            assert client.dbsize()
+    finally:
+        run.close()
