@@ -219,7 +219,7 @@ def test_a_malformed_key_is_refused_by_its_position_without_being_repeated(entry
     with pytest.raises(ValueError, match=f"^document key {position} is not") as caught:
         DocumentKeys.parse(",".join([OTHER_TEXT] * (position - 1) + [entry]))
 
-    error = caught.value
+    error: BaseException | None = caught.value
     while error is not None:
         assert TEXT[9:25] not in f"{error} {error!r}"
         assert OTHER_TEXT[9:25] not in f"{error} {error!r}"
