@@ -26,6 +26,8 @@ from gateway_admin.supervision import Child, ChildFailed, Signals, Stopped, Supe
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 120.0
+# Below the supervisor's patience: who stops a trial does not want to wait for its last streams.
+DRAIN_SECONDS: Final = "10"
 # Who accepts work ends first, then who carries it on, then the servers.
 PHASES: Final = (("control-plane", "beat"), ("data-plane", "worker"), ("relay",))
 SEALING_PRIVATE: Final = ("SEALING_PRIVATE_KEYS", "SEALING_PRIVATE_KEYS_FILE")
@@ -175,12 +177,20 @@ class Run:
             | {
                 "CONTROL_PLANE_PORT": str(self.ports.control_plane),
                 "DATA_PLANE_PORT": str(self.ports.data_plane),
+                "DATA_PLANE_HOST": LOOPBACK,
+                "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or DRAIN_SECONDS,
+                "UPSTREAM_DENIED_PORTS": ",".join(self._denied_ports()),
                 "PYTHONUNBUFFERED": "1",
             },
             log=self.var.log / f"{name}.log",
             directory=CHECKOUT,
             captures=captures,
         )
+
+    def _denied_ports(self) -> list[str]:
+        """The ports of our own servers, and those that the environment denies already: none is ever an upstream."""
+        given = self.environ.get("UPSTREAM_DENIED_PORTS", "").split(",")
+        return [*filter(None, (port.strip() for port in given)), *(str(one.port) for one in self.supervisor.servers)]
 
     @staticmethod
     def _manage(*arguments: str) -> tuple[str, ...]:
