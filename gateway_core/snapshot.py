@@ -12,6 +12,7 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
     {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
                                   `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
     {gw}:worker:<id>      HASH    what a worker has applied and refused
+    {gw}:usage            STREAM  what workers tell of their attempts (gateway_core.usage)
 
 Every document is an authenticated envelope (gateway_core.authentication): it names its version and is bound to the
 place that it stands at, so that a document moved, altered or made up by who can write Redis is refused. A change
@@ -186,6 +187,7 @@ class Keys:
         self.prefix = "{" + namespace + "}:"
         self.epoch = f"{self.prefix}epoch"
         self.changes = f"{self.prefix}changes"
+        self.usage = f"{self.prefix}usage"
         self.catalog = f"{self.prefix}catalog"
 
     def token(self, digest: str) -> str:
