@@ -4,11 +4,17 @@ A `Change` is written in the transaction of the write that it tells of, and dele
 it. The other two rows are the publisher's memory: how far an account has got, and which life of Redis is current.
 """
 
+from typing import Final
+
 from django.db import models
 from django.utils import timezone
 
 from accounts.models import Account
 from gateway_core import ids
+
+# Instead of a document's name: everything of the account. Only the publisher writes it, where it finds that Redis and
+# PostgreSQL have parted; only the relay acts on it.
+WHOLE_ACCOUNT: Final = "*"
 
 
 class Change(models.Model):
@@ -62,6 +68,9 @@ class Epoch(models.Model):
     singleton = models.BooleanField(default=True, unique=True)
     started_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True)
+    # The highest number in the change stream that no account's publication holds: the catalog's, or where the epoch
+    # began.
+    number = models.BigIntegerField(default=0)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(singleton=True), name="there_is_one_epoch")]

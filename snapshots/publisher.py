@@ -1,7 +1,49 @@
-"""Bring what an account has pending to Redis: one publication at a time for an account, each in one Lua call."""
+"""Bring what an account has pending to Redis: one publication at a time for an account, each in one Lua call.
 
+Why nothing is lost and nothing goes back. The account's publication row is locked before the changes are read, so
+whoever holds it sees every change that was committed by then; exactly those are deleted, in the transaction that
+notes the publication. A change that commits later stays for the next one, whatever its ID. A publisher that is stopped
+between reading and writing loses its session, and with it the lock, after two seconds; when it wakes, Redis holds
+another version than the one it read under its lock, and refuses.
+
+Source: docs/decisions/0009-snapshots.md.
+"""
+
+import time
 import uuid
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+import structlog
+from django.db import OperationalError, connection, models, transaction
+from django.utils import timezone
+from prometheus_client import Counter
+from redis.exceptions import RedisError
+
+from accounts.models import Account
+from gateway_core import snapshot
+from gateway_core.authentication import VERSION_DIGITS, VERSION_OFFSET, NotAuthentic, Purpose
+from gateway_core.snapshot import ChangeDocument, VersionDocument
+from snapshots.client import Store, document_keys, inline_store, keys
+from snapshots.compilation import Compiled, compile_documents
+from snapshots.locking import bound_waiting, lock_publication
+from snapshots.models import WHOLE_ACCOUNT, Change, Publication
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+PUBLICATIONS: Final = Counter("gateway_publications", "Publications of accounts, by how they ended", ["outcome"])
+PARKED: Final = Counter("gateway_changes_parked", "Changes that could not be published and were set aside")
+
+# What one publication carries: Redis does nothing else while it writes. More is left to further publications.
+BATCH: Final = 500
+# Up to so many changes are added to a batch to make it consistent in itself.
+SETTLING_LIMIT: Final = 5000
+SETTLING_ROUNDS: Final = 5
+CHANGES_KEPT: Final = 10_000
+PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -12,6 +54,307 @@ class Receipt:
     number: int
 
 
+class PublicationRefused(Exception):
+    """Redis did not take a publication; what was pending still is."""
+
+    # What the scripts answer, and what we find out about the answer.
+    EPOCH = "epoch"
+    STREAM = "stream"
+    FORGED = "version not authentic"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Redis refused a publication: {reason}")
+        self.reason = reason
+
+    @property
+    def needs_rebuild(self) -> bool:
+        """Whether only a rebuild sets it right."""
+        return self.reason in {self.STREAM, self.FORGED}
+
+
+class _Pause:
+    """After a failure, this process leaves publishing to the relay for a moment: writers must not queue at a wall."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        self._until = time.monotonic() + PAUSE_SECONDS
+
+    def end(self) -> None:
+        self._until = 0.0
+
+
+pause: Final = _Pause()
+
+
 def publish_inline(account_id: uuid.UUID) -> Receipt | None:
-    """Publish right after a commit, or leave it to the relay."""
-    return None if account_id else None
+    """Publish right after a commit; where that does not work at once, leave it to the relay.
+
+    Returns:
+        The publication that carried everything that was committed before the call; None where it is left to the relay.
+    """
+    if pause.is_on:
+        PUBLICATIONS.labels("postponed").inc()
+        return None
+    try:
+        return publish_account(account_id, store=inline_store())
+    except RedisError as fault:
+        pause.begin()
+        log.warning("Redis did not answer; the relay will publish", fault=type(fault).__name__)
+    except PublicationRefused as refusal:
+        # A rebuild is on, or will be in a moment: until it ends each attempt would end the same way.
+        pause.begin()
+        log.info("publishing is left to the relay", reason=refusal.reason)
+    except OperationalError as fault:
+        # Another publisher holds the account for longer than a request waits, or our session was ended.
+        log.info("publishing is left to the relay", reason=type(fault.__cause__ or fault).__name__)
+        connection.close_if_unusable_or_obsolete()
+    PUBLICATIONS.labels("postponed").inc()
+    return None
+
+
+def publish_account(
+    account_id: uuid.UUID, *, store: Store, names: Collection[str] = (), skip_locked: bool = False
+) -> Receipt | None:
+    """Publish what the account has pending, in a transaction of its own.
+
+    Args:
+        account_id: whose.
+        store: where to.
+        names: documents to publish anew although nothing is pending for them.
+        skip_locked: pass over an account that another publisher works on, instead of waiting 250 ms for it.
+
+    Returns:
+        The account's newest publication, ours or the one that was faster; None where something that was committed
+        before the call is still pending (more than one batch, or set aside), the account is gone, or passed over.
+
+    Raises:
+        PublicationRefused: Redis is in another epoch, in an unfinished one, or beyond us for good.
+        RedisError: it did not answer.
+        OperationalError: another publisher holds the account.
+    """
+    with transaction.atomic(durable=True):
+        bound_waiting(lock="250ms", idle="2s")
+        publication = _lock(account_id, skip_locked=skip_locked)
+        if publication is None:
+            return None
+        return _Publishing(publication, store).run(names)
+
+
+def stored_version(location: str, envelope: bytes) -> int:
+    """The version of an envelope found in Redis; 0 for none.
+
+    Raises:
+        PublicationRefused: it is not ours. Somebody else writes this Redis; only a rebuild can set that right.
+    """
+    if not envelope:
+        return 0
+    with suppress(NotAuthentic):
+        return document_keys().verify(Purpose.DOCUMENT, location, envelope).version
+    log.error("Redis holds a version that no holder of a document key wrote", location=location)
+    raise PublicationRefused(PublicationRefused.FORGED)
+
+
+def _lock(account_id: uuid.UUID, *, skip_locked: bool) -> Any:
+    """The account's locked publication row; made where there is none. None: passed over, or the account is gone."""
+    found = lock_publication(account_id, skip_locked=skip_locked)
+    if found is None and Account.objects.filter(id=account_id).exists():
+        Publication.objects.bulk_create([Publication(account_id=account_id)], ignore_conflicts=True)
+        found = lock_publication(account_id, skip_locked=skip_locked)
+    return found
+
+
+@dataclass
+class _Batch:
+    """The changes that a publication takes on, and the documents that they name."""
+
+    changes: list[int] = field(default_factory=list)
+    names: dict[str, None] = field(default_factory=dict)
+
+    def add(self, changes: Sequence[tuple[int, str]]) -> None:
+        self.changes += (change for change, _ in changes)
+        self.names |= dict.fromkeys(name for _, name in changes)
+
+
+class _Publishing:
+    """One publication, under the lock of its account's row."""
+
+    def __init__(self, publication: Any, store: Store) -> None:
+        self._publication = publication
+        self._account: Account = publication.account
+        self._store = store
+
+    def run(self, names: Collection[str]) -> Receipt | None:
+        batch = _Batch(names=dict.fromkeys(names))
+        pending = list(self._pending().order_by("id").values_list("id", "document")[: BATCH + 1])
+        batch.add(pending[:BATCH])
+        if not batch.names:
+            return Receipt(self._publication.version, self._publication.number)
+        compiled = self._settle(batch)
+        if compiled.faults:
+            self._park(batch, compiled.faults)
+        if not compiled.bodies:
+            return None
+        receipt = self._write(compiled.bodies, is_repair=bool(names))
+        self._conclude(batch, compiled, receipt)
+        PUBLICATIONS.labels("published").inc()
+        is_all = len(pending) <= BATCH and not compiled.faults
+        return receipt if is_all else None
+
+    def _pending(self) -> models.QuerySet[Change]:
+        return Change.objects.filter(account=self._account, parked_at=None).exclude(document=WHOLE_ACCOUNT)
+
+    def _settle(self, batch: _Batch) -> Compiled:
+        """Read the batch's documents until they are consistent: nothing published refers to what is not.
+
+        While we read, writers commit. Those that refer are read first, so what a document refers to was there, or is
+        deleted by a change that came later. Two cases are left, and each means to read again with more changes: a
+        document refers to one whose change is not in the batch; or a document of the batch is deleted, and what
+        referred to it until then has changed too.
+        """
+        for _ in range(SETTLING_ROUNDS):
+            compiled = compile_documents(self._account, batch.names)
+            more = self._missing_changes(batch, compiled)
+            if not more and not compiled.references & compiled.deleted:
+                return compiled
+            if len(batch.changes) + len(more) > SETTLING_LIMIT:
+                break
+            batch.add(more)
+        # The worker answers 503 for what dangles, until the next publication, which is due at once.
+        log.warning("an account changes faster than it can be read", account=self._account.text_id)
+        return compiled
+
+    def _missing_changes(self, batch: _Batch, compiled: Compiled) -> list[tuple[int, str]]:
+        if not compiled.references and not compiled.deleted:
+            return []
+        pending = self._pending().exclude(id__in=batch.changes)
+        if not compiled.deleted:
+            pending = pending.filter(document__in=compiled.references)
+        return list(pending.order_by("id").values_list("id", "document")[: SETTLING_LIMIT + 1])
+
+    def _park(self, batch: _Batch, faults: dict[str, str]) -> None:
+        for name, reason in faults.items():
+            parked = (
+                self._pending()
+                .filter(id__in=batch.changes, document=name)
+                .update(parked_at=timezone.now(), reason=reason)
+            )
+            transaction.on_commit(partial(PARKED.inc, parked))
+            log.error(
+                "a change cannot be published and is set aside",
+                account=self._account.text_id,
+                document=name,
+                reason=reason,
+            )
+
+    def _write(self, bodies: dict[str, bytes | None], *, is_repair: bool) -> Receipt:
+        """One Lua call; a second one where Redis is at another version than PostgreSQL knows."""
+        known = self._publication.version
+        version = max(known + 1, self._publication.clock)
+        answer = self._call(bodies, known, version)
+        if answer[0] == b"version":
+            # Redis is ahead: a publisher ended between its write there and its commit here, or PostgreSQL was restored
+            # from a backup. Or Redis is behind: it lost writes that it had acknowledged.
+            known = stored_version(keys().location(self._account.text_id, snapshot.VERSION_DOCUMENT), answer[1])
+            log.warning(
+                "Redis and PostgreSQL hold different versions of an account",
+                account=self._account.text_id,
+                redis=known,
+                postgresql=self._publication.version,
+            )
+            # Writing to the database also proves that we still have the lock: whoever was stopped and lost it, while
+            # others published, must not try again with a higher version.
+            self._publication.save(update_fields=["number"])
+            if not is_repair:
+                Change.objects.create(account=self._account, document=WHOLE_ACCOUNT)
+            version = max(known + 1, version)
+            answer = self._call(bodies, known, version)
+        if answer[0] != b"published":
+            PUBLICATIONS.labels("refused").inc()
+            raise PublicationRefused(answer[0].decode("ascii"))
+        return Receipt(version, int(answer[1]))
+
+    def _call(self, bodies: dict[str, bytes | None], known: int, version: int) -> Any:
+        account = self._account.text_id
+        epoch = str(self._publication.epoch)
+        return publish(self._store, account, bodies, epoch=epoch, known=known, version=version)
+
+    def _conclude(self, batch: _Batch, compiled: Compiled, receipt: Receipt) -> None:
+        self._publication.version = receipt.version
+        self._publication.number = receipt.number
+        self._publication.published_at = timezone.now()
+        self._publication.save(update_fields=["version", "number", "published_at"])
+        Change.objects.filter(id__in=batch.changes, parked_at=None).delete()
+        # An earlier change that was set aside is made good by a later one that could be published.
+        Change.objects.filter(
+            account=self._account, parked_at__isnull=False, document__in=list(compiled.bodies)
+        ).delete()
+
+
+def publish(
+    store: Store, account: str, bodies: dict[str, bytes | None], *, epoch: str, known: int, version: int
+) -> Any:
+    """The Lua call of one publication, with every document authenticated for its place.
+
+    Args:
+        store: where to.
+        account: an account's `ac_…` ID, or `catalog`.
+        bodies: documents' bodies by name, None to delete.
+        epoch: the life of Redis that PostgreSQL believes in.
+        known: the version that Redis holds, as far as the caller knows; 0 for none.
+        version: the new one.
+
+    Returns:
+        The script's answer (scripts/publish.lua).
+    """
+    sign, names = document_keys().sign, keys()
+    envelopes = {
+        name: None if body is None else sign(Purpose.DOCUMENT, names.location(account, name), version, body)
+        for name, body in bodies.items()
+    }
+    change = snapshot.encode(ChangeDocument(documents=envelopes))
+    if len(change) > snapshot.MAX_CHANGE_BYTES:
+        change = snapshot.encode(ChangeDocument(documents={}, is_partial=True))
+    tokens = {name: envelope for name, envelope in envelopes.items() if name.startswith("token:")}
+    fields = {name: envelope for name, envelope in envelopes.items() if name not in tokens}
+    written = {name: envelope for name, envelope in tokens.items() if envelope is not None}
+    set_fields = [part for name, envelope in fields.items() if envelope is not None for part in (name, envelope)]
+    deleted_fields = [name for name, envelope in fields.items() if envelope is None]
+    return store.publish(
+        keys=[
+            names.epoch,
+            names.changes,
+            names.catalog if account == snapshot.CATALOG else names.account(account),
+            *(names.prefix + name for name in written),
+            *(names.prefix + name for name in tokens if name not in written),
+        ],
+        args=[
+            epoch,
+            f"{known:0{VERSION_DIGITS}}" if known else "",
+            version_envelope(account, version),
+            account,
+            sign(Purpose.CHANGE, names.change(account), version, change),
+            CHANGES_KEPT,
+            len(set_fields) // 2,
+            *set_fields,
+            len(deleted_fields),
+            *deleted_fields,
+            len(written),
+            *written.values(),
+        ],
+    )
+
+
+def version_envelope(account: str, version: int) -> bytes:
+    """The document that only says how far an account has got."""
+    location = keys().location(account, snapshot.VERSION_DOCUMENT)
+    return document_keys().sign(Purpose.DOCUMENT, location, version, snapshot.encode(VersionDocument()))
+
+
+# The scripts find the version by counting characters; this is where they would have to change with the envelope.
+assert (VERSION_OFFSET, VERSION_DIGITS) == (11, 16)  # noqa: S101

@@ -1,0 +1,278 @@
+"""The deep comparison: is every document in Redis what PostgreSQL says it has to be?
+
+It reads everything on both sides and trusts no version. Run it on demand (`manage.py rebuild_snapshots --compare`); the
+relay does once a day, and publishes anew what differs.
+"""
+
+import itertools
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+from django.db import transaction
+
+from accounts.models import Account
+from gateway_core import ids, snapshot
+from gateway_core.authentication import NotAuthentic, Purpose
+from gateway_core.snapshot import DocumentRefused, TokenDocument
+from snapshots import registry
+from snapshots.client import Store, document_keys, keys
+from snapshots.compilation import compile_documents
+from snapshots.locking import bound_waiting, lock_publication
+from snapshots.models import Change, Epoch, Publication
+from snapshots.publisher import publish_account
+
+CHUNK: Final = 500
+
+
+class Fault(StrEnum):
+    """In which way Redis is wrong about a document."""
+
+    MISSING = "missing"
+    OUTDATED = "outdated"
+    UNKNOWN = "unknown to PostgreSQL"
+    REFUSED = "not authentic, or malformed"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One document that Redis holds otherwise than PostgreSQL says."""
+
+    # None: under a key of no account that PostgreSQL knows.
+    account: Account | None
+    # The document's name, or the Redis key where there is no account.
+    document: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.account.text_id if self.account else '-'} {self.document}: {self.fault}"
+
+
+def compare(store: Store, accounts: list[Account] | None = None) -> Iterator[Difference]:
+    """Every difference, as it is found. Documents whose change is still pending count as equal.
+
+    Args:
+        store: which Redis.
+        accounts: only these; what no account knows is then not looked for.
+    """
+    if accounts is not None:
+        for account in accounts:
+            yield from _compare_account(store, account)
+        return
+    after = uuid.UUID(int=0)
+    while group := list(Account.objects.filter(id__gt=after).order_by("id")[:CHUNK]):
+        for account in group:
+            yield from _compare_account(store, account)
+        after = group[-1].id
+    yield from _compare_catalog(store)
+    yield from _unknown_accounts(store)
+    yield from _unknown_tokens(store)
+
+
+def repair(store: Store, account: Account) -> int:
+    """Publish every document of the account anew, and delete the fields of its hash that it should not have.
+
+    Each batch is an ordinary publication: writers and workers notice nothing. Tokens that PostgreSQL does not know are
+    left to the deep comparison, since only a look at every token finds them.
+
+    Returns:
+        How many documents were published.
+    """
+    fields: Any = store.redis.hkeys(keys().account(account.text_id))
+    known = (name for kind in registry.kinds() for name, _ in kind.all_documents(account))
+    stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
+    count = 0
+    with transaction.atomic():
+        # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
+        names = list(dict.fromkeys(itertools.chain(stale, known)))
+    for start in range(0, len(names), CHUNK):
+        publish_account(account.id, store=store, names=names[start : start + CHUNK])
+        count += len(names[start : start + CHUNK])
+    return count
+
+
+def remove_unknown(store: Store, differences: list[Difference]) -> int:
+    """Remove keys that no account of PostgreSQL has, each only if it is still what it was.
+
+    Returns:
+        How many were removed.
+    """
+    names = [difference.document for difference in differences if difference.account is None]
+    epoch = Epoch.objects.values_list("id", flat=True).first()
+    seen: Any = store.redis.mget(names) if names else []
+    held = [(name, value) for name, value in zip(names, seen, strict=True) if value is not None]
+    answer: Any = store.remove(
+        keys=[keys().epoch, *(name for name, _ in held)], args=[str(epoch), *(value for _, value in held)]
+    )
+    return int(answer[1]) if answer[0] == b"removed" else 0
+
+
+def outdated_accounts(store: Store) -> Iterator[tuple[Account, int, int]]:
+    """Accounts at another version in Redis than in PostgreSQL, with both; only versions are read."""
+    after = uuid.UUID(int=0)
+    while group := list(
+        Publication.objects.filter(account_id__gt=after, version__gt=0)
+        .select_related("account")
+        .order_by("account_id")[:CHUNK]
+    ):
+        after = group[-1].account_id
+        pipeline = store.redis.pipeline(transaction=False)
+        for publication in group:
+            pipeline.hget(keys().account(publication.account.text_id), snapshot.VERSION_DOCUMENT)
+        for publication, envelope in zip(group, pipeline.execute(), strict=True):
+            if _version_of(publication.account, envelope or b"") != publication.version:
+                yield from _settled_versions(store, publication.account)
+
+
+def _settled_versions(store: Store, account: Account) -> Iterator[tuple[Account, int, int]]:
+    """A publication between our two looks is no difference: look again with the account's row locked."""
+    with transaction.atomic(durable=True):
+        bound_waiting(lock="5s", idle="30s")
+        publication = lock_publication(account.id)
+        envelope: Any = store.redis.hget(keys().account(account.text_id), snapshot.VERSION_DOCUMENT)
+    version = _version_of(account, envelope or b"")
+    if publication is not None and version != publication.version:
+        yield account, version, publication.version
+
+
+def _compare_account(store: Store, account: Account) -> Iterator[Difference]:
+    # Without a lock first: publishers must not wait for us. What looks different is looked at again under the lock.
+    with transaction.atomic():
+        suspects = list(dict.fromkeys(_suspects(store, account)))
+    for start in range(0, len(suspects), CHUNK):
+        yield from _confirm(store, account, suspects[start : start + CHUNK])
+
+
+def _suspects(store: Store, account: Account) -> Iterator[str]:
+    fields: Any = store.redis.hgetall(keys().account(account.text_id))
+    stored = {name.decode("utf-8", "replace"): envelope for name, envelope in fields.items()}
+    publication = Publication.objects.filter(account=account).first()
+    if _version_of(account, stored.pop(snapshot.VERSION_DOCUMENT, b"")) != (publication.version if publication else 0):
+        yield snapshot.VERSION_DOCUMENT
+    documents = itertools.chain.from_iterable(kind.all_documents(account) for kind in registry.kinds())
+    while chunk := dict(itertools.islice(documents, CHUNK)):
+        tokens = [name for name in chunk if name.startswith("token:")]
+        values: Any = store.redis.mget([keys().prefix + name for name in tokens]) if tokens else []
+        held = dict(zip(tokens, values, strict=True))
+        for name, document in chunk.items():
+            if _judge(account, name, document, held[name] if name in held else stored.pop(name, None)):
+                yield name
+    yield from stored
+
+
+def _confirm(store: Store, account: Account, names: list[str]) -> list[Difference]:
+    with transaction.atomic(durable=True):
+        bound_waiting(lock="5s", idle="30s")
+        publication = lock_publication(account.id)
+        pending = set(Change.objects.filter(account=account).values_list("document", flat=True))
+        found = []
+        if snapshot.VERSION_DOCUMENT in names:
+            envelope: Any = store.redis.hget(keys().account(account.text_id), snapshot.VERSION_DOCUMENT)
+            if _version_of(account, envelope or b"") != (publication.version if publication else 0):
+                fault = Fault.OUTDATED if envelope else Fault.MISSING
+                found.append(Difference(account, snapshot.VERSION_DOCUMENT, fault))
+        others = [name for name in names if name != snapshot.VERSION_DOCUMENT and name not in pending]
+        compiled = compile_documents(account, others)
+        found += (Difference(account, name, Fault.UNKNOWN) for name in compiled.faults)
+        for name, document in compiled.documents.items():
+            if name.startswith("token:"):
+                envelope = store.redis.get(keys().prefix + name)
+            else:
+                envelope = store.redis.hget(keys().account(account.text_id), name)
+            if fault_now := _judge(account, name, document, envelope):
+                found.append(Difference(account, name, fault_now))
+    return found
+
+
+def _version_of(account: Account, envelope: bytes) -> int:
+    location = keys().location(account.text_id, snapshot.VERSION_DOCUMENT)
+    with suppress(NotAuthentic):
+        return document_keys().verify(Purpose.DOCUMENT, location, envelope).version
+    return 0
+
+
+def _judge(account: Account, name: str, document: msgspec.Struct | None, envelope: bytes | None) -> Fault | None:
+    if document is None:
+        return None if envelope is None else Fault.UNKNOWN
+    if envelope is None:
+        return Fault.MISSING
+    try:
+        found = document_keys().verify(Purpose.DOCUMENT, keys().location(account.text_id, name), envelope)
+        snapshot.read(name, found.body)
+    except (NotAuthentic, DocumentRefused):
+        return Fault.REFUSED
+    return None if found.body == snapshot.encode(document) else Fault.OUTDATED
+
+
+def _compare_catalog(store: Store) -> Iterator[Difference]:
+    document = registry.build_catalog()
+    if document is None:
+        return
+    location = keys().location(snapshot.CATALOG, snapshot.MODELS_DOCUMENT)
+    envelope: Any = store.redis.hget(keys().catalog, snapshot.MODELS_DOCUMENT)
+    body = b""
+    with suppress(NotAuthentic):
+        body = document_keys().verify(Purpose.DOCUMENT, location, envelope or b"").body
+    if body != snapshot.encode(document):
+        yield Difference(None, keys().catalog, Fault.OUTDATED if envelope else Fault.MISSING)
+
+
+def _scan(store: Store, kind: str) -> Iterator[list[str]]:
+    found = store.redis.scan_iter(match=literal(keys().prefix) + kind + ":*", count=CHUNK)
+    while chunk := list(itertools.islice(found, CHUNK)):
+        yield [key.decode("utf-8", "replace") for key in chunk]
+
+
+def _unknown_accounts(store: Store) -> Iterator[Difference]:
+    for chunk in _scan(store, "account"):
+        by_text = {key.rpartition(":")[2]: key for key in chunk}
+        known = _accounts(set(by_text))
+        for text, key in by_text.items():
+            if text not in known:
+                yield Difference(None, key, Fault.UNKNOWN)
+
+
+def _unknown_tokens(store: Store) -> Iterator[Difference]:
+    for chunk in _scan(store, "token"):
+        values: Any = store.redis.mget(chunk)
+        names = defaultdict(list)
+        for key, envelope in zip(chunk, values, strict=True):
+            name = key[len(keys().prefix) :]
+            if envelope is None:
+                continue  # deleted since
+            try:
+                found = document_keys().verify(Purpose.DOCUMENT, keys().location("", name), envelope)
+                names[snapshot.decode(TokenDocument, found.body).account].append(name)
+            except (NotAuthentic, DocumentRefused):
+                yield Difference(None, key, Fault.REFUSED)
+        known = _accounts(set(names))
+        for text, tokens in names.items():
+            if text not in known:
+                yield from (Difference(None, keys().prefix + name, Fault.UNKNOWN) for name in tokens)
+                continue
+            account = known[text]
+            pending = set(
+                Change.objects.filter(account=account, document__in=tokens).values_list("document", flat=True)
+            )
+            documents = registry.kind_of("token").documents(account, tokens)
+            for name in tokens:
+                if name not in pending and documents.get(name) is None:
+                    yield Difference(account, name, Fault.UNKNOWN)
+
+
+def _accounts(texts: set[str]) -> dict[str, Account]:
+    identities = []
+    for text in texts:
+        with suppress(ids.InvalidId):
+            identities.append(ids.from_text(ids.Prefix.ACCOUNT, text))
+    return {account.text_id: account for account in Account.objects.filter(id__in=identities)}
+
+
+def literal(text: str) -> str:
+    """Text that a pattern of Redis takes as it stands."""
+    return "".join(f"\\{character}" if character in "*?[]^\\-" else character for character in text)

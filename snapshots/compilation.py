@@ -1,0 +1,106 @@
+"""From rows to documents: what an account's documents are now, and which of them refer to which."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+from django.db import Error as DatabaseFault
+
+from accounts.models import Account
+from gateway_core import snapshot
+from gateway_core.snapshot import ConfigurationDocument, ProviderKeyDocument, TokenDocument
+from snapshots import registry
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Documents that others refer to, by kind.
+_REFERRED = ("configuration:", "provider:", "providerKey:")
+
+
+@dataclass
+class Compiled:
+    """Documents read at nearly one moment."""
+
+    # By name; None where the object is gone.
+    documents: dict[str, msgspec.Struct | None] = field(default_factory=dict)
+    bodies: dict[str, bytes | None] = field(default_factory=dict)
+    # Names of documents that could not be built, with the reason; never anything of the content.
+    faults: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def references(self) -> set[str]:
+        """The names that the present documents refer to."""
+        return {name for document in self.documents.values() if document is not None for name in references(document)}
+
+    @property
+    def deleted(self) -> set[str]:
+        """The names of deleted documents that others may have referred to."""
+        return {name for name, document in self.documents.items() if document is None and name.startswith(_REFERRED)}
+
+
+def references(document: msgspec.Struct) -> Iterator[str]:
+    """The names of the documents that one refers to. Built-in providers have no documents; their names match none."""
+    match document:
+        case TokenDocument(configuration=str() as configuration):
+            yield snapshot.configuration_document(configuration)
+        case ProviderKeyDocument():
+            yield snapshot.provider_document(document.provider)
+        case ConfigurationDocument():
+            for provider in document.scope.providers or ():
+                yield snapshot.provider_document(provider)
+            for rule in document.rules:
+                yield snapshot.provider_document(rule.provider)
+                for step in rule.steps:
+                    for key in step.keys:
+                        yield snapshot.provider_key_document(key)
+
+
+def compile_documents(account: Account, names: Collection[str]) -> Compiled:
+    """What these documents are now. Those that refer are read before those that they refer to.
+
+    One that cannot be built is told among the faults and does not keep the others from being built.
+    """
+    compiled = Compiled()
+    by_kind: dict[registry.Kind, list[str]] = defaultdict(list)
+    for name in names:
+        try:
+            by_kind[registry.kind_of(name)].append(name)
+        except registry.UnknownKind as fault:
+            compiled.faults[name] = str(fault)
+    for kind in sorted(by_kind, key=lambda kind: kind.order):
+        _compile_kind(compiled, account, kind, by_kind[kind])
+    return compiled
+
+
+def _compile_kind(compiled: Compiled, account: Account, kind: registry.Kind, names: list[str]) -> None:
+    try:
+        found = kind.documents(account, names)
+    except DatabaseFault:
+        raise
+    except Exception as fault:
+        if len(names) > 1:
+            # Find the one that spoils the rest.
+            for name in names:
+                _compile_kind(compiled, account, kind, [name])
+            return
+        log.exception("a document could not be compiled", account=account.text_id, document=names[0])
+        # Only the type: a fault's text may quote what it choked on.
+        compiled.faults[names[0]] = type(fault).__name__
+        return
+    for name in names:
+        if name not in found:
+            compiled.faults[name] = f"the room of {kind.name} gave no answer"
+            continue
+        put(compiled, name, found[name])
+
+
+def put(compiled: Compiled, name: str, document: msgspec.Struct | None) -> None:
+    """Add one document, or its fault where it is too large for any worker to take."""
+    body = None if document is None else snapshot.encode(document)
+    if body is not None and len(body) > snapshot.MAX_DOCUMENT_BYTES:
+        compiled.faults[name] = f"{len(body)} bytes are over the limit of {snapshot.MAX_DOCUMENT_BYTES}"
+        return
+    compiled.documents[name] = document
+    compiled.bodies[name] = body

@@ -1,0 +1,24 @@
+"""`manage.py relay`: publish what no request could, and keep Redis what PostgreSQL says. One small process, or two."""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from snapshots.client import patient_store
+from snapshots.relay import Relay
+
+
+class Command(BaseCommand):
+    """Runs until SIGTERM or SIGINT."""
+
+    help = "Publish pending changes to Redis and rebuild it where it lost something; runs until SIGTERM."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run one relay."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        Relay(patient_store(), stop).run()

@@ -1,0 +1,259 @@
+"""The relay: a small process that publishes what no request could, and notices when Redis is not what it was.
+
+Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
+PostgreSQL's, each minute the accounts' versions, once a day every document. It outlives PostgreSQL's and Redis's
+absence; several relays do no harm to each other.
+
+Source: docs/decisions/0009-snapshots.md.
+"""
+
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import psycopg.errors
+import structlog
+from django.db import Error as DatabaseFault
+from django.db import OperationalError, connection
+from redis.exceptions import RedisError
+
+from accounts.models import Account
+from snapshots import comparison, rebuild
+from snapshots.client import Store
+from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
+from snapshots.publisher import PublicationRefused, publish_account
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+SWEEP_SECONDS: Final = 0.1
+RECONCILE_SECONDS: Final = 1.0
+VERSIONS_SECONDS: Final = 60.0
+DOCUMENTS_SECONDS: Final = 24 * 3600.0
+# Longer absences are met with a look each second; what is pending must be live within seconds of the return.
+LONGEST_PAUSE_SECONDS: Final = 1.0
+# An account that cannot be published is tried less and less often, and keeps nobody else from being swept.
+LONGEST_ACCOUNT_PAUSE_SECONDS: Final = 60.0
+ACCOUNTS_A_SWEEP: Final = 200
+
+
+@dataclass
+class _Pauses:
+    """How long each troubled account is left alone."""
+
+    _until: dict[uuid.UUID, float] = field(default_factory=dict)
+    _seconds: dict[uuid.UUID, float] = field(default_factory=dict)
+
+    def begin(self, account: uuid.UUID) -> float:
+        seconds = min(self._seconds.get(account, SWEEP_SECONDS) * 2, LONGEST_ACCOUNT_PAUSE_SECONDS)
+        self._seconds[account] = seconds
+        self._until[account] = time.monotonic() + seconds
+        return seconds
+
+    def end(self, account: uuid.UUID) -> None:
+        self._until.pop(account, None)
+        self._seconds.pop(account, None)
+
+    @property
+    def current(self) -> list[uuid.UUID]:
+        now = time.monotonic()
+        return [account for account, until in self._until.items() if until > now]
+
+
+class _Stopped(Exception):
+    """The relay was asked to end while it was rebuilding."""
+
+
+class Relay:
+    """One relay. `run` returns when `stop` is set."""
+
+    def __init__(self, store: Store, stop: threading.Event) -> None:
+        self._store = store
+        self._stop = stop
+        self._pauses = _Pauses()
+        self._is_rebuild_needed = False
+        # Absent for the first time is news, absent still is not.
+        self._absent: str | None = None
+        self._is_waiting_for_another = False
+
+    def run(self) -> None:
+        """Sweep and compare until stopped."""
+        log.info("the relay has started")
+        started = time.monotonic()
+        # Spread over a minute and a day: relays that were started together do not all look at once.
+        due = {
+            self.reconcile: started,
+            self.compare_versions: started + random.uniform(0.1, 1) * VERSIONS_SECONDS,  # noqa: S311
+            self.compare_documents: started + random.uniform(0.1, 1) * DOCUMENTS_SECONDS,  # noqa: S311
+        }
+        every = {
+            self.reconcile: RECONCILE_SECONDS,
+            self.compare_versions: VERSIONS_SECONDS,
+            self.compare_documents: DOCUMENTS_SECONDS,
+        }
+        pause = SWEEP_SECONDS
+        while not self._stop.is_set():
+            is_well = self._attempt(self.sweep)
+            for look, at in due.items():
+                if is_well and not self._stop.is_set() and time.monotonic() >= at:
+                    is_well = self._attempt(look)
+                    due[look] = time.monotonic() + (every[look] if is_well else 0)
+            pause = SWEEP_SECONDS if is_well else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            self._stop.wait(pause)
+        log.info("the relay has ended")
+
+    def _attempt(self, look: Callable[[], None]) -> bool:
+        """One look; False where a server is away. Nothing ends the relay but its stop."""
+        try:
+            look()
+        except RedisError as fault:
+            self._note_absence("Redis", fault)
+            return False
+        except DatabaseFault as fault:
+            self._note_absence("PostgreSQL", fault)
+            connection.close()
+            return False
+        except Exception:
+            log.exception("the relay met what it did not foresee", look=look.__name__)
+            connection.close()
+            return False
+        if self._absent:
+            log.info("back again", server=self._absent)
+            self._absent = None
+        return True
+
+    def _note_absence(self, server: str, fault: Exception) -> None:
+        if self._absent != server:
+            self._absent = server
+            log.warning("a server does not answer; trying on", server=server, fault=type(fault).__name__)
+
+    def sweep(self) -> None:
+        """Publish whatever is pending; an account that another publisher works on is passed over until next time."""
+        waiting = Change.objects.filter(parked_at=None).exclude(account__in=self._pauses.current)
+        for account in (
+            waiting.order_by("account_id").values_list("account_id", flat=True).distinct()[:ACCOUNTS_A_SWEEP]
+        ):
+            if self._stop.is_set():
+                return
+            try:
+                self._publish(account)
+            except PublicationRefused as refusal:
+                self._is_rebuild_needed |= refusal.needs_rebuild
+                # Nothing to be done about an epoch account by account.
+                return
+            except RedisError:
+                raise
+            except OperationalError as fault:
+                if not isinstance(fault.__cause__, psycopg.errors.LockNotAvailable):
+                    raise
+                self._pauses.begin(account)
+            except Exception:
+                seconds = self._pauses.begin(account)
+                log.exception("an account cannot be published", account_id=str(account), next_attempt_seconds=seconds)
+                connection.close_if_unusable_or_obsolete()
+            else:
+                self._pauses.end(account)
+
+    def _publish(self, account_id: uuid.UUID) -> None:
+        publish_account(account_id, store=self._store, skip_locked=True)
+        marks = list(
+            Change.objects.filter(account=account_id, document=WHOLE_ACCOUNT, parked_at=None).values_list(
+                "id", flat=True
+            )
+        )
+        if marks:
+            account = Account.objects.get(id=account_id)
+            documents = comparison.repair(self._store, account)
+            Change.objects.filter(id__in=marks).delete()
+            log.warning("an account was published anew", account=account.text_id, documents=documents)
+
+    def reconcile(self) -> None:
+        """Begin a rebuild where Redis is not the one that PostgreSQL remembers."""
+        # PostgreSQL first: Redis is written before PostgreSQL is, so it is never behind what we read here.
+        highest = rebuild.highest_number()
+        epoch = Epoch.objects.first()
+        found = self._store.epoch()
+        if epoch is None:
+            reason = "nothing was ever published"
+        elif found.id != str(epoch.id):
+            reason = "Redis is another one, or was emptied" if found.id else "Redis is empty"
+        elif not found.is_complete or epoch.completed_at is None:
+            reason = "a rebuild did not end"
+        elif found.number < highest:
+            reason = f"Redis has gone back: {found.number} changes instead of {highest}"
+        elif self._is_rebuild_needed:
+            reason = "Redis holds what nobody of ours wrote"
+        else:
+            self._is_waiting_for_another = False
+            return
+        self._rebuild(reason)
+
+    def _rebuild(self, reason: str) -> None:
+        try:
+            if not self._is_waiting_for_another:
+                log.warning("Redis has to be rebuilt", reason=reason)
+            rebuild.rebuild(self._store, report=self._end_if_stopped)
+        except _Stopped:
+            log.info("stopped within a rebuild; the next relay begins it anew")
+        except rebuild.RebuildRunning:
+            if not self._is_waiting_for_another:
+                log.info("another process is rebuilding Redis")
+            self._is_waiting_for_another = True
+        except rebuild.RebuildOvertaken:
+            log.info("another rebuild began meanwhile")
+        else:
+            self._is_rebuild_needed = False
+            self._is_waiting_for_another = False
+
+    def _end_if_stopped(self, _accounts: int, _documents: int) -> None:
+        if self._stop.is_set():
+            raise _Stopped
+
+    def compare_versions(self) -> None:
+        """Repair accounts that Redis holds at another version, and publish the catalog where it differs."""
+        try:
+            rebuild.publish_catalog_if_changed(self._store)
+        except PublicationRefused as refusal:
+            self._is_rebuild_needed |= refusal.needs_rebuild
+            return
+        for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
+            if self._stop.is_set():
+                return
+            log.warning(
+                "an account differs between Redis and PostgreSQL",
+                account=account.text_id,
+                redis=in_redis,
+                postgresql=in_postgresql,
+            )
+            if in_redis > in_postgresql and not Change.objects.filter(account=account).exists():
+                # PostgreSQL has forgotten publications: it was restored. Accounts that it no longer knows at all are
+                # still in Redis; only a rebuild removes them.
+                self._is_rebuild_needed = True
+                return
+            comparison.repair(self._store, account)
+
+    def compare_documents(self) -> None:
+        """Look at every document, and publish anew what differs."""
+        differences = 0
+        for difference in comparison.compare(self._store):
+            if self._stop.is_set():
+                return
+            differences += 1
+            log.error(
+                "Redis holds a document otherwise than PostgreSQL",
+                account=difference.account.text_id if difference.account else None,
+                document=difference.document,
+                fault=difference.fault,
+            )
+            self._make_good(difference)
+        known = Publication.objects.count()
+        log.info("every document was compared", accounts=known, differences=differences)
+
+    def _make_good(self, difference: comparison.Difference) -> None:
+        if difference.account is not None:
+            publish_account(difference.account.id, store=self._store, names=[difference.document])
+        elif difference.fault is not comparison.Fault.MISSING:
+            comparison.remove_unknown(self._store, [difference])
