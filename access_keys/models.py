@@ -8,6 +8,7 @@ from django.db import models
 from accounts.models import Token
 from configurations.models import Configuration
 from gateway_core import ids
+from gateway_core.snapshot import token_document
 
 
 class AccessKey(Token):
@@ -22,3 +23,8 @@ class AccessKey(Token):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_access_key_per_token")]
         indexes = [models.Index("account", models.F("id").desc(), name="access_keys_newest_first")]
+
+    @property
+    def snapshot_document(self) -> str:
+        """The name of its document in the snapshot."""
+        return token_document(self.digest)

@@ -111,8 +111,10 @@ def apply_changes(item: Owned, *, by: Principal, changes: dict[str, Any]) -> Non
         return
     for name, value in changes.items():
         column = item._meta.get_field(name)
-        is_cleared = value is None and isinstance(column, Field) and not column.null
-        setattr(item, name, column.get_default() if is_cleared else value)
+        if value is None and isinstance(column, Field) and not column.null:
+            setattr(item, name, column.get_default())
+        else:
+            setattr(item, name, value)
     item.last_updated_by = by.id
     item.updated_at = timezone.now()
     item.save(update_fields=[*changes, "last_updated_by", "updated_at"])

@@ -178,6 +178,20 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
 }
 
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Gateway Admin",
+    "DESCRIPTION": "The management API: access keys, configurations, provider keys and API keys of one account.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    # The page's scripts come from a package, not from a CDN.
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["rest.schema.close_objects"],
+}
+
 # Celery: what may be late (architecture, decision 10). JSON only, no secrets in arguments.
 CELERY_BROKER_URL = environment.read("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_SERIALIZER = "json"

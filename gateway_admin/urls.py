@@ -1,10 +1,18 @@
 """Every route of the control plane."""
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, path
 
+from access_keys.views import AccessKeyViews
 from accounts.views import ApiKeyViews, routes_of
+from gateway_admin.health import HealthViews
+from rest.documents import DocumentViews, ReaderView
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", HealthViews.as_view({"get": "alive"}), name="healthz"),
+    path("readyz", HealthViews.as_view({"get": "ready"}), name="readyz"),
+    path("openapi.json", DocumentViews.as_view({"get": "retrieve"}), name="openapi"),
+    path("docs", ReaderView.as_view(), name="docs"),
+    *routes_of(AccessKeyViews),
     *routes_of(ApiKeyViews),
 ]
 

@@ -11,6 +11,7 @@ import structlog
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.urls import set_script_prefix
 
 from rest.errors import BodyTooLarge, RequestMalformed, http_response, translate
 from rest.parsers import MAX_BODY_BYTES
@@ -70,6 +71,7 @@ def believe_proxy(request: HttpRequest) -> None:
     if _PREFIX.fullmatch(prefix):
         meta["SCRIPT_NAME"] = prefix
         request.path = prefix + request.path_info
+        set_script_prefix(f"{prefix}/")
 
 
 @lru_cache(maxsize=8)
@@ -108,4 +110,4 @@ def bound_body(request: HttpRequest) -> None:
         if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
         meta["CONTENT_LENGTH"] = str(len(body))
-        request._stream = io.BytesIO(body)  # type: ignore[attr-defined]  # noqa: SLF001 -- Django has no way to give a request its body
+        request._stream = io.BytesIO(body)  # noqa: SLF001 -- Django has no way to give a request its body

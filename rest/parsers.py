@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import IO, Any, Final
 
 import orjson
-from django.http.request import parse_header_parameters
+from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from rest.errors import BodyTooLarge, JsonInvalid, MediaTypeUnsupported

@@ -41,7 +41,9 @@ class _CamelSerializer(serializers.Serializer[Any]):
         fields = {}
         for name, field in super().get_fields().items():
             wire = camel(name)
-            if wire != name and field.source is None:
+            # None until the field is bound, whatever the stubs say.
+            source: str | None = field.source
+            if wire != name and source is None:
                 field.source = name
             fields[wire] = field
         return fields
@@ -72,7 +74,7 @@ class StrictSerializer(Strict, _CamelSerializer):
     def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
         """The fields, which take null where it clears: in a PATCH, where they are not required."""
         fields = super().get_fields()
-        if self.partial and self.parent is None:
+        if self.partial:
             for field in fields.values():
                 field.allow_null = field.allow_null or not field.required
         return fields
@@ -104,18 +106,23 @@ class ShownSerializer(_CamelSerializer):
     Declare a field `required=False` where it is left out without a value, `allow_null=True` where it is null then.
     """
 
+    def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
+        """The fields, the ID first."""
+        fields = super().get_fields()
+        return {"id": fields["id"], **fields} if "id" in fields else fields
+
     def to_representation(self, instance: Any) -> dict[str, Any]:
         """The object as its answer shows it."""
-        shown = {}
+        shown: dict[str, Any] = {}
         for field in self._readable_fields:
             try:
                 value = field.get_attribute(instance)
             except SkipField:
                 continue
             if value is not None:
-                shown[field.field_name] = field.to_representation(value)
+                shown[str(field.field_name)] = field.to_representation(value)
             elif field.allow_null:
-                shown[field.field_name] = None
+                shown[str(field.field_name)] = None
         return shown
 
 

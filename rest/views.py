@@ -62,9 +62,9 @@ class RestViews(ViewSet):
         key = idempotency.key_of(request)
         return respond() if key is None else idempotency.answer_once(request, key, respond)
 
-    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:  # type: ignore[override]
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Nothing of this API may be stored on its way."""
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[assignment]
+        response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Cache-Control"] = "no-store"
         return response
 

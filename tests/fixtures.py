@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 import pytest
-from django.http import HttpResponse
 from django.test import Client
 
 from accounts import services
@@ -22,7 +21,7 @@ class Api:
         self.headers = headers
         self._client = Client(raise_request_exception=False)
 
-    def request(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
         """Send a request.
 
         Args:

@@ -1,0 +1,42 @@
+"""The wire form of access keys (contract, section 2)."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from access_keys.services import IssuedAccessKey
+from accounts.serializers import TextIdField, TokenForm, TokenSerializer, UriField
+from gateway_core import ids
+from rest.fields import IdField
+from rest.serializers import ShownSerializer
+
+
+class AccessKeyForm(TokenForm):
+    """POST and PATCH of an access key."""
+
+    access_key_configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False, source="configuration_id")
+
+
+class LinkedConfigurationSerializer(ShownSerializer):
+    """The configuration that an access key is under."""
+
+    id = TextIdField(ids.Prefix.CONFIGURATION)
+    uri = UriField()
+    name = serializers.CharField()
+
+
+class AccessKeySerializer(TokenSerializer):
+    """An access key."""
+
+    id = TextIdField(ids.Prefix.ACCESS_KEY)
+    access_key_configuration = LinkedConfigurationSerializer(source="configuration", allow_null=True)
+
+
+class IssuedAccessKeySerializer(AccessKeySerializer):
+    """An access key in the answer that creates it: the only one that holds the token."""
+
+    token = serializers.CharField()
+
+    def to_representation(self, instance: IssuedAccessKey) -> dict[str, Any]:
+        """The key with its token."""
+        return {**AccessKeySerializer(instance.access_key, context=self.context).data, "token": instance.token}

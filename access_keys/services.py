@@ -1,0 +1,115 @@
+"""Every write to access keys. Each is in the data plane as soon as it is published (snapshots)."""
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from access_keys.models import AccessKey
+from accounts.models import Account
+from accounts.principals import Principal
+from accounts.services import apply_changes
+from configurations.models import Configuration
+from gateway_core import tokens
+from gateway_core.redaction import mask
+from rest.errors import InvalidRequest
+from rest.preconditions import ANY, IfMatch, locked
+from snapshots import outbox
+
+
+class ConfigurationUnknown(InvalidRequest):
+    """The account has no configuration with this ID."""
+
+    code = "configuration_unknown"
+
+
+@dataclass(frozen=True)
+class IssuedAccessKey:
+    """A new access key with its token, which is nowhere else and never again."""
+
+    access_key: AccessKey
+    token: str = field(repr=False)
+
+
+@transaction.atomic
+def create_access_key(
+    *,
+    account: Account,
+    by: Principal,
+    configuration_id: uuid.UUID | None = None,
+    name: str | None = None,
+    description: str | None = None,
+    metadata: str | None = None,
+    expires_at: datetime | None = None,
+    disabled: bool = False,
+) -> IssuedAccessKey:
+    """Issue a token for an app, under a configuration or under none (everything allowed).
+
+    Raises:
+        ConfigurationUnknown: the account has no configuration with this ID.
+    """
+    token = tokens.generate(tokens.ACCESS_KEY_PREFIX)
+    now = timezone.now()
+    access_key = AccessKey.objects.create(
+        account=account,
+        configuration=_configuration_of(account, configuration_id),
+        name=name,
+        description=description,
+        metadata=metadata,
+        expires_at=expires_at,
+        disabled=disabled,
+        digest=tokens.digest(token),
+        key_redacted=mask(token),
+        created_at=now,
+        updated_at=now,
+        created_by=by.id,
+        last_updated_by=by.id,
+    )
+    outbox.record(access_key)
+    return IssuedAccessKey(access_key=access_key, token=token)
+
+
+@transaction.atomic
+def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY, **changes: Any) -> AccessKey:
+    """Change what was given: name, description, metadata, configuration_id, expires_at, disabled; None clears.
+
+    Raises:
+        NotFound: it has been deleted meanwhile.
+        PreconditionFailed: it has changed since the version that the caller knows.
+        ConfigurationUnknown: the account has no configuration with this ID.
+    """
+    if changes.get("configuration_id"):
+        # Before the access key's own lock: whoever locks both takes the configuration first.
+        _configuration_of(access_key.account, changes["configuration_id"])
+    access_key = locked(access_key, if_match)
+    if changes:
+        apply_changes(access_key, by=by, changes=changes)
+        outbox.record(access_key)
+    return access_key
+
+
+@transaction.atomic
+def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY) -> None:
+    """Revoke an access key for ever.
+
+    Raises:
+        NotFound: it has been deleted meanwhile.
+        PreconditionFailed: it has changed since the version that the caller knows.
+    """
+    del by
+    access_key = locked(access_key, if_match)
+    access_key.delete()
+    outbox.record(access_key)
+
+
+def _configuration_of(account: Account, configuration_id: uuid.UUID | None) -> Configuration | None:
+    """The account's configuration, locked so that it cannot be deleted before the link to it is committed."""
+    if configuration_id is None:
+        return None
+    found = Configuration.objects.select_for_update(no_key=True).filter(account=account, id=configuration_id).first()
+    if found is None:
+        raise ConfigurationUnknown(details={"accessKeyConfigurationId": ConfigurationUnknown.message()})
+    return found

@@ -1,0 +1,45 @@
+"""`/access-keys` (contract, section 2)."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access_keys import services
+from access_keys.models import AccessKey
+from access_keys.serializers import AccessKeyForm, AccessKeySerializer, IssuedAccessKeySerializer
+from accounts.views import OwnedViews
+
+
+class AccessKeyViews(OwnedViews):
+    """The tokens that apps show to the data plane."""
+
+    model = AccessKey
+    list_key = "aiGatewayAccessKeys"
+    shape = AccessKeySerializer
+    forms = {"create": AccessKeyForm, "partial_update": AccessKeyForm}
+    shapes = {"create": IssuedAccessKeySerializer}
+
+    def items(self) -> QuerySet[Any]:
+        """With the configuration that each is under."""
+        return super().items().select_related("configuration")
+
+    def create(self, _request: Request) -> Response:
+        """Issue an access key. Its token is in this answer and nowhere else."""
+        issued = services.create_access_key(account=self.account, by=self.principal, **self.read(AccessKeyForm))
+        shown = IssuedAccessKeySerializer(issued, context=self.get_serializer_context()).data
+        return self.created(issued.access_key, shown)
+
+    def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
+        """Change an access key."""
+        access_key, if_match = self.found(id), self.if_match()
+        changes = self.read(AccessKeyForm, partial=True)
+        return self.shown(
+            services.update_access_key(access_key=access_key, by=self.principal, if_match=if_match, **changes)
+        )
+
+    def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
+        """Revoke an access key for ever."""
+        services.delete_access_key(access_key=self.found(id), by=self.principal, if_match=self.if_match())
+        return self.deleted()

@@ -1,0 +1,89 @@
+"""Is this process alive, and can it do its work?"""
+
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from django.db import DatabaseError, connection
+from django.db.migrations.executor import MigrationExecutor
+from redis.exceptions import RedisError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rest.errors import Unavailable
+from rest.views import RestViews
+from snapshots.client import inline_store
+
+_logger = structlog.get_logger(__name__)
+
+
+class NotReady(Unavailable):
+    """The control plane cannot do its work yet; details tell what is missing."""
+
+    code = "not_ready"
+
+
+class HealthViews(RestViews):
+    """For whoever starts and watches this process: without an API key, and without telling anything secret."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def alive(self, _request: Request) -> Response:
+        """The process answers; nothing else was asked."""
+        return Response({"status": "alive"})
+
+    def ready(self, _request: Request) -> Response:
+        """The database and Redis answer, and every migration has been applied."""
+        faults = {name: fault for name, check in _CHECKS.items() if (fault := check()) is not None}
+        if faults:
+            raise NotReady(details=faults)
+        return Response({"status": "ready", "checks": dict.fromkeys(_CHECKS, "ok")})
+
+
+class _Migrations:
+    """Whether the database has every migration of this release. Once it had, it has."""
+
+    def __init__(self) -> None:
+        self._are_applied = False
+
+    def __call__(self) -> str | None:
+        """None, or what is wrong."""
+        if self._are_applied:
+            return None
+        try:
+            executor = MigrationExecutor(connection)
+            missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        except DatabaseError:
+            return "unknown"
+        if missing:
+            return f"{len(missing)} are not applied"
+        self._are_applied = True
+        return None
+
+
+def _check_database() -> str | None:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as fault:
+        # The cause may hold addresses: for the log, not for the answer.
+        _logger.warning("database_not_ready", cause=str(fault))
+        return "unreachable"
+    return None
+
+
+def _check_redis() -> str | None:
+    try:
+        inline_store().redis.ping()
+    except RedisError as fault:
+        _logger.warning("redis_not_ready", cause=type(fault).__name__)
+        return "unreachable"
+    return None
+
+
+_CHECKS: Final[dict[str, Callable[[], str | None]]] = {
+    "database": _check_database,
+    "migrations": _Migrations(),
+    "redis": _check_redis,
+}

@@ -1,0 +1,42 @@
+"""The OpenAPI document over HTTP, and the page that shows it; both for everybody."""
+
+from functools import cache
+from typing import Any
+
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.views import SpectacularSwaggerView
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from rest import uris
+from rest.views import RestViews
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The OpenAPI document of this release; it takes half a second to make, and does not change while we run."""
+    generator: Any = SchemaGenerator
+    made: dict[str, Any] = generator().get_schema(request=None, public=True)
+    return made
+
+
+class DocumentViews(RestViews):
+    """`/openapi.json`."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def retrieve(self, request: Request) -> Response:
+        """The document, naming the base that the client called."""
+        return Response({**document(), "servers": [{"url": uris.base_of(request)}]})
+
+
+class ReaderView(SpectacularSwaggerView):
+    """`/docs`; its scripts come from our own static files."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+    http_method_names = ["get", "head"]
+    url_name = "openapi"
