@@ -127,11 +127,11 @@ class Run:
         say("Starting the control plane, the data plane, the relay and Celery.")
         for name, command in self._commands().items():
             self.supervisor.start(self._child(name, *command))
-        for plane, port in (("control plane", self.ports.control_plane), ("data plane", self.ports.data_plane)):
+        for plane, port in (("control-plane", self.ports.control_plane), ("data-plane", self.ports.data_plane)):
             self.supervisor.wait_until(
                 partial(_is_ready, port),
                 seconds=READY_SECONDS,
-                what=f"the {plane} did not answer 200 at http://{LOOPBACK}:{port}/readyz",
+                what=f"{plane} (log: {self.var.log / plane}.log) did not answer 200 at http://{LOOPBACK}:{port}/readyz",
             )
 
     def _commands(self) -> dict[str, tuple[str, ...]]:

@@ -175,7 +175,6 @@ def test_both_planes_are_alive_and_ready(first_run, plane, path):
 def test_the_curl_command_works_as_pasted(first_run):
     command = next(line.strip() for line in first_run.said.splitlines() if line.strip().startswith("curl "))
 
-    # A place where sed finds what the command names: the run printed the path as seen from its own directory.
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
 
     assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
