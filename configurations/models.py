@@ -4,12 +4,36 @@
 the database itself refuses to delete a provider key or a custom provider that a configuration still uses.
 """
 
+from typing import Any
+
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
+from django.db.models import OuterRef
+from django.db.models.functions import JSONObject
 
 from accounts.models import Described
 from gateway_core import ids
+from gateway_core.snapshot import configuration_document
 from provider_keys.models import ProviderKey
 from providers.models import Provider
+
+
+class ConfigurationQuerySet(models.QuerySet["Configuration"]):
+    """Named reads of configurations."""
+
+    def with_named(self) -> "ConfigurationQuerySet":
+        """Each with what it names in the account, read in the same statement.
+
+        A second query could meet a newer state than the first, in which a router's key is gone.
+        """
+        keys = RoutedKey.objects.filter(configuration=OuterRef("pk")).order_by()
+        providers = NamedProvider.objects.filter(configuration=OuterRef("pk")).order_by()
+        key = JSONObject(id="provider_key_id", name="provider_key__name", mask="provider_key__key_redacted")
+        annotations = {
+            "routed": ArraySubquery(keys.values(row=key)),
+            "named": ArraySubquery(providers.values(row=JSONObject(id="provider_id", slug="provider__slug"))),
+        }
+        return self.annotate(**annotations)
 
 
 class Configuration(Described):
@@ -22,8 +46,20 @@ class Configuration(Described):
     access = models.JSONField(null=True)
     router = models.JSONField(null=True)
 
+    objects = ConfigurationQuerySet.as_manager()
+
+    # What `with_named` adds: the provider keys of the routing rules as {id, name, mask}, and the custom providers as
+    # {id, slug}.
+    routed: list[dict[str, Any]]
+    named: list[dict[str, Any]]
+
     class Meta:
         indexes = [models.Index("account", models.F("id").desc(), name="configurations_newest_first")]
+
+    @property
+    def snapshot_document(self) -> str:
+        """The name of its document."""
+        return configuration_document(self.text_id)
 
 
 class RoutedKey(models.Model):

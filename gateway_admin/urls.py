@@ -2,6 +2,8 @@
 
 from django.urls import URLPattern, URLResolver, path
 
+import configurations.views
+import provider_keys.views
 from access_keys.views import AccessKeyViews
 from accounts.views import ApiKeyViews, routes_of
 from gateway_admin.health import HealthViews
@@ -13,6 +15,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("openapi.json", DocumentViews.as_view({"get": "retrieve"}), name="openapi"),
     path("docs", ReaderView.as_view(), name="docs"),
     *routes_of(AccessKeyViews),
+    *configurations.views.ROUTES,
+    *provider_keys.views.ROUTES,
     *routes_of(ApiKeyViews),
 ]
 

@@ -9,6 +9,7 @@ from django.db import models
 
 from accounts.models import Described
 from gateway_core import ids
+from gateway_core.snapshot import provider_key_document
 from providers.models import Provider
 
 
@@ -20,6 +21,8 @@ class ProviderKey(Described):
 
     # The `providerId` of the wire: a built-in provider's, or that of `custom_provider`.
     provider = models.CharField(max_length=255)
+    # The same as the client named it, which may be the custom provider's `aigp_…` ID; shown as it was written.
+    provider_as_written = models.CharField(max_length=255)
     custom_provider = models.ForeignKey(Provider, null=True, on_delete=models.RESTRICT, related_name="provider_keys")
     sealed = models.BinaryField()
     key_redacted = models.CharField(max_length=32)
@@ -36,3 +39,8 @@ class ProviderKey(Described):
 
     def __repr__(self) -> str:
         return f"<ProviderKey {self.text_id}>"
+
+    @property
+    def snapshot_document(self) -> str:
+        """The name of its document."""
+        return provider_key_document(self.text_id)

@@ -7,6 +7,7 @@ from django.db import models
 
 from accounts.models import Owned
 from gateway_core import ids
+from gateway_core.snapshot import provider_document
 
 
 class Provider(Owned):
@@ -26,6 +27,11 @@ class Provider(Owned):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "slug"], name="one_provider_per_slug")]
         indexes = [models.Index("account", models.F("id").desc(), name="providers_newest_first")]
+
+    @property
+    def snapshot_document(self) -> str:
+        """The name of its document."""
+        return provider_document(self.slug)
 
 
 class ProviderModel(models.Model):

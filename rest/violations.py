@@ -1,15 +1,18 @@
-"""Which constraint the database refused a write for, so that a service can translate it by name."""
+"""Which constraint refused a write, so that a service can translate it by name."""
 
 from django.db import IntegrityError
-from django.db.models import Model
+from django.db.models import Model, RestrictedError
 from psycopg.errors import ForeignKeyViolation
 
 
-def is_reference_violation(refusal: Exception, referring: type[Model]) -> bool:
+def is_reference_violation(refusal: IntegrityError, referring: type[Model]) -> bool:
     """Whether rows of a model refer to something that is not there, or would not be any more.
 
-    Django's foreign keys are checked at the commit unless `connection.check_constraints()` asks earlier; a service that
-    translates the violation does so, in a savepoint of its own.
+    Django looks for RESTRICT itself before it deletes; what is committed after that look only the database sees. It
+    checks foreign keys at the commit unless `connection.check_constraints()` asks earlier, so a service that
+    translates the violation does that, in a savepoint of its own.
     """
-    cause = refusal.__cause__ if isinstance(refusal, IntegrityError) else None
+    if isinstance(refusal, RestrictedError):
+        return any(isinstance(found, referring) for found in refusal.restricted_objects)
+    cause = refusal.__cause__
     return isinstance(cause, ForeignKeyViolation) and cause.diag.table_name == referring._meta.db_table

@@ -28,6 +28,7 @@ class Migration(migrations.Migration):
                 ('description', models.CharField(max_length=255, null=True)),
                 ('metadata', models.CharField(max_length=4096, null=True)),
                 ('provider', models.CharField(max_length=255)),
+                ('provider_as_written', models.CharField(max_length=255)),
                 ('sealed', models.BinaryField()),
                 ('key_redacted', models.CharField(max_length=32)),
                 ('fingerprint', models.CharField(max_length=64)),

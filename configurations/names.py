@@ -1,0 +1,104 @@
+"""How an entry names a provider or a model: `openai`, `aigp_…`, `openai:gpt-4o`, `meta-llama/llama-3.3-70b-instruct`.
+
+Source: contract, section 3; docs/decisions/0032-model-entries.md.
+"""
+
+from typing import Final, NamedTuple
+
+from configurations.faults import Faults
+from gateway_core import ids
+from gateway_core.catalog import model_key
+from providers.known import KnownProviders
+
+MAX_NAME_LENGTH: Final = 255
+MAX_ENTRY_LENGTH: Final = 2 * MAX_NAME_LENGTH + 1
+
+
+class Split(NamedTuple):
+    """A model entry in its parts."""
+
+    # As it was named (`openai`, `aigp_…`); empty for an open model ID.
+    provider: str
+    # The model of that provider, or the whole open model ID.
+    model: str
+
+
+class Model(NamedTuple):
+    """A model entry that means something."""
+
+    # The `providerId`; empty for an open model ID.
+    provider: str
+    # As written; an `aigp_…` ID before the slash of an open model ID is resolved.
+    model: str
+    # The provider that the entry names in either form, if it is one that is known.
+    named: str | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Equal for entries that mean the same."""
+        return self.provider, model_key(self.provider, self.model) if self.provider else self.model.casefold()
+
+
+def split(entry: str) -> Split:
+    """An entry in its parts, at the first colon; a slash before that makes it an open model ID."""
+    head, colon, rest = entry.partition(":")
+    return Split(head, rest) if colon and "/" not in head else Split("", entry)
+
+
+def read_provider(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> str | None:
+    """The `providerId` that a provider entry means, or None and a fault."""
+    name = faults.text(value, path, longest=MAX_NAME_LENGTH)
+    if name is None:
+        return None
+    provider = providers.find(name)
+    if provider is None:
+        faults.add(path, providers.refusal(name))
+    return provider
+
+
+def read_model(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> Model | None:
+    """What a model entry means, or None and a fault."""
+    entry = faults.text(value, path, longest=MAX_ENTRY_LENGTH)
+    if entry is None:
+        return None
+    head, model = split(entry)
+    if not _is_name(model, path, faults):
+        return None
+    if head or entry.startswith(":"):
+        provider = providers.find(head)
+        if provider is None:
+            faults.add(path, providers.refusal(head))
+            return None
+        return Model(provider, model, provider)
+    owner, slash, own = entry.partition("/")
+    if not slash:
+        faults.add(path, "A model is named with its provider, as in openai:gpt-4o, or by its open ID, as in x/m.")
+        return None
+    if not owner or not own:
+        faults.add(path, "An open model ID has a name on either side of its slash.")
+        return None
+    provider = providers.find(owner)
+    if provider is None and _is_provider_id(owner):
+        faults.add(path, providers.refusal(owner))
+        return None
+    return Model("", f"{provider or owner}/{own}", provider)
+
+
+def _is_name(model: str, path: str, faults: Faults) -> bool:
+    if not model:
+        faults.add(path, "The model's name is missing after the colon.")
+    elif model != model.strip():
+        faults.add(path, "A model's name has no white space around it.")
+    elif len(model) > MAX_NAME_LENGTH:
+        faults.add(path, f"A model's name must have at most {MAX_NAME_LENGTH} characters.")
+    else:
+        return True
+    return False
+
+
+def _is_provider_id(name: str) -> bool:
+    try:
+        ids.from_text(ids.Prefix.PROVIDER, name)
+    except ids.InvalidId:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""The access scope: which providers and models the keys under a configuration may reach.
+
+Pure: what the account has comes in as an argument.
+
+Source: contract, section 3.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from configurations.faults import Faults
+from configurations.names import read_model, read_provider, split
+from gateway_core.snapshot import Scope
+from providers.known import KnownProviders
+
+MAX_ENTRIES: Final = 1000
+
+
+def check(access: object, *, providers: KnownProviders, faults: Faults) -> set[str]:
+    """Hold an `access` against every rule.
+
+    Args:
+        access: JSON as a client wrote it.
+        providers: what the account can name.
+        faults: gets each fault, under `access`.
+
+    Returns:
+        The `providerId`s that it names in any way.
+    """
+    dimensions = faults.fields(access, "access", known=("providers", "models"))
+    if dimensions is None:
+        return set()
+    named: set[str] = set()
+    seen_providers: dict[str, str] = {}
+    for path, entry in _entries(dimensions, "providers", faults):
+        provider = read_provider(entry, path, providers=providers, faults=faults)
+        if provider is None:
+            continue
+        named.add(provider)
+        if provider in seen_providers:
+            faults.add(path, f"This names the same provider as {seen_providers[provider]}.")
+        seen_providers.setdefault(provider, path)
+    seen_models: dict[tuple[str, str], str] = {}
+    for path, entry in _entries(dimensions, "models", faults):
+        model = read_model(entry, path, providers=providers, faults=faults)
+        if model is None:
+            continue
+        if model.named is not None:
+            named.add(model.named)
+        if model.key in seen_models:
+            faults.add(path, f"This names the same model as {seen_models[model.key]}.")
+        seen_models.setdefault(model.key, path)
+    return named
+
+
+def compile_scope(access: Mapping[str, Any] | None, slug_of: Callable[[str], str]) -> Scope:
+    """A stored `access` as the data plane obeys it.
+
+    Args:
+        access: what `check` found no fault in.
+        slug_of: the `providerId` behind a name that may be an `aigp_…` ID; any other text comes back as it is.
+    """
+    providers = _allowed(access, "providers")
+    models = _allowed(access, "models")
+    return Scope(
+        providers=None if providers is None else tuple(slug_of(entry) for entry in providers),
+        models=None if models is None else tuple(_compiled(entry, slug_of) for entry in models),
+    )
+
+
+def _compiled(entry: str, slug_of: Callable[[str], str]) -> tuple[str, str]:
+    provider, model = split(entry)
+    if provider:
+        return slug_of(provider), model
+    owner, _, own = entry.partition("/")
+    return "", f"{slug_of(owner)}/{own}"
+
+
+def _entries(dimensions: Mapping[str, Any], dimension: str, faults: Faults) -> list[tuple[str, Any]]:
+    if dimension not in dimensions:
+        return []
+    path = f"access.{dimension}"
+    fields = faults.fields(dimensions[dimension], path, known=("allow",))
+    if fields is None or "allow" not in fields:
+        return []
+    return list(faults.items(fields["allow"], f"{path}.allow", most=MAX_ENTRIES))
+
+
+def _allowed(access: Mapping[str, Any] | None, dimension: str) -> list[str] | None:
+    allowed: list[str] | None = ((access or {}).get(dimension) or {}).get("allow")
+    return allowed

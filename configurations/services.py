@@ -1,0 +1,274 @@
+"""Every write to configurations.
+
+A configuration is checked whole before anything of it is written (configurations.scope, configurations.router). What it
+names may vanish between the check and the write; then a foreign key refuses the write, and the check, done again, says
+what is missing. So a provider key is never deleted under a rule, and a rule never names one that is gone.
+"""
+
+import uuid
+from typing import Any, Final, TypedDict, Unpack
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Manager
+from django.utils import timezone
+
+from accounts.models import Account
+from accounts.principals import Principal
+from accounts.services import apply_changes
+from configurations import router as routers
+from configurations import scope as scopes
+from configurations.faults import Faults
+from configurations.models import Configuration, NamedProvider, RoutedKey
+from gateway_core import ids
+from provider_keys.models import ProviderKey
+from provider_keys.services import add_provider_key
+from providers.known import KnownProviders, ProviderUnknown
+from rest.errors import Conflict, InvalidRequest
+from rest.preconditions import ANY, IfMatch, locked
+from rest.violations import is_reference_violation
+from snapshots import outbox
+
+_MOST_NAMED: Final = 10
+Json = Any
+
+
+class ConfigurationInvalid(InvalidRequest):
+    """The access scope or the router breaks a rule; details tell every fault, by JSON path."""
+
+    code = "configuration_invalid"
+
+
+class ConfigurationInUse(Conflict):
+    """An access key is linked to this configuration; unlink it first."""
+
+    code = "configuration_in_use"
+
+
+class ConfigurationChanges(TypedDict, total=False):
+    """What an update may change. None clears, but for the name."""
+
+    name: str
+    description: str | None
+    metadata: str | None
+    access: Json | None
+    router: Json | None
+
+
+@transaction.atomic
+def create_configuration(
+    *,
+    account: Account,
+    by: Principal,
+    name: str,
+    description: str | None = None,
+    metadata: str | None = None,
+    access: Json | None = None,
+    router: Json | None = None,
+) -> Configuration:
+    """Make a configuration, and the provider keys that its router brings along.
+
+    Args:
+        account: whose it becomes.
+        by: who writes.
+        name: for people.
+        description: for people.
+        metadata: the client's own.
+        access: as the contract writes it, unchecked.
+        router: the same; its inline keys' values are strings.
+
+    Raises:
+        ConfigurationInvalid: access or router breaks a rule. Nothing was written.
+    """
+    now = timezone.now()
+    configuration = Configuration(
+        account=account,
+        name=name,
+        description=description,
+        metadata=metadata,
+        created_at=now,
+        updated_at=now,
+        created_by=by.id,
+        last_updated_by=by.id,
+    )
+    return _write(configuration, by, {"access": access, "router": router}, is_new=True)
+
+
+@transaction.atomic
+def update_configuration(
+    *, configuration: Configuration, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ConfigurationChanges]
+) -> Configuration:
+    """Change what is given; `access` and `router` are replaced whole. No changes leave it as it is.
+
+    Raises:
+        ConfigurationInvalid: the new access or router breaks a rule. Nothing was written.
+        NotFound, PreconditionFailed: as rest.preconditions.locked.
+    """
+    configuration = locked(configuration, if_match)
+    if not changes:
+        return Configuration.objects.with_named().get(pk=configuration.pk)
+    return _write(configuration, by, dict(changes), is_new=False)
+
+
+@transaction.atomic
+def delete_configuration(*, configuration: Configuration, by: Principal, if_match: IfMatch = ANY) -> None:
+    """Forget a configuration for good. Its provider keys stay.
+
+    Raises:
+        ConfigurationInUse: an access key links to it; details name up to 10 of them.
+        NotFound, PreconditionFailed: as rest.preconditions.locked.
+    """
+    del by
+    configuration = locked(configuration, if_match)
+    identity = configuration.id
+    outbox.record(configuration)
+    try:
+        with transaction.atomic():
+            configuration.delete()
+            # Django looked for access keys before it deleted. A link that was committed in between shows here.
+            connection.check_constraints()
+    except IntegrityError as refusal:
+        # The referring model is of a room above; this room knows it by its foreign key alone.
+        access_key = Configuration.access_keys.rel.related_model
+        if not is_reference_violation(refusal, access_key):
+            raise
+        raise ConfigurationInUse(details=_users_of(identity)) from None
+
+
+def find_faults(*, account: Account, access: Json | None, router: Json | None) -> dict[str, str]:
+    """What a write of these would be refused for, by JSON path; reads only."""
+    return _check(account, {"access": access, "router": router}).faults.by_path
+
+
+class _Checked:
+    """What a new access and router name, and what is wrong with them."""
+
+    def __init__(self, providers: KnownProviders) -> None:
+        self.providers = providers
+        self.faults = Faults()
+        # `providerId`s by what names them, `access` or `router`.
+        self.named: dict[str, set[str]] = {}
+        self.keys: set[uuid.UUID] = set()
+        self.inline_keys: list[routers.InlineKey] = []
+
+
+def _check(account: Account, changes: dict[str, Json | None]) -> _Checked:
+    checked = _Checked(KnownProviders.of(account))
+    access, router = changes.get("access"), changes.get("router")
+    if access is not None:
+        checked.named["access"] = scopes.check(access, providers=checked.providers, faults=checked.faults)
+    if router is not None:
+        found = routers.check(
+            router,
+            providers=checked.providers,
+            provider_keys=_providers_of(account, routers.named_keys(router)),
+            faults=checked.faults,
+        )
+        checked.named["router"] = found.providers
+        checked.keys, checked.inline_keys = found.keys, found.inline_keys
+    return checked
+
+
+def _write(configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool) -> Configuration:
+    checked = _valid(configuration.account, changes)
+    try:
+        with transaction.atomic():
+            _put(configuration, by, changes, checked, is_new=is_new)
+            # Foreign keys are deferred: without this, what vanished meanwhile would only show at the commit.
+            connection.check_constraints()
+    except (IntegrityError, ProviderUnknown) as refusal:
+        if isinstance(refusal, IntegrityError) and not any(
+            is_reference_violation(refusal, model) for model in (RoutedKey, NamedProvider, ProviderKey)
+        ):
+            raise
+        _valid(configuration.account, changes)
+        raise
+    outbox.record(configuration)
+    return Configuration.objects.with_named().get(pk=configuration.pk)
+
+
+def _valid(account: Account, changes: dict[str, Any]) -> _Checked:
+    checked = _check(account, changes)
+    if checked.faults.by_path:
+        raise ConfigurationInvalid(details=checked.faults.by_path)
+    return checked
+
+
+def _put(
+    configuration: Configuration, by: Principal, changes: dict[str, Any], checked: _Checked, *, is_new: bool
+) -> None:
+    """Write the row, the provider keys that came along, and the rows that hold on to what is named."""
+    changes = dict(changes)
+    if changes.get("router") is not None:
+        stored = _store_inline_keys(configuration.account, by, checked)
+        changes["router"] = routers.stored_form(
+            changes["router"],
+            {place: ids.to_text(ids.Prefix.PROVIDER_KEY, identity) for place, identity in stored.items()},
+        )
+        checked.keys.update(stored.values())
+    if is_new:
+        for column, content in changes.items():
+            setattr(configuration, column, content)
+        configuration.save(force_insert=True)
+    else:
+        apply_changes(configuration, by=by, changes=changes)
+    if "router" in changes:
+        _hold(RoutedKey, configuration, "provider_key_id", checked.keys)
+    if "router" in changes or "access" in changes:
+        # What the unchanged half names stays named.
+        halves = {"access": configuration.access, "router": configuration.router}
+        kept = {name: half for name, half in halves.items() if name not in changes}
+        named = {**_check(configuration.account, kept).named, **checked.named}
+        slugs = set().union(*named.values())
+        held = {identity for slug in slugs if (identity := checked.providers.custom_id(slug)) is not None}
+        _hold(NamedProvider, configuration, "provider_id", held)
+
+
+def _store_inline_keys(account: Account, by: Principal, checked: _Checked) -> dict[tuple[int, int, int], uuid.UUID]:
+    """Store the provider keys that a router brings along. Their IDs by their places."""
+    return {
+        inline.place: add_provider_key(
+            account=account,
+            by=by,
+            providers=checked.providers,
+            provider_id=inline.provider,
+            name=inline.name,
+            value=inline.value,
+        ).id
+        for inline in checked.inline_keys
+    }
+
+
+def _hold(
+    model: type[RoutedKey | NamedProvider], configuration: Configuration, column: str, wanted: set[uuid.UUID]
+) -> None:
+    """Make a configuration's rows of a kind refer to exactly these."""
+    manager: Manager[Any] = model._default_manager
+    rows = manager.filter(configuration=configuration)
+    held: set[uuid.UUID] = set(rows.values_list(column, flat=True))
+    rows.filter(**{f"{column}__in": held - wanted}).delete()
+    # In the order of the IDs, so that two writes that name the same keys lock them in the same order.
+    manager.bulk_create([model(configuration=configuration, **{column: one}) for one in sorted(wanted - held)])
+
+
+def _providers_of(account: Account, provider_keys: set[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Which provider each of these keys is for, as far as the account has them."""
+    found = (
+        ProviderKey.objects.filter(account=account, id__in=provider_keys)
+        if provider_keys
+        else ProviderKey.objects.none()
+    )
+    return dict(found.values_list("id", "provider"))
+
+
+def _users_of(configuration_id: uuid.UUID) -> dict[str, str]:
+    """The newest access keys that link to a configuration, as ID and name, or mask where there is no name."""
+    users = (
+        Configuration.objects.filter(pk=configuration_id)
+        .order_by("-access_keys__id")
+        .values_list("access_keys__id", "access_keys__name", "access_keys__key_redacted")
+    )
+    return {
+        ids.to_text(ids.Prefix.ACCESS_KEY, identity): name or mask
+        for identity, name, mask in users[:_MOST_NAMED]
+        if identity
+    }

@@ -1,0 +1,49 @@
+"""How configurations look to the data plane: every provider by its `providerId`, every key by its ID."""
+
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+import msgspec
+
+from accounts.models import Account
+from configurations.models import Configuration
+from configurations.router import compile_rules
+from configurations.scope import compile_scope
+from gateway_core import ids
+from gateway_core.snapshot import ConfigurationDocument
+
+_CHUNK: Final = 500
+
+
+def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
+    """The named documents as they have to be now; None for those that have to go."""
+    found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
+    identities = [ids.from_text(ids.Prefix.CONFIGURATION, name.partition(":")[2]) for name in names]
+    for configuration in Configuration.objects.filter(account=account, id__in=identities).with_named():
+        found[configuration.snapshot_document] = build(configuration)
+    return found
+
+
+def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
+    """Every configuration of the account, a row at a time."""
+    for configuration in Configuration.objects.filter(account=account).with_named().order_by("id").iterator(_CHUNK):
+        yield configuration.snapshot_document, build(configuration)
+
+
+def build(configuration: Configuration) -> ConfigurationDocument:
+    """The document of one configuration, read with `with_named`."""
+    slug_of = _resolver(configuration)
+    return ConfigurationDocument(
+        scope=compile_scope(configuration.access, slug_of), rules=compile_rules(configuration.router, slug_of)
+    )
+
+
+def _resolver(configuration: Configuration) -> Callable[[str], str]:
+    slugs = {ids.to_text(ids.Prefix.PROVIDER, uuid.UUID(row["id"])): row["slug"] for row in configuration.named}
+
+    def slug_of(name: str) -> str:
+        slug: str = slugs.get(name, name)
+        return slug
+
+    return slug_of

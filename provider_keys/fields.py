@@ -1,0 +1,24 @@
+"""The field of a provider key's value: strict as rest.fields, and out of sight from the first moment."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework.exceptions import ValidationError
+
+from provider_keys.values import PATTERN, InvalidValue, PlainValue
+from rest.fields import StrictCharField
+
+
+@extend_schema_field({"type": "string", "pattern": PATTERN, "writeOnly": True})
+class ValueField(StrictCharField):
+    """A text that becomes a `PlainValue`; it is write-only, and no refusal repeats it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"write_only": True, **options})
+
+    def to_internal_value(self, data: Any) -> PlainValue:  # type: ignore[override]
+        """The value, trimmed, in its wrapping."""
+        try:
+            return PlainValue(data)
+        except InvalidValue as refusal:
+            raise ValidationError(str(refusal), code="invalid") from None

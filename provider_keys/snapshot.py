@@ -1,0 +1,34 @@
+"""How provider keys look to the data plane: sealed."""
+
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from accounts.models import Account
+from gateway_core import ids
+from gateway_core.snapshot import ProviderKeyDocument
+from provider_keys.models import ProviderKey
+
+_CHUNK = 500
+
+
+def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
+    """The named documents as they have to be now; None for those that have to go."""
+    found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
+    identities = [ids.from_text(ids.Prefix.PROVIDER_KEY, name.partition(":")[2]) for name in names]
+    for provider_key in ProviderKey.objects.filter(account=account, id__in=identities):
+        found[provider_key.snapshot_document] = build(provider_key)
+    return found
+
+
+def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
+    """Every provider key of the account, a row at a time."""
+    for provider_key in ProviderKey.objects.filter(account=account).order_by("id").iterator(_CHUNK):
+        yield provider_key.snapshot_document, build(provider_key)
+
+
+def build(provider_key: ProviderKey) -> ProviderKeyDocument:
+    """The document of one provider key."""
+    return ProviderKeyDocument(
+        provider=provider_key.provider, mask=provider_key.key_redacted, sealed=bytes(provider_key.sealed)
+    )

@@ -1,0 +1,58 @@
+"""How custom providers look to the data plane."""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import msgspec
+from django.db.models import QuerySet
+
+from accounts.models import Account
+from gateway_core.catalog import Format, Surface
+from gateway_core.snapshot import ProviderDocument, SurfaceSupport
+from providers.models import Provider
+
+
+def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
+    """The named documents as they have to be now; None for those that have to go."""
+    slugs = {name.partition(":")[2]: name for name in names}
+    found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
+    for provider in _rows(account).filter(slug__in=slugs):
+        found[provider.snapshot_document] = build(provider)
+    return found
+
+
+def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
+    """Every custom provider of the account."""
+    for provider in _rows(account):
+        yield provider.snapshot_document, build(provider)
+
+
+def build(provider: Provider) -> ProviderDocument:
+    """The document of one provider. Its models are read in their order of creation."""
+    return ProviderDocument(
+        id=provider.text_id,
+        name=provider.name,
+        base_url=provider.base_url,
+        surfaces=tuple(_surfaces(provider.supported_api_surfaces)),
+        models=tuple(model.model_id for model in sorted(provider.models.all(), key=lambda model: model.id)),
+    )
+
+
+def _rows(account: Account) -> QuerySet[Provider]:
+    return Provider.objects.filter(account=account).order_by("id").prefetch_related("models")
+
+
+def _surfaces(written: list[dict[str, Any]]) -> Iterator[SurfaceSupport]:
+    """What the provider serves: an entry without a surface means all of its format, no entry at all OpenAI's.
+
+    The first entry for a surface counts.
+    """
+    seen: set[Surface] = set()
+    for entry in written or [{"format": Format.OPENAI.value}]:
+        surfaces = (Surface(entry["surface"]),) if "surface" in entry else Format(entry["format"]).surfaces
+        supported = entry.get("supportedParams")
+        parameters = tuple(one["name"] for one in supported) if isinstance(supported, list) else None
+        for surface in surfaces:
+            if surface not in seen:
+                seen.add(surface)
+                yield SurfaceSupport(surface, parameters)
