@@ -3,7 +3,7 @@
 `ipaddress.is_global` passes a dozen dangerous ones, hence an explicit list. Names must be judged by the addresses that
 they resolve to, and every connection by the address that it is made to: at write time, and again at connect time.
 
-Source: the IANA special-purpose address registries; docs/decisions/0052-upstream-addresses.md.
+Source: the IANA special-purpose address registries; docs/decisions/0011-outgoing-addresses.md.
 """
 
 import ipaddress
@@ -56,13 +56,16 @@ _LIST: Final = (
     # Inside 2000::/3; all else outside of it is reserved anyway, so NAT64 and the unspecified address are.
     ("2001::/23", AddressClass.RESERVED),  # Teredo and other protocol assignments
     ("2001:db8::/32", AddressClass.RESERVED),
-    ("2002::/16", AddressClass.RESERVED),  # 6to4
     ("3fff::/20", AddressClass.RESERVED),
 )
 _CLASSES: Final = tuple((ipaddress.ip_network(network), kind) for network, kind in _LIST)
 _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 # ISATAP: an IPv4 address in the last 32 bits behind one of these identifiers.
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+# What is said of an upstream that may not be called in clear over the internet.
+WANTS_TLS: Final = "an address on the internet, which wants https://"
 
 
 def parse(text: str) -> Address:
@@ -83,9 +86,22 @@ def classify(address: Address) -> AddressClass | None:
         if address.version == network.version and address in network:
             return kind
     if isinstance(address, ipaddress.IPv6Address):
-        interface = int(address) >> 32 & 0xFFFFFFFF
-        if address not in _GLOBAL_UNICAST or interface in _ISATAP:
+        carried = _carried(address)
+        if carried is not None:
+            # A translator's or a tunnel's way to an IPv4 address. Who allows its network does not mean the metadata.
+            return AddressClass.METADATA if classify(carried) is AddressClass.METADATA else AddressClass.RESERVED
+        if address not in _GLOBAL_UNICAST:
             return AddressClass.RESERVED
+    return None
+
+
+def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address within an IPv6 one: compatible, translated (RFC 6052), 6to4, ISATAP."""
+    bits = int(address)
+    if address.sixtofour is not None:
+        return address.sixtofour
+    if address in _NAT64 or bits >> 32 == 0 or (bits >> 32) & 0xFFFFFFFF in _ISATAP:
+        return ipaddress.IPv4Address(bits & 0xFFFFFFFF)
     return None
 
 
@@ -98,6 +114,8 @@ class AddressPolicy(NamedTuple):
     private: bool = False
     # The operator named this very upstream.
     anywhere: bool = False
+    # False for http:// upstreams: only what the other fields name.
+    internet: bool = True
     # Ports of this machine that are never an upstream: the gateway's own.
     own_ports: frozenset[int] = frozenset()
 
@@ -110,11 +128,11 @@ class AddressPolicy(NamedTuple):
         kind = _classify(address)
         if kind in {AddressClass.LOOPBACK, AddressClass.RESERVED} and port in self.own_ports and _is_this_host(address):
             return "a port of the gateway itself"
-        if kind is None or self._is_allowed(address, kind):
+        if (kind is None and self.internet) or self._is_allowed(address, kind):
             return None
-        return f"a {kind} address"
+        return WANTS_TLS if kind is None else f"a {kind} address"
 
-    def _is_allowed(self, address: Address, kind: AddressClass) -> bool:
+    def _is_allowed(self, address: Address, kind: AddressClass | None) -> bool:
         if self.anywhere:
             return True
         if (kind is AddressClass.LOOPBACK and self.loopback) or (kind is AddressClass.PRIVATE and self.private):
