@@ -6,6 +6,7 @@ In evaluation mode what is missing gets a local default; in production nothing s
 
 import secrets
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,7 @@ INSTALLED_APPS = [
     "configurations",
     "access_keys",
     "snapshots",
+    "usage",
     "dashboard.apps.DashboardConfig",
     "gateway_admin",
 ]
@@ -201,4 +203,21 @@ CELERY_TASK_ACKS_LATE = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {}
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # An event is visible within 10 s of its request, and spent credits refuse managed inference within 5 s. A message
+    # that nobody took before the next one is due says nothing more.
+    "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},
+    "expire credits": {"task": "usage.expire_credits", "schedule": 2.0, "options": {"expires": 2.0}},
+    "keep usage partitions": {"task": "usage.keep_partitions", "schedule": 3600.0, "options": {"expires": 3600.0}},
+}
+
+# Usage older than so many whole months is forgotten. At least two: nothing that is still on its way may be older.
+USAGE_RETENTION_MONTHS = int(environment.read("USAGE_RETENTION_MONTHS", "13"))
+# The gateway's own fee, in cents per million tokens, on top of what the upstream takes.
+PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))
+# Buying credits needs a payment provider (docs/usage.md); without the key it is switched off.
+STRIPE_SECRET_KEY = environment.read("STRIPE_SECRET_KEY")
+STRIPE_WEBHOOK_SECRET = environment.read("STRIPE_WEBHOOK_SECRET")
+STRIPE_API_BASE = environment.read("STRIPE_API_BASE", "https://api.stripe.com")
+# Where the payment page sends the buyer back to.
+CHECKOUT_RETURN_URL = environment.read("CHECKOUT_RETURN_URL", "http://localhost:8000/dashboard/")

@@ -1,0 +1,238 @@
+"""What was used, and what it cost.
+
+An `Event` is one attempt at an upstream. It arrives through Redis, counts once, never changes, and leaves with its
+month when the retention ends (usage.partitions). `Rollup` holds the same events summed, so that an overview does not
+read them; it is written in the transaction that adds the events.
+
+Credits are a ledger: `LedgerEntry` only ever grows, which the database itself holds. `Balance`, `Lot` and `Period` are
+sums over it, kept in the transaction of the entry, and could be made anew from it at any time.
+
+Source: docs/decisions/0060-usage-events.md to 0065-checkout.md.
+"""
+
+from decimal import Decimal
+
+from django.db import models
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from accounts.models import Account
+from gateway_core import ids
+
+# Money inside: US dollars to 12 places for what an attempt costs; cents to 10 places for credits. Both are the same
+# unit, a millionth of a micro-dollar, so that moving between them rounds nothing.
+DOLLAR_PLACES = 12
+CENT_PLACES = 10
+
+
+class KeySource(models.TextChoices):
+    """Whose credentials an attempt was made with (gateway_core.usage)."""
+
+    USER = "user"
+    MANAGED = "ngrok"
+    NONE = "none"
+
+
+class Event(models.Model):
+    """One attempt, as a worker told it, with its cost.
+
+    The table is partitioned by month of `event_time`; migration 0001 makes it by hand. It refers to nothing by foreign
+    key: an event outlives the keys that it names, and the check would cost more than the insert.
+    """
+
+    # Unique within a partition, and an ID belongs to one moment, so to one partition: unique.
+    id = models.UUIDField(primary_key=True)
+    event_time = models.DateTimeField()
+    account_id = models.UUIDField()
+    access_key_id = models.UUIDField()
+    request_id = models.TextField()
+    provider = models.TextField()
+    # As it was sent upstream, and as the caller named it.
+    model = models.TextField()
+    requested_model = models.TextField()
+    attempt = models.IntegerField()
+    is_final = models.BooleanField()
+    status = models.SmallIntegerField()
+    timed_out = models.BooleanField()
+    is_error = models.BooleanField()
+    is_streaming = models.BooleanField()
+    stop_reason = models.TextField()
+    input_tokens = models.IntegerField()
+    output_tokens = models.IntegerField()
+    cache_read_tokens = models.IntegerField()
+    cache_write_tokens = models.IntegerField()
+    reasoning_tokens = models.IntegerField()
+    # US dollars at list price.
+    cost = models.DecimalField(max_digits=30, decimal_places=DOLLAR_PLACES)
+    # Cents taken from the credits: the list price where the operator paid the upstream, and the processing fee.
+    charge = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES)
+    key_source = models.TextField(choices=KeySource)
+    provider_key_id = models.UUIDField(null=True)
+    mask = models.TextField(null=True)
+    duration_ms = models.IntegerField()
+
+    class Meta:
+        db_table = "usage_event"
+        indexes = [
+            # GET /usage: the account's events, newest first; also the ragged edges of an overview.
+            models.Index("account_id", models.F("event_time").desc(), models.F("id").desc(), name="events_newest_first"),
+            # GET /usage with `accessKeyId`.
+            models.Index(
+                "access_key_id", models.F("event_time").desc(), models.F("id").desc(), name="events_of_an_access_key"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.text_id
+
+    @property
+    def text_id(self) -> str:
+        """`aigue_…`"""
+        return ids.to_text(ids.Prefix.USAGE_EVENT, self.id)
+
+
+class Rollup(models.Model):
+    """The sums of an account's events in one hour or one UTC day, by provider or by access key."""
+
+    class Span(models.TextChoices):
+        DAY = "d"
+        HOUR = "h"
+
+    class Dimension(models.TextChoices):
+        PROVIDER = "p"
+        ACCESS_KEY = "k"
+
+    # The primary key answers every question: one account, one dimension, one span, a range of times.
+    pk = models.CompositePrimaryKey("account_id", "dimension", "span", "start", "group_key")
+    account_id = models.UUIDField()
+    dimension = models.CharField(max_length=1, choices=Dimension)
+    span = models.CharField(max_length=1, choices=Span)
+    start = models.DateTimeField()
+    # A `providerId`, or an access key's UUID as text.
+    group_key = models.TextField()
+    # All attempts, US dollars.
+    cost = models.DecimalField(max_digits=38, decimal_places=DOLLAR_PLACES)
+    # Final attempts, and those of them that ended in an error.
+    requests = models.BigIntegerField()
+    errors = models.BigIntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.group_key} at {self.start}"
+
+
+class LedgerEntry(models.Model):
+    """One movement of an account's credits. Never changed and never deleted: triggers of migration 0001 refuse it.
+
+    Entries of a lot (`lot` set, and the grant itself) add up to what is left of it; the others add up to the debt.
+    """
+
+    class Kind(models.TextChoices):
+        # Credits come in.
+        GRANT = "grant"
+        # Usage takes some; without a lot where no credits were left.
+        CHARGE = "charge"
+        # What was left of a grant when it expired.
+        EXPIRY = "expiry"
+        # A grant pays an earlier debt: two entries, one out of the lot and one into the debt, zero in sum.
+        SETTLEMENT = "settlement"
+
+    class Category(models.TextChoices):
+        PURCHASE = "purchase"
+        PROMOTIONAL = "promotional"
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="ledger_entries")
+    kind = models.CharField(max_length=10, choices=Kind)
+    # Cents; negative where credits go out.
+    amount = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES)
+    # The grant whose credits move. None for a grant itself, and for what moves the debt.
+    lot = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="movements")
+    # Of grants only.
+    category = models.CharField(max_length=11, choices=Category, null=True)
+    expires_at = models.DateTimeField(null=True)
+    # What a grant was made for, a checkout session's ID for one. The same reference grants once.
+    reference = models.CharField(max_length=255, null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["reference"], name="one_grant_per_reference"),
+            models.CheckConstraint(
+                condition=(
+                    models.Q(kind="grant", amount__gt=0, category__isnull=False, lot=None)
+                    | models.Q(kind__in=["charge", "expiry"], amount__lt=0, category=None)
+                    | models.Q(kind="settlement", category=None)
+                ),
+                name="entries_move_the_way_of_their_kind",
+            ),
+        ]
+        indexes = [
+            # GET /credits/transactions: the account's grants, newest first.
+            models.Index(
+                "account", models.F("id").desc(), condition=models.Q(kind="grant"), name="grants_newest_first"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
+
+
+class Balance(models.Model):
+    """The sum of an account's entries. Its row lock is what makes the movements of an account's credits take turns."""
+
+    account = models.OneToOneField(Account, on_delete=models.PROTECT, primary_key=True, related_name="balance")
+    # Cents; below zero is debt.
+    amount = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
+    # The part of it that is owed: what was charged when no credits were left. Never negative.
+    debt = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(debt__gte=0), name="debts_are_not_negative")]
+
+    def __str__(self) -> str:
+        return str(self.amount)
+
+
+class Lot(models.Model):
+    """What is left of one grant."""
+
+    grant = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, primary_key=True, related_name="left")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="lots")
+    remaining = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES)
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(remaining__gte=0), name="lots_are_not_overdrawn")]
+        indexes = [
+            # Charging: the account's open lots, the soonest to expire first.
+            models.Index("account", "expires_at", condition=models.Q(remaining__gt=0), name="open_lots"),
+            # Expiry: what is due anywhere.
+            models.Index("expires_at", condition=models.Q(remaining__gt=0), name="lots_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.remaining)
+
+
+class Period(models.Model):
+    """One account's month of charges: the invoice once the month is over. Cents."""
+
+    pk = models.CompositePrimaryKey("account_id", "start")
+    account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="periods")
+    # The month's first moment, UTC.
+    start = models.DateTimeField()
+    charged = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
+    # Of that: taken from credits within the month, and settled by grants of later months.
+    applied = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
+    paid = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(applied__gte=0, paid__gte=0, charged__gte=models.F("applied") + models.F("paid")),
+                name="periods_pay_what_was_charged",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m}"
