@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from django.db import connection
+from pytest_django import DjangoDbBlocker
 from redis import Redis
 
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
@@ -57,3 +59,11 @@ def postgres_server() -> Iterator[Callable[..., FaultyPostgres]]:
             return servers.enter_context(FaultyPostgres(throwaway=throwaway))
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, with tables that pytest-django may empty after a test that commits."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        # The ledger refuses TRUNCATE; the test that shows it switches the trigger on again (tests/usage).
+        cursor.execute("ALTER TABLE usage_ledgerentry DISABLE TRIGGER ledger_is_not_truncated")
