@@ -34,7 +34,7 @@ check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy .
-	$(PY) -m importlinter.cli lint 2>/dev/null || $(VENV)/bin/lint-imports
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py spectacular --file - --validate --fail-on-warn | diff -u openapi.yaml - 
 
