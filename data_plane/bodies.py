@@ -1,0 +1,164 @@
+"""Request bodies: read with a limit, understood as far as routing needs, written anew with nothing else touched.
+
+Only the top level of the JSON object is taken apart; every value but the model's goes on as the very bytes that came.
+Of a member that is given twice the last one counts, here and upstream, since only one is forwarded.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from data_plane.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlow, ModelInvalid
+
+BODY_LIMIT: Final = 32 * 1024 * 1024
+# A body over the limit is read on to here and thrown away, so that its sender can read the answer.
+_DISCARDED: Final = 4 * BODY_LIMIT
+_LONGEST_MODEL: Final = 512
+_MOST_MODELS: Final = 100
+_DEEPEST: Final = 500
+_BRACKETS: Final = b"[]{}"
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_COLLAPSES: Final = 16
+_FIRST_PRINTABLE: Final = " "
+_DELETE: Final = "\x7f"
+
+Receive = Callable[[], Awaitable[Any]]
+
+
+class ClientLeft(Exception):
+    """The caller hung up."""
+
+
+class Body(NamedTuple):
+    """A request's body: its members as bytes, and what routing asks of it."""
+
+    members: dict[str, msgspec.Raw]
+    # The model names in order, at least one.
+    requested: tuple[str, ...]
+
+    def forwarded(self, model: str, parameters: Collection[str] | None) -> bytes:
+        """The body as it goes upstream.
+
+        Args:
+            model: the provider's spelling.
+            parameters: the members that the provider takes, or None for all.
+        """
+        members: dict[str, object] = {
+            name: value
+            for name, value in self.members.items()
+            if name != "models" and (parameters is None or name in parameters)
+        }
+        members["model"] = model
+        return _encode(members)
+
+
+_encode: Final = msgspec.json.Encoder().encode
+_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_model: Final = msgspec.json.Decoder(str)
+_models: Final = msgspec.json.Decoder(list[str])
+
+
+async def read(receive: Receive, declared_length: int | None, *, within: float) -> bytes:
+    """The whole body.
+
+    Args:
+        receive: ASGI's.
+        declared_length: what `content-length` says, if anything.
+        within: seconds.
+
+    Raises:
+        BodyTooLarge, BodyTooSlow, ClientLeft: as they say.
+    """
+    try:
+        async with asyncio.timeout(within):
+            message = await receive()
+            if message["type"] == "http.request" and not message.get("more_body") and declared_length != 0:
+                whole: bytes = message.get("body", b"")
+                if len(whole) <= BODY_LIMIT:
+                    return whole
+            return await _read_pieces(receive, message)
+    except TimeoutError:
+        raise BodyTooSlow from None
+
+
+async def _read_pieces(receive: Receive, message: Any) -> bytes:
+    pieces: list[bytes] = []
+    length = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        piece = message.get("body", b"")
+        length += len(piece)
+        if length <= BODY_LIMIT:
+            pieces.append(piece)
+        elif length > _DISCARDED:
+            raise BodyTooLarge
+        else:
+            pieces.clear()
+        if not message.get("more_body"):
+            break
+        message = await receive()
+    if length > BODY_LIMIT:
+        raise BodyTooLarge
+    return b"".join(pieces)
+
+
+def parse(raw: bytes) -> Body:
+    """What a body asks for.
+
+    Raises:
+        BodyInvalid, BodyTooDeep, ModelInvalid: it is not a JSON object in UTF-8, or names no model.
+    """
+    try:
+        if not raw.isascii():
+            raw.decode("utf-8")
+        members = _members.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BodyInvalid from None
+    except RecursionError:
+        raise BodyTooDeep from None
+    _check_depth(raw)
+    return Body(members, _requested(members))
+
+
+def _requested(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
+    names: list[str] = []
+    param = "model"
+    try:
+        if (model := members.get("model")) is not None:
+            names.append(_model.decode(model))
+        param = "models"
+        if (models := members.get("models")) is not None:
+            names.extend(_models.decode(models))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ModelInvalid(param=param) from None
+    if not names or len(names) > _MOST_MODELS or not all(map(_is_name, names)):
+        raise ModelInvalid(param="model" if "models" not in members else "models")
+    return tuple(dict.fromkeys(names))
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= _LONGEST_MODEL and min(name) >= _FIRST_PRINTABLE and _DELETE not in name
+
+
+def _check_depth(raw: bytes) -> None:
+    """Refuse what would exhaust an upstream's parser, or a later one of ours.
+
+    Nearly every body has few brackets. Of the others the pairs are taken out a few times; if many brackets are left
+    even then, the parser decides, which refuses by itself what is nested too deeply.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
+        return
+    left = raw.translate(None, _NO_BRACKETS)
+    for _ in range(_COLLAPSES):
+        left = left.replace(b"[]", b"").replace(b"{}", b"")
+    if left.count(b"[") + left.count(b"{") <= _DEEPEST:
+        return
+    try:
+        msgspec.json.decode(raw)
+    except RecursionError:
+        raise BodyTooDeep from None
+    except msgspec.DecodeError:
+        return  # a number that only Python cannot hold

@@ -1,0 +1,298 @@
+"""What a worker answers when it does not forward an answer: one tree, cut by what the caller can do.
+
+A class's docstring is the message, `code` is for programs. Each code stands in docs/data-plane-errors.md.
+
+Source: contract, section 9.
+"""
+
+from typing import Any, ClassVar, Final
+
+import msgspec
+
+from gateway_core.catalog import Format
+from gateway_core.policy import Denial, DenialCode
+
+
+class GatewayError(Exception):
+    """The gateway failed to answer this request."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: int | None = None) -> None:
+        self.message = message or type(self).__doc__ or ""
+        self.param = param
+        self.retry_after = retry_after
+        super().__init__(self.message)
+
+
+class NotAuthorized(GatewayError):
+    """The access key is not valid."""
+
+    status = 401
+    code = "access_key_invalid"
+
+
+class AccessKeyMissing(NotAuthorized):
+    """An access key is needed, as 'Authorization: Bearer gwk_…' or as 'x-api-key'."""
+
+    code = "access_key_missing"
+
+
+class AccessKeyUnknown(NotAuthorized):
+    """This access key does not exist, or was deleted."""
+
+    code = "access_key_unknown"
+
+
+class AccessKeyExpired(NotAuthorized):
+    """This access key has expired."""
+
+    code = "access_key_expired"
+
+
+class AccessKeyDisabled(NotAuthorized):
+    """This access key is disabled."""
+
+    code = "access_key_disabled"
+
+
+class BadRequest(GatewayError):
+    """The request is not well formed."""
+
+    status = 400
+    code = "request_invalid"
+
+
+class BodyInvalid(BadRequest):
+    """The body must be a JSON object in UTF-8."""
+
+    code = "body_invalid"
+
+
+class BodyTooDeep(BadRequest):
+    """The body is nested too deeply."""
+
+    code = "body_too_deep"
+
+
+class ModelInvalid(BadRequest):
+    """'model' must be a text, or 'models' a list of texts, naming at least one model."""
+
+    code = "model_invalid"
+
+
+class AccessKeyInQuery(BadRequest):
+    """An access key belongs in a header; in a URL it would be passed on and logged."""
+
+    code = "access_key_in_query"
+
+
+class RoutingLoop(BadRequest):
+    """This request comes from the gateway itself: a provider's base URL leads back to it."""
+
+    code = "routing_loop"
+
+
+class NoCredentials(BadRequest):
+    """There is no provider key that this access key may use, and no managed inference."""
+
+    code = "no_credentials"
+
+
+class NoCredits(GatewayError):
+    """Managed inference needs credits, and this account has none left."""
+
+    status = 403
+    code = "no_credits"
+
+
+class NotFound(GatewayError):
+    """There is nothing at this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class ModelNotReachable(NotFound):
+    """This access key reaches no model of this name."""
+
+    code = "model_not_reachable"
+
+
+class MethodNotAllowed(GatewayError):
+    """This path does not take this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, message: str | None = None, *, allow: str = "GET, HEAD, POST") -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class BodyTooLarge(GatewayError):
+    """The body is over 32 MiB."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class BodyTooSlow(GatewayError):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "body_too_slow"
+
+
+class NotServed(GatewayError):
+    """Nothing that this request names may be reached with this access key."""
+
+    status = 422
+    code = "not_served"
+
+
+class ProviderUnknown(NotServed):
+    """The provider is not known."""
+
+    code = "provider_unknown"
+
+
+class ModelUnknown(NotServed):
+    """The model is not known."""
+
+    code = "model_unknown"
+
+
+class ProviderNotAllowed(NotServed):
+    """The access key's configuration does not allow the provider."""
+
+    code = "provider_not_allowed"
+
+
+class ModelNotAllowed(NotServed):
+    """The access key's configuration does not allow the model."""
+
+    code = "model_not_allowed"
+
+
+class SurfaceNotServed(NotServed):
+    """The provider does not serve this API."""
+
+    code = "surface_not_served"
+
+
+class RateLimited(GatewayError):
+    """Every attempt was refused by a rate limit upstream."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class AttemptsFailed(GatewayError):
+    """Every attempt failed."""
+
+    status = 502
+    code = "attempts_failed"
+
+
+class AnswerCut(GatewayError):
+    """The upstream ended its answer before it was complete."""
+
+    status = 502
+    code = "answer_cut"
+
+
+class TotalTimeout(GatewayError):
+    """The account's total timeout passed before an answer came."""
+
+    status = 504
+    code = "total_timeout"
+
+
+class Unavailable(GatewayError):
+    """The gateway cannot decide about this request at the moment; try again."""
+
+    status = 503
+    code = "unavailable"
+
+    def __init__(self, message: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after)
+
+
+class SnapshotUnavailable(Unavailable):
+    """This worker cannot judge the access key at the moment; try again."""
+
+    code = "snapshot_unavailable"
+
+
+class SnapshotStale(Unavailable):
+    """This worker has been without news for longer than it may decide from what it knows."""
+
+    code = "snapshot_stale"
+
+
+class SnapshotUnfit(Unavailable):
+    """What this worker holds of the account is not complete; try again."""
+
+    code = "snapshot_unfit"
+
+
+class KeysUnusable(Unavailable):
+    """None of the provider keys could be opened by this worker."""
+
+    code = "keys_unusable"
+
+
+class ShuttingDown(Unavailable):
+    """This worker is shutting down."""
+
+    code = "shutting_down"
+
+
+_DENIALS: Final[dict[DenialCode, type[GatewayError]]] = {
+    DenialCode.PROVIDER_UNKNOWN: ProviderUnknown,
+    DenialCode.MODEL_UNKNOWN: ModelUnknown,
+    DenialCode.PROVIDER_NOT_ALLOWED: ProviderNotAllowed,
+    DenialCode.MODEL_NOT_ALLOWED: ModelNotAllowed,
+    DenialCode.SURFACE_NOT_SERVED: SurfaceNotServed,
+    DenialCode.NO_CREDENTIALS: NoCredentials,
+    DenialCode.NO_CREDITS: NoCredits,
+}
+
+
+def of_denial(denial: Denial) -> GatewayError:
+    """The error that tells a caller of a policy's denial."""
+    return _DENIALS[denial.code](denial.message, param="model")
+
+
+_OPENAI_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_ANTHROPIC_TYPES: Final = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+_SERVER_ERROR: Final = 500
+
+
+def body(error: GatewayError, written_as: Format) -> bytes:
+    """The error as the caller's client library reads it."""
+    is_ours = error.status >= _SERVER_ERROR
+    told: dict[str, Any]
+    if written_as is Format.ANTHROPIC:
+        kind = _ANTHROPIC_TYPES.get(error.status, "api_error" if is_ours else "invalid_request_error")
+        told = {"type": "error", "error": {"type": kind, "message": error.message}}
+    else:
+        kind = _OPENAI_TYPES.get(error.status, "server_error" if is_ours else "invalid_request_error")
+        told = {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    return msgspec.json.encode(told)
+
+
+def event(error: GatewayError, written_as: Format) -> bytes:
+    """The error as the last event of a stream that has already begun."""
+    lead = b"event: error\n" if written_as is Format.ANTHROPIC else b""
+    return lead + b"data: " + body(error, written_as) + b"\n\n"

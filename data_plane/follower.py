@@ -1,0 +1,489 @@
+"""The change follower: the only writer of the store, and the only one here who talks to Redis.
+
+It follows the change stream from the position at which it found it, loads an account when one of its tokens is first
+shown, and tells of itself. Loads run in tasks of the follower's own: a request that is cut off while it waits for one
+takes nothing with it, and never meets another request's answer.
+
+Out of sync (Redis away, empty, or behind what was seen) it changes nothing that is held and judges nothing that is
+not.
+
+Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, NamedTuple, cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from data_plane.errors import SnapshotUnavailable, SnapshotUnfit
+from data_plane.settings import Settings
+from data_plane.store import Account, Contents, Loading, Reader, Refused, Store, Token, Versioned
+from gateway_core.authentication import Purpose
+from gateway_core.catalog import ModelsDocument
+from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, Keys, TokenDocument, token_document
+from gateway_core.workers import REPORT_EXPIRES_SECONDS, REPORT_FIELD, WorkerReport, report_location
+
+log = structlog.get_logger("data_plane.follower")
+
+_BLOCK_MS: Final = 500
+_REDIS_TIMEOUT: Final = 2.0
+_ENTRIES_AT_ONCE: Final = 500
+_CHECK_SECONDS: Final = 1.0
+# Without word from Redis for this long, what is not held cannot be judged.
+_IN_SYNC_SECONDS: Final = 2.0
+_WAIT_FOR_LOAD: Final = 5.0
+_WAIT_FOR_POSITION: Final = 2.0
+_ACCOUNTS_AT_ONCE: Final = 4
+_READS_AT_ONCE: Final = 16
+_LOADS_WAITING: Final = 2_000
+_LOAD_TRIES: Final = 3
+# Documents that are verified before other requests get their turn.
+_DOCUMENTS_AT_ONCE: Final = 100
+_TOKENS_AT_ONCE: Final = 500
+_FIRST_PAUSE: Final = 0.05
+_LONGEST_PAUSE: Final = 1.0
+_MICROSECONDS: Final = 1_000_000
+
+
+class NotInSync(Exception):
+    """Redis is not in a state from which this worker can take anything new."""
+
+
+class Epoch(NamedTuple):
+    """What `{gw}:epoch` says."""
+
+    id: str
+    is_complete: bool
+    number: int
+
+
+class Follower:
+    """Keeps a store at the newest position."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.id = f"w_{secrets.token_hex(8)}"
+        self.keys = Keys(settings.namespace)
+        self.store = Store(Reader(self.keys, settings.document_keys))
+        self.requests = 0
+        self._document_keys = settings.document_keys
+        self._staleness = settings.staleness
+        self._redis: Redis = _client(settings.redis_url)
+        self._started_at = _now()
+        self._applied_at = 0
+        # Loop times: until when unknown tokens can be judged, and until when known ones can.
+        self._in_sync_until = 0.0
+        self.usable_until = 0.0
+        # The highest position seen in this epoch: a Redis below it has lost something.
+        self._highest = 0
+        self._is_told_lost = False
+        self._moved = asyncio.Event()
+        self._to_report = asyncio.Event()
+        self._pause = _FIRST_PAUSE
+        self._accounts_at_once = asyncio.Semaphore(_ACCOUNTS_AT_ONCE)
+        self._reads_at_once = asyncio.Semaphore(_READS_AT_ONCE)
+        self._token_loads: dict[str, asyncio.Task[Token | None]] = {}
+        self._account_loads: dict[str, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ── life ──
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._report())]
+
+    async def close(self) -> None:
+        """End, and leave the count of workers."""
+        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._token_loads.values(), *self._account_loads.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await self._redis.delete(self.keys.worker(self.id))
+        except (RedisError, OSError):
+            log.info("the report could not be removed; it expires by itself")
+        await self._redis.aclose()
+
+    # ── what the rest of the worker asks ──
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether something that is not held can be judged."""
+        return asyncio.get_running_loop().time() < self._in_sync_until
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether what is held may still be served."""
+        return asyncio.get_running_loop().time() < self.usable_until
+
+    @property
+    def stale_seconds(self) -> float | None:
+        """How long ago Redis was last in sync; None if it never was."""
+        if not self.usable_until:
+            return None
+        return max(0.0, asyncio.get_running_loop().time() - (self.usable_until - self._staleness))
+
+    async def find(self, digest: str) -> Token | None:
+        """A token that is not held: loaded, with its account. All who ask at the same time wait for one load.
+
+        Raises:
+            SnapshotUnavailable: it cannot be judged now.
+            SnapshotUnfit: what Redis holds of it does not verify.
+        """
+        if not self.is_in_sync:
+            raise SnapshotUnavailable
+        if self.store.is_unknown(digest):
+            return None
+        load = self._token_loads.get(digest)
+        if load is None:
+            if len(self._token_loads) >= _LOADS_WAITING:
+                raise SnapshotUnavailable
+            load = self._token_loads[digest] = asyncio.create_task(self._load_token(digest))
+            load.add_done_callback(lambda task: self._end_token_load(digest, task))
+        # Not `wait_for`: a request that leaves must not cancel the load that others wait for.
+        await asyncio.wait((load,), timeout=_WAIT_FOR_LOAD)
+        if not load.done() or load.cancelled():
+            raise SnapshotUnavailable
+        fault = load.exception()
+        if fault is None:
+            return load.result()
+        raise SnapshotUnfit if isinstance(fault, Refused) else SnapshotUnavailable
+
+    def _end_token_load(self, digest: str, task: "asyncio.Task[Token | None]") -> None:
+        self._token_loads.pop(digest, None)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _tell_fault("a token was not loaded", fault)
+
+    # ── following ──
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._follow_while_in_sync()
+            except (NotInSync, RedisError, OSError) as fault:
+                if not self._is_told_lost:
+                    log.warning("out of sync with Redis", reason=_reason(fault), held=len(self.store.accounts))
+                    self._is_told_lost = True
+            except Exception:
+                # The follower must not die: without it the worker would serve an ever older state.
+                log.exception("the follower stumbled")
+            self._in_sync_until = 0.0
+            # Jitter: many workers lose Redis at one moment and must not come back in one.
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads load, guards nothing
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    async def _follow_while_in_sync(self) -> None:
+        await self._synchronise()
+        checked = asyncio.get_running_loop().time()
+        while True:
+            entries = await self._read_entries()
+            for number, account, envelope in entries:
+                if number != self.store.position + 1:
+                    # What is missing was trimmed away, or never written: read anew whatever is held.
+                    log.warning("a gap in the change stream", position=self.store.position, found=number)
+                    self.store.begin(self.store.epoch or "", number)
+                else:
+                    self.store.pass_entry(number, account, envelope)
+            if entries:
+                self._advance()
+            now = asyncio.get_running_loop().time()
+            if not entries or now - checked > _CHECK_SECONDS:
+                checked = now
+                await self._synchronise()
+            self._load_wanted()
+
+    async def _synchronise(self) -> None:
+        """Find out whether Redis is what it was; where it is another life or an older state, begin anew."""
+        epoch = await self._read_epoch()
+        if not epoch.is_complete:
+            raise NotInSync("Redis is being filled anew")
+        store = self.store
+        if epoch.id != store.epoch:
+            log.info("following", epoch=epoch.id, position=epoch.number, held=len(store.accounts))
+            self._highest = 0
+            store.begin(epoch.id, epoch.number)
+        elif epoch.number < store.position:
+            log.warning("Redis is behind", position=store.position, found=epoch.number)
+            store.begin(epoch.id, epoch.number)
+        self._advance()
+        self._load_wanted()
+        if epoch.number < self._highest:
+            raise NotInSync("Redis has lost changes that were seen")
+        self._touch()
+        if self._is_told_lost:
+            log.info("in sync with Redis again", position=store.position)
+            self._is_told_lost = False
+
+    def _advance(self) -> None:
+        self._highest = max(self._highest, self.store.position)
+        self._applied_at = _now()
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+        self._to_report.set()
+        self._tell_news()
+
+    def _touch(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._in_sync_until = now + _IN_SYNC_SECONDS
+        self.usable_until = now + self._staleness
+        self._pause = _FIRST_PAUSE
+
+    def _tell_news(self) -> None:
+        for refusal in self.store.news:
+            log.error("a document was refused", location=refusal.location, reason=refusal.reason)
+        self.store.news.clear()
+
+    async def _read_epoch(self) -> Epoch:
+        found = await _answer(self._redis.hmget(self.keys.epoch, "id", "complete", "number"))
+        return _epoch(found)
+
+    async def _read_entries(self) -> list[tuple[int, str, bytes]]:
+        found = await _answer(
+            self._redis.xread({self.keys.changes: f"{self.store.position}-0"}, count=_ENTRIES_AT_ONCE, block=_BLOCK_MS)
+        )
+        entries = []
+        for _, batch in found or ():
+            for entry_id, fields in batch:
+                number = int(entry_id.partition(b"-")[0])
+                account = fields.get(b"account", b"").decode("utf-8", "replace")
+                entries.append((number, account, fields.get(b"change", b"")))
+        return entries
+
+    # ── loading ──
+
+    def _load_wanted(self) -> None:
+        wanted, self.store.wanted = self.store.wanted, set()
+        for account in wanted:
+            if account in self._account_loads:
+                self.store.wanted.add(account)
+            else:
+                self._begin_account_load(account)
+
+    def _begin_account_load(self, account: str) -> "asyncio.Task[None]":
+        coroutine = self._load_catalog() if account == CATALOG else self._load_account(account)
+        load = self._account_loads[account] = asyncio.create_task(coroutine)
+        load.add_done_callback(lambda task: self._end_account_load(account, task))
+        return load
+
+    def _end_account_load(self, account: str, task: "asyncio.Task[None]") -> None:
+        self._account_loads.pop(account, None)
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            _tell_fault("an account was not loaded", fault)
+            # Redis's trouble passes; a refusal stands until something is written anew.
+            if not isinstance(fault, Refused) and (account == CATALOG or account in self.store.accounts):
+                self.store.wanted.add(account)
+        self._tell_news()
+
+    async def _load_token(self, digest: str) -> Token | None:
+        name = token_document(digest)
+        location = self.keys.token(digest)
+        for _ in range(_LOAD_TRIES):
+            loading = self.store.begin_loading()
+            try:
+                found = await self._read_together(loading, ("GET", location))
+                if found is None:
+                    if any(name in change.documents or change.is_partial for change in loading.changes):
+                        continue
+                    self.store.remember_unknown(digest)
+                    return None
+                read = self._read(CATALOG, name, found)
+                if not isinstance(read.document, TokenDocument):
+                    raise self._refused(CATALOG, name, "not a token that this release understands")
+                account = read.document.account
+                load = self._account_loads.get(account)
+                if load is None and account not in self.store.accounts:
+                    load = self._begin_account_load(account)
+                if load is not None:
+                    await asyncio.shield(load)
+                if any(change.is_partial for change in loading.changes_of(account)):
+                    continue
+                self._check_generation(loading)
+                self.store.install_tokens(loading, account, {digest: read})
+                return self.store.tokens.get(digest)
+            finally:
+                self.store.end_loading(loading)
+        raise NotInSync("changes came faster than a token could be read")
+
+    async def _load_account(self, account: str) -> None:
+        async with self._accounts_at_once:
+            for _ in range(_LOAD_TRIES):
+                loading = self.store.begin_loading()
+                try:
+                    fields = await self._read_together(loading, ("HGETALL", self.keys.account(account)))
+                    contents = await self._contents(account, fields)
+                    held = self.store.accounts.get(account)
+                    tokens = await self._read_tokens(loading, held) if held is not None else {}
+                    self._check_generation(loading)
+                    if not self.store.install_account(loading, account, contents):
+                        continue
+                    if not self.store.accounts[account].is_stale:
+                        self.store.install_tokens(loading, account, tokens)
+                    return
+                finally:
+                    self.store.end_loading(loading)
+        raise NotInSync("changes came faster than an account could be read")
+
+    async def _contents(self, account: str, fields: dict[bytes, bytes]) -> Contents:
+        envelope = fields.pop(VERSION_DOCUMENT.encode(), None)
+        if envelope is None:
+            raise self._refused(account, VERSION_DOCUMENT, "missing")
+        version = self._read(account, VERSION_DOCUMENT, envelope).version
+        documents: dict[str, Versioned] = {}
+        refused: set[str] = set()
+        names = [(name.decode("utf-8", "surrogateescape"), field) for name, field in fields.items()]
+        for start in range(0, len(names), _DOCUMENTS_AT_ONCE):
+            part, refusals = self.store.reader.contents(account, version, names[start : start + _DOCUMENTS_AT_ONCE])
+            documents |= part.documents
+            refused |= part.refused
+            for refusal in refusals:
+                self.store.refuse(refusal)
+            await asyncio.sleep(0)
+        return Contents(version, documents, frozenset(refused))
+
+    async def _read_tokens(self, loading: Loading, held: Account) -> dict[str, Versioned | None]:
+        tokens: dict[str, Versioned | None] = {}
+        digests = list(held.tokens)
+        for start in range(0, len(digests), _TOKENS_AT_ONCE):
+            part = digests[start : start + _TOKENS_AT_ONCE]
+            found = await self._read_together(loading, ("MGET", *map(self.keys.token, part)))
+            for digest, envelope in zip(part, found, strict=True):
+                if envelope is None:
+                    tokens[digest] = None
+                    continue
+                try:
+                    tokens[digest] = self._read(held.id, token_document(digest), envelope)
+                except Refused:
+                    continue
+            await asyncio.sleep(0)
+        return tokens
+
+    async def _load_catalog(self) -> None:
+        found = await _answer(self._redis.hget(self.keys.catalog, MODELS_DOCUMENT))
+        if found is None:
+            log.warning("there is no catalog in Redis yet")
+            return
+        read = self._read(CATALOG, MODELS_DOCUMENT, found)
+        if isinstance(read.document, ModelsDocument):
+            self.store.install_catalog(read.version, read.document)
+
+    async def _read_together(self, loading: Loading, command: tuple[str, ...]) -> Any:
+        """What one command reads, once the store has passed the position at which it was read."""
+        async with self._reads_at_once, self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(self.keys.epoch, "id", "complete", "number")
+            pipeline.execute_command(*command)
+            found, answer = await asyncio.wait_for(pipeline.execute(), _REDIS_TIMEOUT * 2)
+        epoch = _epoch(found)
+        if not epoch.is_complete or epoch.id != loading.epoch or epoch.number < loading.position:
+            raise NotInSync("Redis changed its state while it was read")
+        async with asyncio.timeout(_WAIT_FOR_POSITION):
+            while self.store.position < epoch.number:
+                await self._moved.wait()
+        return answer
+
+    def _check_generation(self, loading: Loading) -> None:
+        if loading.epoch != self.store.epoch or self.store.position < loading.position:
+            raise NotInSync("Redis began anew while it was read")
+
+    def _read(self, account: str, name: str, envelope: bytes) -> Versioned:
+        try:
+            return self.store.reader.document(account, name, envelope)
+        except Refused as refusal:
+            self.store.refuse(refusal)
+            self._tell_news()
+            raise
+
+    def _refused(self, account: str, name: str, reason: str) -> Refused:
+        self.store.refuse_document(account, name, reason)
+        self._tell_news()
+        return Refused(self.keys.location(account, name).strip().replace("\n", " "), reason)
+
+    # ── telling of itself ──
+
+    async def _report(self) -> None:
+        key = self.keys.worker(self.id)
+        location = report_location(self.keys, self.id)
+        while True:
+            self._to_report.clear()
+            now = _now()
+            body = msgspec.json.encode(self.report(now))
+            envelope = self._document_keys.sign(Purpose.WORKER, location, now, body)
+            try:
+                async with self._redis.pipeline(transaction=False) as pipeline:
+                    pipeline.hset(key, REPORT_FIELD, envelope)
+                    pipeline.expire(key, REPORT_EXPIRES_SECONDS)
+                    await pipeline.execute()
+            except (RedisError, OSError):
+                await asyncio.sleep(_CHECK_SECONDS)
+            try:
+                await asyncio.wait_for(self._to_report.wait(), _CHECK_SECONDS)
+            except TimeoutError:
+                continue
+
+    def report(self, now: int) -> WorkerReport:
+        """What this worker tells of itself."""
+        store = self.store
+        return WorkerReport(
+            id=self.id,
+            host=socket.gethostname()[:255],
+            process=os.getpid(),
+            started_at=self._started_at,
+            heartbeat_at=now,
+            epoch=store.epoch,
+            position=store.position,
+            applied_at=self._applied_at,
+            is_in_sync=self.is_in_sync,
+            accounts=len(store.accounts),
+            requests=self.requests,
+            refusals=store.refusals,
+            last_refusals=tuple(store.last_refusals),
+        )
+
+
+def _client(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+async def _answer(command: Any) -> Any:
+    """redis-py types its commands for both of its worlds; ours is the awaitable one."""
+    return await cast("Awaitable[Any]", command)
+
+
+def _epoch(found: Iterable[bytes | None]) -> Epoch:
+    epoch_id, complete, number = found
+    if not epoch_id:
+        raise NotInSync("Redis is empty")
+    try:
+        return Epoch(epoch_id.decode("ascii"), complete == b"1", int(number or b"0"))
+    except ValueError:
+        raise NotInSync("Redis holds no epoch that can be read") from None
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _reason(fault: BaseException) -> str:
+    return f"{type(fault).__name__}: {fault}"
+
+
+def _tell_fault(what: str, fault: BaseException) -> None:
+    if isinstance(fault, NotInSync | RedisError | OSError):
+        log.warning(what, reason=_reason(fault))
+    elif not isinstance(fault, Refused):
+        log.error(what, exc_info=fault)

@@ -1,0 +1,114 @@
+"""Which headers pass: from the caller to an upstream, and from an upstream to the caller.
+
+Source: contract, section 9; RFC 9110, section 7.6.1.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+Headers = list[tuple[bytes, bytes]]
+
+_HOP_BY_HOP: Final = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "trailers",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    )
+)
+# Whatever may hold the caller's credentials, tells where the request came from, or is the connection's own affair.
+_NOT_UPSTREAM: Final = _HOP_BY_HOP | {
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+    "cookie",
+    "cookie2",
+    "host",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "accept-encoding",
+    "expect",
+    "origin",
+    "referer",
+    "forwarded",
+    "via",
+    "true-client-ip",
+    "client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-request-id",
+    "x-amzn-trace-id",
+}
+_NOT_UPSTREAM_LEADS: Final = ("x-forwarded", "x-envoy", "x-original-", "cf-", "gateway-", "sec-", "proxy-", "fly-")
+# The upstream's own cookies, its account's names, and what the server or this gateway says by itself.
+_NOT_DOWNSTREAM: Final = _HOP_BY_HOP | {
+    "set-cookie",
+    "set-cookie2",
+    "content-length",
+    "date",
+    "server",
+    "via",
+    "alt-svc",
+    "strict-transport-security",
+    "location",
+    "x-request-id",
+    "openai-organization",
+    "openai-project",
+    "anthropic-organization-id",
+    "www-authenticate",
+    "nel",
+    "report-to",
+}
+_NOT_DOWNSTREAM_LEADS: Final = ("gateway-", "access-control-", "cf-")
+
+
+def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[str, str]:
+    """The caller's headers that an upstream may see, lower case.
+
+    Args:
+        received: ASGI's headers, names in lower case.
+        token: the access key; no header with it passes, whatever its name.
+    """
+    passed: dict[str, str] = {}
+    named: set[str] = set()
+    for raw_name, raw_value in received:
+        name = raw_name.decode("latin-1")
+        if name == "connection":
+            named.update(part.strip().lower() for part in raw_value.decode("latin-1").split(","))
+        if name in _NOT_UPSTREAM or name.startswith(_NOT_UPSTREAM_LEADS) or token in raw_value:
+            continue
+        if not raw_value.isascii():
+            continue
+        value = raw_value.decode("ascii")
+        passed[name] = f"{passed[name]}, {value}" if name in passed else value
+    for name in named:
+        passed.pop(name, None)
+    return passed
+
+
+def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """An upstream's headers that the caller may see, lower case, without their length."""
+    named: set[bytes] = set()
+    passed: Headers = []
+    for raw_name, value in received:
+        name = raw_name.lower()
+        text = name.decode("latin-1")
+        if text == "connection":
+            named.update(part.strip().lower() for part in value.split(b","))
+        if text not in _NOT_DOWNSTREAM and not text.startswith(_NOT_DOWNSTREAM_LEADS):
+            passed.append((name, value))
+    return [(name, value) for name, value in passed if name not in named] if named else passed

@@ -1,0 +1,25 @@
+"""What a worker counts. No label names a tenant, a provider or a key."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Counters of one worker process."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry()
+        self._registry = registry
+        self.requests = Counter(
+            "gateway_requests", "Requests by the status of their answer.", ["status"], registry=registry
+        )
+        self.attempts = Counter("gateway_attempts", "Attempts by their outcome.", ["outcome"], registry=registry)
+        self.left = Counter("gateway_callers_left", "Callers that left before their answer ended.", registry=registry)
+        self.refusals = Gauge("gateway_document_refusals", "Documents of the snapshot refused.", registry=registry)
+        self.position = Gauge("gateway_snapshot_position", "The newest change applied.", registry=registry)
+        self.in_sync = Gauge("gateway_snapshot_in_sync", "1 while in sync with Redis.", registry=registry)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus's text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,88 @@
+"""One worker process: the follower, the way out, the application and the server, put together and taken apart."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+import uvicorn
+import uvloop
+
+from data_plane.app import App
+from data_plane.follower import Follower
+from data_plane.settings import Settings
+from data_plane.upstream import Upstream
+
+log = structlog.get_logger("data_plane.server")
+
+_KEEPALIVE_SECONDS = 75
+_CUT_SECONDS = 3.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Worker:
+    """A worker's parts. `app` is what a server calls."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.follower = Follower(settings)
+        self.upstream = Upstream(settings)
+        self.app = App(settings, self.follower, self.upstream)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, settings: Settings) -> AsyncIterator["Worker"]:
+        """A worker that follows, without a server."""
+        worker = cls(settings)
+        worker.follower.start()
+        try:
+            yield worker
+        finally:
+            await worker.upstream.close()
+            await worker.follower.close()
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn raises them anew when it ends, before we have taken leave of Redis."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings) -> None:
+    async with Worker.running(settings) as worker:
+        config = uvicorn.Config(
+            worker.app,
+            host=settings.host,
+            port=settings.port,
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEPALIVE_SECONDS,
+            timeout_graceful_shutdown=round(settings.drain) or 1,
+        )
+        server = _Server(config)
+
+        def drain() -> None:
+            worker.app.is_draining = True
+            server.should_exit = True
+
+        for one in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(one, drain)
+        log.info("serving", worker=worker.follower.id, host=settings.host, port=settings.port, mode=settings.mode)
+        await server.serve()
+        # Requests that the drain cut short close their upstreams in these tasks.
+        if tasks := list(server.server_state.tasks):
+            await asyncio.wait(tasks, timeout=_CUT_SECONDS)
+    log.info("ended", worker=worker.follower.id)
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; requests in flight end first, within the drain's time."""
+    uvloop.run(_serve(settings))

@@ -1,0 +1,184 @@
+"""A worker's settings: read from the environment once, refused at start where something is missing or malformed.
+
+Every name may also be given as NAME_FILE, the path of a file that holds the value.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from gateway_core import addresses
+from gateway_core.authentication import DocumentKeys
+from gateway_core.catalog import BUILT_IN
+from gateway_core.environment import EVALUATION, EnvironmentIncomplete, mode
+from gateway_core.sealing import Keyring
+
+_Value = TypeVar("_Value")
+
+_KEYGEN = "from `python -m data_plane keygen`"
+_HIGHEST_PORT = 65535
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker runs with. Times are seconds. Holds secrets: its repr shows none."""
+
+    mode: str
+    redis_url: str
+    document_keys: DocumentKeys
+    keyring: Keyring
+    namespace: str = "gw"
+    host: str = "127.0.0.1"
+    port: int = 8001
+    # Built-in providers' IDs to the base URLs that the operator put in the place of the packaged ones.
+    upstream_base_urls: dict[str, str] = {}
+    upstream_allowed_networks: tuple[addresses.Network, ...] = ()
+    # Ports of this machine that are never an upstream.
+    own_ports: frozenset[int] = frozenset()
+    # How long the last known good serves without Redis.
+    staleness: float = 86_400.0
+    # How long requests in flight may take to end after SIGTERM.
+    drain: float = 30.0
+    # How long a caller may take to send a body.
+    body_timeout: float = 60.0
+    log_level: str = "INFO"
+
+    def __repr__(self) -> str:
+        return f"Settings(mode={self.mode}, host={self.host}, port={self.port}, namespace={self.namespace})"
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether upstreams on the loopback address are allowed (architecture, decision 14)."""
+        return self.mode == EVALUATION
+
+
+class _Environment:
+    """Reads settings and gathers what is wrong with them, so that the refusal names everything at once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        if value := self.environ.get(name):
+            return value
+        path = self.environ.get(f"{name}_FILE")
+        if not path:
+            return default
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as fault:
+            self.faults.append(f"{name}_FILE (points to {path}, which cannot be read: {type(fault).__name__})")
+            return default
+
+    def required(self, name: str, parse: Callable[[str], _Value], hint: str) -> _Value | None:
+        text = self.text(name)
+        if not text:
+            if not any(fault.startswith(f"{name}_FILE ") for fault in self.faults):
+                self.faults.append(f"{name} ({hint})")
+            return None
+        return self._parsed(name, text, parse)
+
+    def optional(self, name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+        text = self.text(name)
+        if not text:
+            return default
+        parsed = self._parsed(name, text, parse)
+        return default if parsed is None else parsed
+
+    def _parsed(self, name: str, text: str, parse: Callable[[str], _Value]) -> _Value | None:
+        # The parsers name what is wrong and never repeat a secret.
+        try:
+            return parse(text)
+        except ValueError as fault:
+            self.faults.append(f"{name} ({fault})")
+            return None
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """The settings of an environment.
+
+    Raises:
+        EnvironmentIncomplete: something is missing or malformed; the message names everything that is.
+    """
+    chosen = mode(environ)
+    env = _Environment(environ)
+    redis_url = env.required("REDIS_URL", _redis_url, "redis://:password@host:6379/0")
+    document_keys = env.required("DOCUMENT_KEYS", DocumentKeys.parse, f"as the control plane has them, {_KEYGEN}")
+    keyring = env.required("SEALING_PRIVATE_KEYS", Keyring.parse, _KEYGEN)
+    port = env.optional("DATA_PLANE_PORT", _port, 8001)
+    control_plane_port = env.optional("CONTROL_PLANE_PORT", _port, 8000)
+    denied_ports = env.optional("UPSTREAM_DENIED_PORTS", _ports, _ports(""))
+    base_urls = env.optional("UPSTREAM_BASE_URLS", _base_urls, _base_urls(""))
+    networks = env.optional("UPSTREAM_ALLOWED_NETWORKS", _networks, _networks(""))
+    staleness = env.optional("SNAPSHOT_STALENESS", _seconds, 86_400.0)
+    drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
+    log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
+    if redis_url is None or document_keys is None or keyring is None or env.faults:
+        raise EnvironmentIncomplete(f"The data plane in {chosen} mode needs: {'; '.join(env.faults)}.")
+    return Settings(
+        mode=chosen,
+        redis_url=redis_url,
+        document_keys=document_keys,
+        keyring=keyring,
+        namespace=env.text("REDIS_NAMESPACE", "gw"),
+        host=env.text("DATA_PLANE_HOST", "127.0.0.1" if chosen == EVALUATION else "0.0.0.0"),  # noqa: S104 -- production serves its network
+        port=port,
+        upstream_base_urls=base_urls,
+        upstream_allowed_networks=networks,
+        own_ports=denied_ports | {port, control_plane_port, urlsplit(redis_url).port or 6379},
+        staleness=staleness,
+        drain=drain,
+        log_level=log_level,
+    )
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ValueError("not a URL like redis://:password@host:6379/0")
+    return text
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > _HIGHEST_PORT:
+        raise ValueError("not a port number")
+    return int(text)
+
+
+def _ports(text: str) -> frozenset[int]:
+    return frozenset(_port(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _networks(text: str) -> tuple[addresses.Network, ...]:
+    return addresses.parse_networks(text.split(","))
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError("not a number of seconds above zero")
+    return seconds
+
+
+def _log_level(text: str) -> str:
+    level = text.upper()
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+        raise ValueError("not one of DEBUG, INFO, WARNING, ERROR")
+    return level
+
+
+def _base_urls(text: str) -> dict[str, str]:
+    """`openai=http://127.0.0.1:9901/v1,anthropic=…`: where built-in providers stand instead."""
+    found: dict[str, str] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        provider, _, url = entry.partition("=")
+        parts = urlsplit(url)
+        if provider not in BUILT_IN:
+            raise ValueError(f"{provider!r} is no built-in provider")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
+            raise ValueError(f"{provider}: not an http:// or https:// URL without credentials and fragment")
+        found[provider] = url
+    return found

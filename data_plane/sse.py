@@ -1,0 +1,59 @@
+"""Server-sent events on their way through: as they come, but never half of one.
+
+An event is forwarded once its blank line has come, so that an error event can follow at any time and is read as such.
+Nearly every chunk of a real upstream ends with an event, and passes without being copied.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
+"""
+
+import re
+from typing import Final
+
+# Beyond this an event is no longer waited for.
+_LONGEST_HELD: Final = 1024 * 1024
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+# What the last event of a whole answer begins with, in each of the formats. Anchored where a line begins: a model may
+# write the same words, but a JSON text has no line ends in it.
+_TERMINAL: Final = re.compile(
+    rb"(?:\A|[\r\n])(?:data: ?\[DONE\]|event: ?message_stop|data: ?\{\"type\": ?\"message_stop\""
+    rb"|event: ?response\.(?:completed|incomplete|failed))"
+)
+
+
+class EventStream:
+    """One stream: what may be passed on, what is held back, and whether its last event was seen."""
+
+    __slots__ = ("_held", "has_ended")
+
+    def __init__(self) -> None:
+        self._held = b""
+        # Whether an event has passed that ends an answer.
+        self.has_ended = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes to pass on now: up to the end of the last whole event."""
+        data = self._held + chunk if self._held else chunk
+        if data.endswith((b"\n\n", b"\r\n\r\n")):
+            whole, self._held = data, b""
+        else:
+            end = _last_end(data)
+            whole, self._held = data[:end], data[end:]
+            if len(self._held) > _LONGEST_HELD:
+                whole, self._held = data, b""
+        if whole and _TERMINAL.search(whole):
+            self.has_ended = True
+        return whole
+
+    def rest(self) -> bytes:
+        """What was held back, for a stream that its upstream ended in good order."""
+        held, self._held = self._held, b""
+        if held and _TERMINAL.search(held):
+            self.has_ended = True
+        return held
+
+
+def _last_end(data: bytes) -> int:
+    end = 0
+    for found in _EVENT_END.finditer(data):
+        end = found.end()
+    return end
