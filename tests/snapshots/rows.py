@@ -2,10 +2,11 @@
 
 import hashlib
 import secrets
+import threading
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from django.db import close_old_connections, connection, transaction
 from redis import Redis
 
@@ -138,6 +139,25 @@ def assert_stream_is_sound(redis: Redis) -> None:
             assert newest[publication.account.text_id] == publication.version
 
 
+def other_session(work: Callable[[], None]) -> None:
+    """Commit something as another process would, while this one is in the middle of its transaction."""
+    thread = threading.Thread(target=in_thread, args=[work])
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def commit_unpublished(work: Callable[[], object]) -> None:
+    """Commit with nobody to publish it: as a process that is killed right after its commit."""
+
+    def commit() -> None:
+        with transaction.atomic():
+            work()
+            connection.run_on_commit.clear()
+
+    other_session(commit)
+
+
 def in_thread(work: Any, *arguments: Any) -> None:
     """Run in a thread and give its database connection back, as a request does."""
     close_old_connections()
@@ -145,8 +165,3 @@ def in_thread(work: Any, *arguments: Any) -> None:
         work(*arguments)
     finally:
         connection.close()
-
-
-def encoded(document: msgspec.Struct) -> bytes:
-    """The body of a document."""
-    return snapshot.encode(document)
