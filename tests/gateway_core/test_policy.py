@@ -1,5 +1,6 @@
 """The policy, as tables: what a request may do under which configuration."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,7 +66,7 @@ OLLAMA = ProviderDocument(
 
 
 def account(configuration=None, *, keys=(), providers=None, has_credits=False):
-    documents = [("settings", SettingsDocument(has_credits=has_credits))]
+    documents: list[tuple[str, msgspec.Struct]] = [("settings", SettingsDocument(has_credits=has_credits))]
     documents += [
         (provider_key_document(key), ProviderKeyDocument(provider=provider, mask="***", sealed=b"x"))
         for key, provider in keys

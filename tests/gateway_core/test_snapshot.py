@@ -192,11 +192,11 @@ def test_provider_keys_are_listed_newest_first_and_forgotten_when_deleted():
     snapshot.apply(2, {f"providerKey:{OLDER_KEY}": key})
     snapshot.apply(3, {f"providerKey:{NEWER_KEY}": key})
 
-    assert snapshot.keys_of["openai"] == (NEWER_KEY, OLDER_KEY)
+    assert list(snapshot.keys_of["openai"]) == [NEWER_KEY, OLDER_KEY]
 
     snapshot.apply(4, {f"providerKey:{NEWER_KEY}": None, "providerKey:never-there": None})
 
-    assert snapshot.keys_of["openai"] == (OLDER_KEY,)
+    assert list(snapshot.keys_of["openai"]) == [OLDER_KEY]
     assert set(snapshot.provider_keys) == {OLDER_KEY}
 
 
