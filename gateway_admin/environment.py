@@ -5,13 +5,27 @@ platforms use for secrets.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
 from gateway_core import environment as core
 from gateway_core.environment import EVALUATION, PRODUCTION, EnvironmentIncomplete
 
-__all__ = ["EVALUATION", "PRODUCTION", "EnvironmentIncomplete", "is_on", "mode", "names", "read"]
+__all__ = [
+    "EVALUATION",
+    "PRODUCTION",
+    "EnvironmentIncomplete",
+    "is_on",
+    "mode",
+    "names",
+    "parsed",
+    "ports_of",
+    "read",
+]
+
+_Value = TypeVar("_Value")
 
 
 def read(name: str, default: str = "", *, environ: Mapping[str, str] | None = None) -> str:
@@ -57,3 +71,20 @@ def is_on(name: str, *, default: bool, environ: Mapping[str, str] | None = None)
 def names(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without its blanks."""
     return [part.strip() for part in read(name, default).split(",") if part.strip()]
+
+
+def parsed(name: str, parse: Callable[[list[str]], _Value]) -> _Value:
+    """A comma-separated list as the values that it stands for.
+
+    Raises:
+        EnvironmentIncomplete: the parser refused it with a ValueError.
+    """
+    try:
+        return parse(names(name))
+    except ValueError as fault:
+        raise EnvironmentIncomplete(f"{name} holds something that it cannot: {fault}.") from None
+
+
+def ports_of(*urls: str) -> frozenset[int]:
+    """The ports that URLs of servers name."""
+    return frozenset(port for port in (urlsplit(url).port for url in urls) if port)

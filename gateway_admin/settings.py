@@ -14,7 +14,10 @@ import environ as django_environ
 import structlog
 
 from gateway_admin import environment, logs
+from gateway_admin.database import BoundedConnection
+from gateway_core.addresses import parse_networks
 from gateway_core.authentication import DocumentKeys
+from gateway_core.base_urls import UpstreamRules, parse_hosts
 from gateway_core.sealing import SealingKey
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -67,6 +70,7 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "accounts",
+    "gateway_configuration",
     "providers",
     "provider_keys",
     "configurations",
@@ -114,7 +118,14 @@ _database |= {
 }
 _database["OPTIONS"] = {
     **_database.get("OPTIONS", {}),
-    "pool": {"min_size": 1, "max_size": int(environment.read("DATABASE_POOL_SIZE", "10")), "timeout": 5},
+    "pool": {
+        "min_size": 1,
+        "max_size": int(environment.read("DATABASE_POOL_SIZE", "10")),
+        "timeout": 5,
+        # Longer pauses between attempts would keep a server waiting that is back; the next request tries again.
+        "reconnect_timeout": 2,
+        "connection_class": BoundedConnection,
+    },
     "connect_timeout": 3,
 }
 # Without a server there is nothing to ask: what only reads the code (checks, schema) runs with no database at all.
@@ -137,6 +148,18 @@ SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # Addresses or networks whose X-Forwarded-* headers are believed (rest.middleware); none by default.
 TRUSTED_PROXIES = environment.names("TRUSTED_PROXIES")
+
+# Where custom providers may stand beside the internet (docs/decisions/0070-base-urls.md).
+UPSTREAM_RULES = UpstreamRules(
+    networks=environment.parsed("UPSTREAM_ALLOWED_NETWORKS", parse_networks),
+    hosts=environment.parsed("UPSTREAM_ALLOWED_HOSTS", parse_hosts),
+    loopback=not IS_PRODUCTION,
+    own_ports=environment.parsed("UPSTREAM_DENIED_PORTS", lambda texts: frozenset(map(int, texts)))
+    | {int(environment.read("CONTROL_PLANE_PORT", "8000")), int(environment.read("DATA_PLANE_PORT", "8001"))}
+    | environment.ports_of(DATABASE_URL, REDIS_URL),
+)
+# Whether this machine may fetch newer model prices than those of its packages (providers.tasks).
+CATALOG_REFRESH = environment.is_on("CATALOG_REFRESH", default=True)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -3,6 +3,7 @@
 from django.urls import URLPattern, URLResolver, path
 
 import configurations.views
+import gateway_configuration.views
 import provider_keys.views
 from access_keys.views import AccessKeyViews
 from accounts.views import ApiKeyViews, routes_of
@@ -18,6 +19,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *configurations.views.ROUTES,
     *provider_keys.views.ROUTES,
     *routes_of(ApiKeyViews),
+    *gateway_configuration.views.ROUTES,
 ]
 
 handler400 = "rest.errors.request_refused"

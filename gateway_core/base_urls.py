@@ -26,6 +26,9 @@ _DEFAULT_PATH: Final = "/v1"
 _HIGHEST_PORT: Final = 65535
 _LONGEST_HOST: Final = 253
 _INTERNAL: Final = ".internal"
+_OCTETS: Final = 4
+_OCTET: Final = 255
+_NO_ADDRESS: Final = "This host ends in a number and is no IPv4 address."
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
@@ -249,13 +252,10 @@ def _ascii(text: str) -> str:
 
 def _ipv4(parts: list[str]) -> IPv4Address:
     """The address behind one to four numbers, decimal, octal or hexadecimal, as `inet_aton` reads them."""
-    try:
-        numbers = [_number(part) for part in parts]
-        *leading, last = numbers
-        if len(numbers) > 4 or any(number > 255 for number in leading) or last >= 256 ** (5 - len(numbers)):  # noqa: PLR2004 -- octets
-            raise ValueError
-    except ValueError:
-        raise BaseUrlRefused("This host ends in a number and is no IPv4 address.") from None
+    numbers = [_number(part) for part in parts]
+    *leading, last = numbers
+    if len(numbers) > _OCTETS or any(number > _OCTET for number in leading) or last >= 256 ** (5 - len(numbers)):
+        raise BaseUrlRefused(_NO_ADDRESS)
     bits = last
     for place, number in enumerate(leading):
         bits |= number << 8 * (3 - place)
@@ -263,11 +263,15 @@ def _ipv4(parts: list[str]) -> IPv4Address:
 
 
 def _number(text: str) -> int:
-    if not _NUMBER.fullmatch(text):
-        raise ValueError
-    if text.startswith("0x"):
-        return int(text[2:] or "0", 16)
-    return int(text, 8 if text.startswith("0") else 10)
+    try:
+        if not _NUMBER.fullmatch(text):
+            raise BaseUrlRefused(_NO_ADDRESS)
+        if text.startswith("0x"):
+            return int(text[2:] or "0", 16)
+        return int(text, 8 if text.startswith("0") else 10)
+    except ValueError:
+        # An 8 or a 9 in an octal number.
+        raise BaseUrlRefused(_NO_ADDRESS) from None
 
 
 def _host_of(address: IPv4Address | IPv6Address) -> str:

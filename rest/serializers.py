@@ -86,7 +86,8 @@ class StrictSerializer(Strict, _CamelSerializer):
             serializers.ValidationError: with every fault of this object and those within.
         """
         if not isinstance(data, Mapping):
-            self.fail("invalid")
+            # DRF reads the faults of a form as a mapping.
+            raise serializers.ValidationError({"non_field_errors": [self.error_messages["invalid"]]}, code="invalid")
         known = [name for name, field in self.fields.items() if not field.read_only]
         faults: dict[str, Any] = {
             name: [unknown_field(name, known)] for name in data if name not in self.fields or name not in known

@@ -140,7 +140,7 @@ def test_a_host_is_judged_by_its_name_and_by_everything_that_it_resolves_to(rule
 
 @pytest.mark.parametrize("text", ["two words", "*.*", "*.", "", "a..b", "[::1", "http://host"])
 def test_a_setting_that_names_no_host_is_refused(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"\w|^$"):
         parse_hosts([text])
 
 
@@ -173,7 +173,7 @@ def test_every_spelling_of_an_address_is_that_address(address, spelling):
 
     read = parse(f"https://{host}/v1")
 
-    assert ipaddress.ip_address(read.address) == address
+    assert read.address == str(address)
 
 
 @given(st.text(max_size=60))

@@ -1,0 +1,57 @@
+"""The gateway configuration: what holds for every request of an account, whatever access key it comes with.
+
+Every account has one. Its row is made by the first write to it; until then the defaults hold.
+"""
+
+from typing import Final
+
+from django.db import models
+
+from accounts.models import Account
+from gateway_core import ids
+from gateway_core.snapshot import SETTINGS_DOCUMENT, SettingsDocument
+
+_DEFAULTS: Final = SettingsDocument()
+
+
+class GatewayConfiguration(models.Model):
+    """An account's timeouts and caps. Durations are Go duration strings, kept as they were written."""
+
+    account = models.OneToOneField(
+        Account, on_delete=models.CASCADE, primary_key=True, related_name="gateway_configuration"
+    )
+    total_timeout = models.CharField(max_length=64, default=_DEFAULTS.total_timeout)
+    per_request_timeout = models.CharField(max_length=64, default=_DEFAULTS.per_request_timeout)
+    max_input_tokens = models.BigIntegerField(null=True)
+    max_output_tokens = models.BigIntegerField(null=True)
+    metadata = models.CharField(max_length=4096, null=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(max_input_tokens=None) | models.Q(max_input_tokens__gte=1),
+                name="an_input_cap_is_above_zero",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_output_tokens=None) | models.Q(max_output_tokens__gte=1),
+                name="an_output_cap_is_above_zero",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"of {self.text_account_id}"
+
+    @classmethod
+    def of(cls, account: Account) -> "GatewayConfiguration":
+        """The account's row, or the defaults where it has none yet."""
+        return cls.objects.filter(account=account).first() or cls(account=account)
+
+    @property
+    def text_account_id(self) -> str:
+        """`ac_…`"""
+        return ids.to_text(ids.Prefix.ACCOUNT, self.account_id)
+
+    @property
+    def snapshot_document(self) -> str:
+        """The name of its document."""
+        return SETTINGS_DOCUMENT

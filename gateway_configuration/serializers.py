@@ -1,0 +1,69 @@
+"""The wire form of the gateway configuration."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from gateway_core import durations, ids
+from rest import uris
+from rest.fields import MetadataField, StrictCharField, StrictIntegerField, id_pattern
+from rest.serializers import ShownSerializer, StrictSerializer
+
+_DURATION = {"type": "string", "minLength": 2, "maxLength": 64, "example": "1m30s"}
+
+
+@extend_schema_field(_DURATION)
+class DurationField(StrictCharField):
+    """A Go duration above zero, kept as it was written."""
+
+    def __init__(self, **options: Any) -> None:
+        # An empty text is no duration, and not the absence of one.
+        super().__init__(**{"required": False, "allow_blank": True, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text itself."""
+        text = super().to_internal_value(data)
+        try:
+            durations.parse(text)
+        except durations.InvalidDuration as refusal:
+            raise ValidationError(str(refusal), code="invalid") from None
+        return text
+
+
+class GatewayConfigurationForm(StrictSerializer):
+    """PATCH of the gateway configuration."""
+
+    total_timeout = DurationField(
+        help_text="A Go duration above zero (30s, 2m, 1m30s, 1.5h): the bound of all attempts of a request together. "
+        "Null puts back the default, 120s."
+    )
+    per_request_timeout = DurationField(
+        help_text="A Go duration above zero: the bound of one attempt, for a stream until its first byte and then "
+        "between chunks. Null puts back the default, 60s. The total bounds a longer one."
+    )
+    max_input_tokens = StrictIntegerField(
+        required=False, min_value=1, help_text="A request with more estimated input tokens is refused; null: no cap."
+    )
+    max_output_tokens = StrictIntegerField(
+        required=False, min_value=1, help_text="Lowers the request's own maximum; null: no cap."
+    )
+    metadata = MetadataField()
+
+
+class GatewayConfigurationSerializer(ShownSerializer):
+    """The gateway configuration of the account."""
+
+    account_id = serializers.RegexField(id_pattern(ids.Prefix.ACCOUNT), source="text_account_id")
+    uri = serializers.SerializerMethodField()
+    total_timeout = serializers.CharField()
+    per_request_timeout = serializers.CharField()
+    max_input_tokens = serializers.IntegerField(allow_null=True)
+    max_output_tokens = serializers.IntegerField(allow_null=True)
+    metadata = serializers.CharField(allow_null=True)
+
+    @extend_schema_field({"type": "string", "format": "uri"})
+    def get_uri(self, _configuration: Any) -> str:
+        """The absolute URI of the one gateway configuration that the API key can reach."""
+        return uris.absolute(self.context["request"], "gateway-config")
