@@ -23,9 +23,9 @@ def serve() -> None:
     """Run one worker process, until SIGTERM or Ctrl-C.
 
     Settings come from the environment, each NAME also as NAME_FILE. Needed: REDIS_URL, DOCUMENT_KEYS and
-    SEALING_PRIVATE_KEYS. Optional: GATEWAY_MODE, DATA_PLANE_HOST, DATA_PLANE_PORT, CONTROL_PLANE_PORT, REDIS_NAMESPACE,
-    UPSTREAM_BASE_URLS, UPSTREAM_ALLOWED_NETWORKS, UPSTREAM_DENIED_PORTS, SNAPSHOT_STALENESS and DRAIN_TIMEOUT (seconds),
-    LOG_LEVEL.
+    SEALING_PRIVATE_KEYS. Optional: GATEWAY_MODE, DATA_PLANE_HOST, DATA_PLANE_PORT, CONTROL_PLANE_PORT,
+    REDIS_NAMESPACE, UPSTREAM_BASE_URLS, UPSTREAM_ALLOWED_NETWORKS, UPSTREAM_ALLOWED_HOSTS, UPSTREAM_DENIED_PORTS,
+    LOG_LEVEL, and in seconds SNAPSHOT_STALENESS and DRAIN_TIMEOUT.
     """
     try:
         settings = load(os.environ)
@@ -45,7 +45,8 @@ def keygen(
 ) -> None:
     """Print new keys as NAME=value lines.
 
-    SEALING_PRIVATE_KEYS belongs to the data plane alone, SEALING_PUBLIC_KEY to the control plane, DOCUMENT_KEYS to both.
+    SEALING_PRIVATE_KEYS belongs to the data plane alone, SEALING_PUBLIC_KEY to the control plane, DOCUMENT_KEYS to
+    both.
     """
     private = sealing.generate_private_key()
     typer.echo(f"SEALING_PRIVATE_KEYS={private}")

@@ -1,7 +1,7 @@
 """The worker's HTTP side: raw ASGI, one function a route.
 
-A request is judged in this order: route, routing loop, access key, body, policy. What it is judged by is in memory; only
-a token that was never shown here makes its request wait for the follower.
+A request is judged in this order: route, routing loop, access key, body, policy. What it is judged by is in memory;
+only a token that was never shown here makes its request wait for the follower.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ class App:
         self._machinery = Machinery(
             store=follower.store,
             keyring=settings.keyring,
-            targets=Targets(settings.upstream_base_urls),
+            targets=Targets(settings.upstream_rules, settings.upstream_base_urls),
             upstream=upstream,
             metrics=self._metrics,
             loop_marker=self._loop_guard.marker,

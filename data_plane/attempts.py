@@ -212,7 +212,7 @@ class AttemptMachine:
         try:
             async with asyncio.timeout_at(self._bound()):
                 url = target.with_query(self._call.query)
-                response = await self._shared.upstream.send(target.trust, url, self._headers(target, value), body)
+                response = await self._shared.upstream.send(target.policy, url, self._headers(target, value), body)
                 verdict = judge(response.status)
                 if verdict is Verdict.FAILED:
                     retry_after = _retry_after(response) if response.status == _RATE_LIMITED else None

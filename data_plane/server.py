@@ -27,7 +27,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.follower = Follower(settings)
-        self.upstream = Upstream(settings)
+        self.upstream = Upstream()
         self.app = App(settings, self.follower, self.upstream)
 
     @classmethod

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway_core import addresses
+from gateway_core import addresses, base_urls
 from gateway_core.authentication import DocumentKeys
+from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import BUILT_IN
 from gateway_core.environment import EVALUATION, EnvironmentIncomplete, mode
 from gateway_core.sealing import Keyring
@@ -34,9 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 8001
     # Built-in providers' IDs to the base URLs that the operator put in the place of the packaged ones.
     upstream_base_urls: dict[str, str] = {}
-    upstream_allowed_networks: tuple[addresses.Network, ...] = ()
-    # Ports of this machine that are never an upstream.
-    own_ports: frozenset[int] = frozenset()
+    # Where custom providers may stand beside the internet; the same as the control plane's.
+    upstream_rules: UpstreamRules = UpstreamRules()
     # How long the last known good serves without Redis.
     staleness: float = 86_400.0
     # How long requests in flight may take to end after SIGTERM.
@@ -113,6 +113,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     denied_ports = env.optional("UPSTREAM_DENIED_PORTS", _ports, _ports(""))
     base_urls = env.optional("UPSTREAM_BASE_URLS", _base_urls, _base_urls(""))
     networks = env.optional("UPSTREAM_ALLOWED_NETWORKS", _networks, _networks(""))
+    hosts = env.optional("UPSTREAM_ALLOWED_HOSTS", _hosts, _hosts(""))
     staleness = env.optional("SNAPSHOT_STALENESS", _seconds, 86_400.0)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
     log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
@@ -127,8 +128,12 @@ def load(environ: Mapping[str, str]) -> Settings:
         host=env.text("DATA_PLANE_HOST", "127.0.0.1" if chosen == EVALUATION else "0.0.0.0"),  # noqa: S104 -- production serves its network
         port=port,
         upstream_base_urls=base_urls,
-        upstream_allowed_networks=networks,
-        own_ports=denied_ports | {port, control_plane_port, urlsplit(redis_url).port or 6379},
+        upstream_rules=UpstreamRules(
+            networks=networks,
+            hosts=hosts,
+            loopback=chosen == EVALUATION,
+            own_ports=denied_ports | {port, control_plane_port, urlsplit(redis_url).port or 6379},
+        ),
         staleness=staleness,
         drain=drain,
         log_level=log_level,
@@ -156,6 +161,10 @@ def _networks(text: str) -> tuple[addresses.Network, ...]:
     return addresses.parse_networks(text.split(","))
 
 
+def _hosts(text: str) -> frozenset[str]:
+    return base_urls.parse_hosts(part for part in text.split(",") if part.strip())
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
@@ -175,10 +184,11 @@ def _base_urls(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         provider, _, url = entry.partition("=")
-        parts = urlsplit(url)
         if provider not in BUILT_IN:
             raise ValueError(f"{provider!r} is no built-in provider")
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.fragment:
-            raise ValueError(f"{provider}: not an http:// or https:// URL without credentials and fragment")
+        try:
+            base_urls.parse(url)
+        except base_urls.BaseUrlRefused as refusal:
+            raise ValueError(f"{provider}: {refusal}") from None
         found[provider] = url
     return found

@@ -2,25 +2,26 @@
 
 from collections.abc import Iterable
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from yarl import URL
 
 from data_plane.store import Account
-from data_plane.upstream import Trust
+from gateway_core import base_urls
+from gateway_core.addresses import AddressPolicy
+from gateway_core.base_urls import BaseUrl, UpstreamRules
 from gateway_core.catalog import BUILT_IN, KeyHeader, Surface
 
 _ANTHROPIC_KEY: Final = KeyHeader(name="x-api-key", prefix="")
 _BEARER: Final = KeyHeader()
-_DEFAULT_PATH: Final = "/v1"
-_INTERNAL: Final = ".internal"
 
 
 class Target(NamedTuple):
     """A provider's surface as requests are sent to it."""
 
     url: URL
-    trust: Trust
+    # Where its connections may end.
+    policy: AddressPolicy
     key_header: KeyHeader
     # The top-level parameters that it takes; None takes all.
     parameters: frozenset[str] | None = None
@@ -46,19 +47,29 @@ _ESSENTIAL: Final[dict[Surface, tuple[str, ...]]] = {
 class Targets:
     """Finds targets: built-in providers by the worker's own package and environment, custom ones by the snapshot."""
 
-    def __init__(self, base_urls: dict[str, str]) -> None:
-        self._built_in = {
-            (provider.id, surface): Target(
-                url=_url(base_urls.get(provider.id, provider.base_url), surface),
-                trust=Trust.OPERATOR if provider.id in base_urls else Trust.INTERNET,
-                key_header=provider.key_header(surface),
-            )
-            for provider in BUILT_IN.values()
-            for surface in provider.surfaces
-        }
+    def __init__(self, rules: UpstreamRules, redirected: dict[str, str]) -> None:
+        """Make those of the built-in providers.
+
+        Args:
+            rules: what the operator allows beyond the internet.
+            redirected: UPSTREAM_BASE_URLS: the operator's own word, so these may stand anywhere.
+        """
+        self._rules = rules
+        anywhere = AddressPolicy(anywhere=True, own_ports=rules.own_ports)
+        self._built_in: dict[tuple[str, Surface], Target] = {}
+        for provider in BUILT_IN.values():
+            base_url = _built_in(redirected.get(provider.id, provider.base_url))
+            policy = anywhere if provider.id in redirected else rules.policy(base_url)
+            for surface in provider.surfaces:
+                url = _url(base_url, surface)
+                self._built_in[provider.id, surface] = Target(url, policy, provider.key_header(surface))
 
     def find(self, account: Account, provider: str, surface: Surface) -> Target:
-        """The target of an attempt that the policy allowed."""
+        """The target of an attempt that the policy allowed.
+
+        Raises:
+            KeyError, ValueError: the provider is gone by now, or its base URL is none.
+        """
         target = self._built_in.get((provider, surface))
         if target is not None:
             return target
@@ -67,9 +78,10 @@ class Targets:
             return known
         document = account.snapshot.providers[provider]
         listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
+        base_url = base_urls.parse(document.base_url)
         target = Target(
-            url=_url(document.base_url, surface, default_path=_DEFAULT_PATH),
-            trust=_trust(document.base_url),
+            url=_url(base_url, surface),
+            policy=self._rules.policy(base_url),
             key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
             parameters=_parameters(surface, listed),
         )
@@ -77,16 +89,14 @@ class Targets:
         return target
 
 
-def _trust(base_url: str) -> Trust:
-    host = (urlsplit(base_url).hostname or "").rstrip(".")
-    return Trust.INTERNAL if host.endswith(_INTERNAL) else Trust.INTERNET
+def _url(base_url: BaseUrl, surface: Surface) -> URL:
+    # Canonical already: encoding it once more would make another URL of it.
+    return URL(base_url.at(surface.path), encoded=True)
 
 
-def _url(base_url: str, surface: Surface, *, default_path: str = "") -> URL:
-    """The surface's path after the base's path and before its query (contract, section 5)."""
-    parts = urlsplit(base_url)
-    path = parts.path.rstrip("/") or default_path
-    return URL(urlunsplit((parts.scheme, parts.netloc, path + surface.path, parts.query, "")))
+def _built_in(text: str) -> BaseUrl:
+    """As written: the path that custom providers get when theirs is empty is not for these."""
+    return base_urls.parse(text)._replace(path=urlsplit(text).path.rstrip("/"))
 
 
 def _parameters(surface: Surface, listed: Iterable[str] | None) -> frozenset[str] | None:

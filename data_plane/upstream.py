@@ -4,7 +4,7 @@ The name's addresses are judged when they are resolved, and the address once mor
 the packets go to, and a literal address never meets the resolver. Redirects are not followed, cookies not kept, bodies
 not decompressed, the environment's proxies not asked.
 
-Source: contract, section 5; docs/decisions/0052-upstream-addresses.md.
+Source: contract, section 5; docs/decisions/0011-outgoing-addresses.md.
 """
 
 import asyncio
@@ -12,14 +12,12 @@ import io
 import socket
 import ssl
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any, Final, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from data_plane.settings import Settings
 from gateway_core.addresses import AddressPolicy
 
 _KEEPALIVE_SECONDS: Final = 15.0
@@ -30,39 +28,17 @@ _CLOSE_SECONDS: Final = 0.05
 _WHOLE_BODY: Final = 1024 * 1024
 
 
-class Trust(Enum):
-    """Who vouches for an upstream's host, and so what it may resolve to."""
-
-    INTERNET = "internet"
-    # `*.internal`: may be private, never loopback, link-local or metadata.
-    INTERNAL = "internal"
-    # The operator named it (UPSTREAM_BASE_URLS).
-    OPERATOR = "operator"
-
-
 class AddressDenied(OSError):
     """The upstream's name leads to an address that this gateway does not connect to."""
 
 
-def address_policies(settings: Settings) -> dict[Trust, AddressPolicy]:
-    """What each kind of upstream may resolve to."""
-    own_ports = settings.own_ports
-    usual = AddressPolicy(
-        allowed=settings.upstream_allowed_networks, loopback=settings.is_evaluation, own_ports=own_ports
-    )
-    return {
-        Trust.INTERNET: usual,
-        Trust.INTERNAL: usual._replace(private=True, loopback=False),
-        Trust.OPERATOR: AddressPolicy(anywhere=True, own_ports=own_ports),
-    }
-
-
 class Upstream:
-    """The sessions that requests go out on: one for each kind of trust, so that no connection is shared across."""
+    """The sessions that requests go out on: one for each policy, so that no connection is shared across."""
 
-    def __init__(self, settings: Settings) -> None:
-        context = ssl.create_default_context()
-        self._sessions = {trust: _session(policy, context) for trust, policy in address_policies(settings).items()}
+    def __init__(self) -> None:
+        self._context = ssl.create_default_context()
+        # A handful: policies differ in what an upstream's URL and the operator's rules make of four yes-or-no questions.
+        self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
         """Close every connection."""
@@ -71,7 +47,9 @@ class Upstream:
         # aiohttp closes TLS transports in the loop's next rounds.
         await asyncio.sleep(_CLOSE_SECONDS)
 
-    async def send(self, trust: Trust, url: URL, headers: Mapping[str, str], body: bytes) -> aiohttp.ClientResponse:
+    async def send(
+        self, policy: AddressPolicy, url: URL, headers: Mapping[str, str], body: bytes
+    ) -> aiohttp.ClientResponse:
         """Send a request and wait for the head of its answer. The caller closes the answer.
 
         Raises:
