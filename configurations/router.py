@@ -8,7 +8,7 @@ Source: contract, section 3; docs/decisions/0033-routers.md.
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from configurations.faults import Faults
 from configurations.names import Model, read_model, read_provider, split
@@ -153,6 +153,9 @@ class _Check:
         fields = self._faults.fields(rule, path, known=("provider", "model", "steps"), required=("steps",))
         if fields is None:
             return
+        # A subject that is null is a fault of its own, and not a second one for being missing.
+        if not {"provider", "model"} & set(cast("dict[str, Any]", rule)):
+            self._faults.add(path, "A rule needs a provider, a model, or both.")
         provider = self._subject(fields, path)
         if provider is not None:
             self._found.providers.add(provider)
@@ -164,9 +167,6 @@ class _Check:
     def _subject(self, fields: Mapping[str, Any], path: str) -> str | None:
         """The provider that a rule is for. None where it cannot be told, which is then a fault already."""
         provider_path, model_path = f"{path}.provider", f"{path}.model"
-        if "provider" not in fields and "model" not in fields:
-            self._faults.add(path, "A rule needs a provider, a model, or both.")
-            return None
         named = None
         if "provider" in fields:
             named = read_provider(fields["provider"], provider_path, providers=self._providers, faults=self._faults)

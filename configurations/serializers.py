@@ -54,6 +54,8 @@ class ConfigurationForm(StrictSerializer):
                 raise
             account: Account = self.context["request"].account
             found = services.find_faults(account=account, access=data.get("access"), router=data.get("router"))
+            if not found:
+                raise
             raise services.ConfigurationInvalid(details={**found, **details_of(refusal.detail)}) from None
 
 

@@ -139,7 +139,7 @@ def find_faults(*, account: Account, access: Json | None, router: Json | None) -
     return _check(account, {"access": access, "router": router}).faults.by_path
 
 
-class _Checked:
+class CheckedContent:
     """What a new access and router name, and what is wrong with them."""
 
     def __init__(self, providers: KnownProviders) -> None:
@@ -151,8 +151,8 @@ class _Checked:
         self.inline_keys: list[routers.InlineKey] = []
 
 
-def _check(account: Account, changes: dict[str, Json | None]) -> _Checked:
-    checked = _Checked(KnownProviders.of(account))
+def _check(account: Account, changes: dict[str, Json | None]) -> CheckedContent:
+    checked = CheckedContent(KnownProviders.of(account))
     access, router = changes.get("access"), changes.get("router")
     if access is not None:
         checked.named["access"] = scopes.check(access, providers=checked.providers, faults=checked.faults)
@@ -169,7 +169,7 @@ def _check(account: Account, changes: dict[str, Json | None]) -> _Checked:
 
 
 def _write(configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool) -> Configuration:
-    checked = _valid(configuration.account, changes)
+    checked = valid_content(configuration.account, changes)
     try:
         with transaction.atomic():
             _put(configuration, by, changes, checked, is_new=is_new)
@@ -180,13 +180,18 @@ def _write(configuration: Configuration, by: Principal, changes: dict[str, Any],
             is_reference_violation(refusal, model) for model in (RoutedKey, NamedProvider, ProviderKey)
         ):
             raise
-        _valid(configuration.account, changes)
+        valid_content(configuration.account, changes)
         raise
     outbox.record(configuration)
     return Configuration.objects.with_named().get(pk=configuration.pk)
 
 
-def _valid(account: Account, changes: dict[str, Any]) -> _Checked:
+def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:
+    """What a new `access` and `router` name, once they break no rule; reads only.
+
+    Raises:
+        ConfigurationInvalid: with every fault by its JSON path.
+    """
     checked = _check(account, changes)
     if checked.faults.by_path:
         raise ConfigurationInvalid(details=checked.faults.by_path)
@@ -194,7 +199,7 @@ def _valid(account: Account, changes: dict[str, Any]) -> _Checked:
 
 
 def _put(
-    configuration: Configuration, by: Principal, changes: dict[str, Any], checked: _Checked, *, is_new: bool
+    configuration: Configuration, by: Principal, changes: dict[str, Any], checked: CheckedContent, *, is_new: bool
 ) -> None:
     """Write the row, the provider keys that came along, and the rows that hold on to what is named."""
     changes = dict(changes)
@@ -223,7 +228,9 @@ def _put(
         _hold(NamedProvider, configuration, "provider_id", held)
 
 
-def _store_inline_keys(account: Account, by: Principal, checked: _Checked) -> dict[tuple[int, int, int], uuid.UUID]:
+def _store_inline_keys(
+    account: Account, by: Principal, checked: CheckedContent
+) -> dict[tuple[int, int, int], uuid.UUID]:
     """Store the provider keys that a router brings along. Their IDs by their places."""
     return {
         inline.place: add_provider_key(
