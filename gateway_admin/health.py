@@ -36,9 +36,11 @@ class HealthViews(RestViews):
     def ready(self, _request: Request) -> Response:
         """The database and Redis answer, and every migration has been applied."""
         faults = {name: fault for name, check in _CHECKS.items() if (fault := check()) is not None}
+        if "database" not in faults and (fault := _MIGRATIONS()) is not None:
+            faults["migrations"] = fault
         if faults:
             raise NotReady(details=faults)
-        return Response({"status": "ready", "checks": dict.fromkeys(_CHECKS, "ok")})
+        return Response({"status": "ready", "checks": dict.fromkeys(["database", "migrations", "redis"], "ok")})
 
 
 class _Migrations:
@@ -54,7 +56,8 @@ class _Migrations:
         try:
             executor = MigrationExecutor(connection)
             missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-        except DatabaseError:
+        except DatabaseError as fault:
+            _logger.warning("migrations_not_ready", cause=type(fault).__name__)
             return "unknown"
         if missing:
             return f"{len(missing)} are not applied"
@@ -84,6 +87,6 @@ def _check_redis() -> str | None:
 
 _CHECKS: Final[dict[str, Callable[[], str | None]]] = {
     "database": _check_database,
-    "migrations": _Migrations(),
     "redis": _check_redis,
 }
+_MIGRATIONS: Final = _Migrations()

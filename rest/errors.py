@@ -201,11 +201,12 @@ def headers_of(error: GatewayError) -> dict[str, str]:
 
 def http_response(error: GatewayError) -> HttpResponse:
     """The answer for an error that is met outside of a view."""
+    body = orjson.dumps(body_of(error))
     return HttpResponse(
-        orjson.dumps(body_of(error)),
+        body,
         status=status_of(type(error)),
         content_type="application/json",
-        headers={**headers_of(error), "Cache-Control": "no-store"},
+        headers={**headers_of(error), "Cache-Control": "no-store", "Content-Length": str(len(body))},
     )
 
 

@@ -1,6 +1,5 @@
 """What holds for every request before a route is looked up: the base that the client called, and the body's bound."""
 
-import io
 import ipaddress
 import re
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from typing import Any, Final
 
 import structlog
 from django.conf import settings
+from django.core.handlers.wsgi import LimitedStream
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
@@ -90,9 +90,10 @@ def _is_trusted(address: str) -> bool:
 
 
 def bound_body(request: HttpRequest) -> None:
-    """Refuse a body over 1 MiB by what it says of itself, and one that says nothing (chunked) by what it is.
+    """Refuse a body over 1 MiB by what it says of itself; one that says nothing (chunked) is bounded while it is read.
 
-    Django reads no body without Content-Length; a chunked one is read here, up to the bound, and given a length.
+    Django reads no body without Content-Length. A chunked one is given the greatest length there may be, and one byte
+    more to read, by which the parser knows that it is too large. Nothing is read before the caller is known.
 
     Raises:
         BodyTooLarge: over 1 MiB.
@@ -106,8 +107,6 @@ def bound_body(request: HttpRequest) -> None:
         if int(length[:20]) > MAX_BODY_BYTES:
             raise BodyTooLarge
     elif "chunked" in str(meta.get("HTTP_TRANSFER_ENCODING", "")).lower():
-        body = meta["wsgi.input"].read(MAX_BODY_BYTES + 1)
-        if len(body) > MAX_BODY_BYTES:
-            raise BodyTooLarge
-        meta["CONTENT_LENGTH"] = str(len(body))
-        request._stream = io.BytesIO(body)  # noqa: SLF001 -- Django has no way to give a request its body
+        meta["CONTENT_LENGTH"] = str(MAX_BODY_BYTES)
+        stream: Any = LimitedStream(meta["wsgi.input"], MAX_BODY_BYTES + 1)
+        request._stream = stream  # noqa: SLF001 -- Django has no other way

@@ -33,7 +33,7 @@ class JsonParser(BaseParser):
         kind, parameters = parse_header_parameters(media_type or "")
         if kind != self.media_type or parameters.get("charset", "utf-8").lower() not in {"utf-8", "utf8"}:
             raise MediaTypeUnsupported
-        body = stream.read(MAX_BODY_BYTES + 1)
+        body = _read(stream)
         if len(body) > MAX_BODY_BYTES:
             raise BodyTooLarge
         return parse_json(body)
@@ -62,6 +62,14 @@ def parse_json(body: bytes) -> Any:
     if _is_too_deep(parsed):
         raise JsonInvalid("The body is nested too deeply.")
     return parsed
+
+
+def _read(stream: IO[Any]) -> bytes:
+    # A server may hand out a chunked body piece by piece.
+    body = b""
+    while len(body) <= MAX_BODY_BYTES and (piece := stream.read(MAX_BODY_BYTES + 1 - len(body))):
+        body += piece
+    return body
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

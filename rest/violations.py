@@ -2,7 +2,7 @@
 
 from django.db import IntegrityError
 from django.db.models import Model, RestrictedError
-from psycopg.errors import ForeignKeyViolation
+from psycopg.errors import ForeignKeyViolation, UniqueViolation
 
 
 def is_reference_violation(refusal: IntegrityError, referring: type[Model]) -> bool:
@@ -16,3 +16,9 @@ def is_reference_violation(refusal: IntegrityError, referring: type[Model]) -> b
         return any(isinstance(found, referring) for found in refusal.restricted_objects)
     cause = refusal.__cause__
     return isinstance(cause, ForeignKeyViolation) and cause.diag.table_name == referring._meta.db_table
+
+
+def is_uniqueness_violation(refusal: IntegrityError, constraint: str) -> bool:
+    """Whether a write was refused because of another row with the same values, by the constraint of this name."""
+    cause = refusal.__cause__
+    return isinstance(cause, UniqueViolation) and cause.diag.constraint_name == constraint

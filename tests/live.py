@@ -1,0 +1,151 @@
+"""The control plane as a process of its own, on the server that production uses, with a database of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import orjson
+import psycopg
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+READY_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return orjson.loads(self.body)
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A running control plane and the first API key of its only account."""
+
+    url: str
+    token: str
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """Where it listens on 127.0.0.1."""
+        return urlsplit(self.url).port or 0
+
+    def request(
+        self, method: str, path: str, body: Any = None, *, token: str | None = "", timeout: float = 30, **headers: str
+    ) -> Answer:
+        """Send one request on a connection of its own.
+
+        Args:
+            method: any.
+            path: with its query, or an absolute URI of this server.
+            body: encoded as JSON, unless it is bytes.
+            token: another API key; None for no Authorization at all.
+            timeout: seconds.
+            headers: by Python names.
+        """
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent.setdefault("authorization", f"Bearer {token or self.token}")
+        if body is not None:
+            sent.setdefault("content-type", "application/json")
+        data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request(method, path.removeprefix(self.url), data, sent)
+            response: HTTPResponse = connection.getresponse()
+            answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+        return answer
+
+    def exchange(self, raw: bytes, *, timeout: float = 15) -> bytes:
+        """Send bytes as they are, and read until the server closes or falls silent."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(raw)
+            received = b""
+            try:
+                while piece := connection.recv(65536):
+                    received += piece
+            except TimeoutError:
+                pass
+        return received
+
+
+def create_database(server_url: str) -> str:
+    """A new, empty database on a server; returns its URL."""
+    name = f"live_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]  # a name of our own making
+    parts = urlsplit(server_url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+@contextmanager
+def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
+    """Migrate a new database on this PostgreSQL server, make an account in it, and serve it until the block ends."""
+    environ = {**os.environ, "DATABASE_URL": create_database(server_url), **environment}
+    _manage(environ, "migrate", "--verbosity", "0")
+    printed = _manage(environ, "bootstrap")
+    token = re.search(r"^AI_GATEWAY_API_KEY=(.+)$", printed, re.MULTILINE)
+    assert token is not None, printed
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory() as directory:
+        log = Path(directory) / "log"
+        serve = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+        size = ("--blocking-threads", str(threads), "--no-ws", "gateway_admin.wsgi:application")
+        with log.open("wb") as written:
+            process = subprocess.Popen(
+                [sys.executable, *serve, *size], env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT
+            )
+        try:
+            plane = ControlPlane(f"http://127.0.0.1:{port}", token[1], log)
+            _wait_until_ready(plane, process)
+            yield plane
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _manage(environ: dict[str, str], *command: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _wait_until_ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, plane.log.read_text()
+        try:
+            if plane.request("GET", "/healthz", token=None).status == 200:
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(plane.log.read_text())
