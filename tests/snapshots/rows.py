@@ -106,7 +106,7 @@ def differences() -> list[str]:
 
 def held_token(redis: Redis, key: AccessKey) -> snapshot.TokenDocument | None:
     """What Redis holds of an access key, authenticated."""
-    envelope = redis.get(keys().token(key.digest))
+    envelope: Any = redis.get(keys().token(key.digest))
     if envelope is None:
         return None
     found = document_keys().verify(Purpose.DOCUMENT, keys().location("", f"token:{key.digest}"), envelope)
@@ -116,7 +116,8 @@ def held_token(redis: Redis, key: AccessKey) -> snapshot.TokenDocument | None:
 def stream(redis: Redis) -> list[tuple[int, str, int, ChangeDocument]]:
     """The change stream, authenticated: number, account, version, change."""
     entries = []
-    for identity, fields in redis.xrange(keys().changes):
+    held: Any = redis.xrange(keys().changes)
+    for identity, fields in held:
         number, _, rest = identity.decode().partition("-")
         assert rest == "0"
         account = fields[b"account"].decode()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 import pytest
@@ -330,8 +331,6 @@ def test_nothing_is_written_when_the_stream_refuses(account: Account, redis: Red
 def test_a_failure_pauses_inline_publishing_for_a_moment(account: Account, settings: LazySettings) -> None:
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     inline_store.cache_clear()
-    assert not pause.is_on
-
     with transaction.atomic():
         make_access_key(account)
 
@@ -344,11 +343,9 @@ def test_versions_have_sixteen_digits_where_the_scripts_look_for_them(account: A
         key = make_access_key(account)
 
     version = Publication.objects.get().version
-    envelope = redis.hget(keys().account(account.text_id), "version")
-    assert envelope is not None
+    envelope: Any = redis.hget(keys().account(account.text_id), "version")
     assert envelope[11:27] == b"%016d" % version
-    token = redis.get(keys().token(key.digest))
-    assert token is not None
+    token: Any = redis.get(keys().token(key.digest))
     assert (
         document_keys().verify(Purpose.DOCUMENT, keys().location("", key.snapshot_document), token).version == version
     )
