@@ -37,7 +37,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self._context = ssl.create_default_context()
-        # A handful: policies differ in what an upstream's URL and the operator's rules make of four yes-or-no questions.
+        # A handful: policies differ in a few yes-or-no answers about an upstream's URL.
         self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
 
     async def close(self) -> None:
@@ -55,13 +55,11 @@ class Upstream:
         Raises:
             aiohttp.ClientError, OSError: no answer came.
         """
-        return await self._sessions[trust].request(
-            "POST",
-            url,
-            headers=headers,
-            data=body if len(body) < _WHOLE_BODY else io.BytesIO(body),
-            allow_redirects=False,
-        )
+        session = self._sessions.get(policy)
+        if session is None:
+            session = self._sessions[policy] = _session(policy, self._context)
+        data = body if len(body) < _WHOLE_BODY else io.BytesIO(body)
+        return await session.request("POST", url, headers=headers, data=data, allow_redirects=False)
 
     @property
     def open_connections(self) -> int:
