@@ -7,3 +7,10 @@ class UsageConfig(AppConfig):
     """Tells the account's settings whether it has credits."""
 
     name = "usage"
+
+    def ready(self) -> None:
+        """Register the ledger."""
+        from gateway_configuration import credits as settings_credits
+        from usage.ledger import has_credits
+
+        settings_credits.register(has_credits)

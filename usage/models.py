@@ -75,7 +75,9 @@ class Event(models.Model):
         db_table = "usage_event"
         indexes = [
             # GET /usage: the account's events, newest first; also the ragged edges of an overview.
-            models.Index("account_id", models.F("event_time").desc(), models.F("id").desc(), name="events_newest_first"),
+            models.Index(
+                "account_id", models.F("event_time").desc(), models.F("id").desc(), name="events_newest_first"
+            ),
             # GET /usage with `accessKeyId`.
             models.Index(
                 "access_key_id", models.F("event_time").desc(), models.F("id").desc(), name="events_of_an_access_key"

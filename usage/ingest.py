@@ -1,0 +1,343 @@
+"""From the stream in Redis into the tables: each event counts exactly once, whatever is killed on the way.
+
+A round reads batches through a consumer group, writes them in one transaction, and acknowledges them after its commit.
+Killed before the commit, nothing was written; killed after it, the batches come again and their events are found to be
+there already. What an event changes beside its own row (sums, credits) is written in the same statement or
+transaction, for those events alone that were really added.
+
+Rounds take turns by a lock in PostgreSQL. What a dead process has read and not acknowledged is claimed after five
+seconds.
+
+Source: docs/decisions/0061-ingest.md.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import DataError, IntegrityError, connection, transaction
+from django.utils import timezone
+from prometheus_client import Counter
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from gateway_core import ids
+from gateway_core.usage import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
+from snapshots.client import document_keys, keys
+from usage import ledger, partitions
+from usage.models import CENT_PLACES
+from usage.prices import cost_of
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+EVENTS: Final = Counter("gateway_usage_events", "Usage events that arrived, by what became of them", ["outcome"])
+REFUSED: Final = Counter("gateway_usage_batches_refused", "Usage batches that were not authentic or out of bounds")
+
+GROUP: Final = "ingest"
+# Stream entries of a round: at most 200 events each.
+_ENTRIES: Final = 30
+# Whoever has not acknowledged for so long is taken for dead. Were it not, its events would still count once.
+CLAIM_MILLISECONDS: Final = 5_000
+# A consumer of a process that ended is forgotten when it has nothing pending.
+_FORGET_MILLISECONDS: Final = 3_600_000
+# A batch may be this old, after a long outage; older ones might have been forgotten already. And a worker's clock may
+# be this far ahead.
+MAXIMUM_AGE: Final = timedelta(days=31)
+MAXIMUM_LEAD: Final = timedelta(minutes=10)
+# Taken by a round for its transaction.
+_LOCK: Final = 0x75736167_65696E67
+_SMALLEST_CENT: Final = Decimal(1).scaleb(-CENT_PLACES)
+
+Entry = tuple[bytes, Mapping[bytes, bytes]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round found and did."""
+
+    entries: int = 0
+    events: int = 0
+    added: int = 0
+
+
+class Ingest:
+    """One consumer of the stream. Not for several threads."""
+
+    def __init__(self, redis: "Redis", *, consumer: str | None = None) -> None:
+        """
+        Args:
+            redis: answers in bytes.
+            consumer: the consumer's name, of this process alone; made up if None.
+        """
+        self._redis = redis
+        self._stream = keys().usage
+        self._consumer = consumer or f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def run(self, *, seconds: float, block_milliseconds: int | None = None) -> int:
+        """Rounds until the stream is empty or the time is up. Returns the number of events added.
+
+        Args:
+            seconds: how long at most; a round that has begun is ended.
+            block_milliseconds: wait so long for the first entry of a round; None not at all.
+
+        Raises:
+            RedisError: Redis is away. What was read and not acknowledged comes again.
+        """
+        added = 0
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            done = self.round(block_milliseconds=block_milliseconds)
+            added += done.added
+            if not done.entries and block_milliseconds is None:
+                break
+        return added
+
+    def round(self, *, block_milliseconds: int | None = None) -> Round:
+        """Read, write, acknowledge."""
+        entries = self._read(block_milliseconds)
+        if not entries:
+            return Round()
+        opened = dict(self._open(entries))
+        added = self._write(opened)
+        self._acknowledge([entry for entry, _ in entries])
+        return Round(len(entries), sum(map(len, opened.values())), added)
+
+    def _read(self, block_milliseconds: int | None) -> list[Entry]:
+        try:
+            return self._claim() or self._next(block_milliseconds)
+        except ResponseError as fault:
+            # A new Redis, or one that lost something: the group begins with what the stream holds.
+            if "NOGROUP" not in str(fault):
+                raise
+            self._make_group()
+            return self._next(block_milliseconds)
+
+    def _next(self, block_milliseconds: int | None) -> list[Entry]:
+        answer: Any = self._redis.xreadgroup(
+            GROUP, self._consumer, {self._stream: ">"}, count=_ENTRIES, block=block_milliseconds
+        )
+        return answer[0][1] if answer else []
+
+    def _claim(self) -> list[Entry]:
+        """What a dead consumer left pending."""
+        answer: Any = self._redis.xautoclaim(
+            self._stream, GROUP, self._consumer, CLAIM_MILLISECONDS, start_id="0-0", count=_ENTRIES
+        )
+        claimed = [(entry, fields) for entry, fields in answer[1] if fields]
+        if len(claimed) < len(answer[1]):
+            self._give_up({entry for entry, _ in claimed})
+        if claimed:
+            log.info("usage that another process left is taken over", entries=len(claimed))
+        return claimed
+
+    def _give_up(self, present: set[bytes]) -> None:
+        """Acknowledge what is pending here and no longer in the stream; Redis 6.2 does not name such entries."""
+        pending: Any = self._redis.xpending_range(
+            self._stream, GROUP, min="-", max="+", count=10 * _ENTRIES, consumername=self._consumer
+        )
+        gone = [one["message_id"] for one in pending if one["message_id"] not in present]
+        if gone:
+            EVENTS.labels("trimmed").inc(len(gone))
+            log.error("usage batches were trimmed from the stream before they were written", entries=len(gone))
+            self._redis.xack(self._stream, GROUP, *gone)
+
+    def _make_group(self) -> None:
+        try:
+            self._redis.xgroup_create(self._stream, GROUP, id="0", mkstream=True)
+        except ResponseError as fault:
+            if "BUSYGROUP" not in str(fault):
+                raise
+
+    def _open(self, entries: Iterable[Entry]) -> Iterator[tuple[bytes, list[UsageEvent]]]:
+        now = timezone.now()
+        oldest = _microseconds(now - MAXIMUM_AGE)
+        newest = _microseconds(now + MAXIMUM_LEAD)
+        for entry, fields in entries:
+            try:
+                batch = open_batch(keys(), document_keys(), fields.get(BATCH_FIELD.encode(), b""))
+            except BatchRefused as refusal:
+                REFUSED.inc()
+                log.error("a usage batch is refused", entry=entry.decode(), reason=str(refusal))  # noqa: TRY400 -- a refusal, not our fault
+                continue
+            timely = [event for event in batch.events if oldest <= event.time <= newest]
+            if len(timely) < len(batch.events):
+                EVENTS.labels("untimely").inc(len(batch.events) - len(timely))
+                log.error(
+                    "usage events are refused: too old, or of a clock that is ahead",
+                    worker=batch.worker,
+                    events=len(batch.events) - len(timely),
+                )
+            yield entry, timely
+
+    def _write(self, batches: Mapping[bytes, Sequence[UsageEvent]]) -> int:
+        try:
+            return write([event for batch in batches.values() for event in batch])
+        except (DataError, IntegrityError):
+            if len(batches) == 1:
+                # Decoding should have refused it. It must not hold up all others for ever.
+                REFUSED.inc()
+                log.exception("a usage batch cannot be written and is set aside")
+                return 0
+        return sum(self._write({entry: batch}) for entry, batch in batches.items())
+
+    def _acknowledge(self, entries: Sequence[bytes]) -> None:
+        with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.xack(self._stream, GROUP, *entries)
+            pipeline.xdel(self._stream, *entries)
+            pipeline.execute()
+
+
+def forget_consumers(redis: "Redis") -> None:
+    """Take consumers of processes that ended long ago out of the group; what they left has been claimed by then."""
+    stream = keys().usage
+    try:
+        consumers: Any = redis.xinfo_consumers(stream, GROUP)
+    except ResponseError:
+        return  # no stream, or no group yet
+    for one in consumers:
+        if not one["pending"] and one["idle"] > _FORGET_MILLISECONDS:
+            redis.xgroup_delconsumer(stream, GROUP, one["name"])
+
+
+@transaction.atomic
+def write(events: Sequence[UsageEvent]) -> int:
+    """Add events to the tables, each once for ever. Returns the number of those that were new."""
+    if not events:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        partitions.make({partitions.month_of(_moment(event)) for event in events})
+        cursor.execute(_INCOMING)
+        with cursor.copy(_COPY) as copy:
+            for event in events:
+                copy.write_row(_row(event))
+        cursor.execute(_ADD)
+        added, due = 0, {}
+        for account, count, cents in cursor.fetchall():
+            added += count
+            due[account] = cents
+        cursor.execute(_ACCESS_KEYS_USED)
+        cursor.execute(_PROVIDER_KEYS_USED)
+        cursor.execute("TRUNCATE usage_incoming")
+    ledger.charge(due)
+    EVENTS.labels("added").inc(added)
+    EVENTS.labels("repeated").inc(len(events) - added)
+    return added
+
+
+def charge_of(event: UsageEvent, cost: Decimal) -> Decimal:
+    """The cents that an attempt takes from the account's credits.
+
+    The list price where the operator paid the upstream, and the gateway's processing fee whoever paid.
+
+    Source: docs/decisions/0063-credits.md.
+    """
+    fee = settings.PROCESSING_FEE_CENTS * (event.input_tokens + event.output_tokens) / 1_000_000
+    price = cost * 100 if event.key_source == "ngrok" else Decimal(0)
+    return (price + fee).quantize(_SMALLEST_CENT)
+
+
+def _row(event: UsageEvent) -> tuple[Any, ...]:
+    cost = cost_of(event)
+    return (
+        ids.from_text(ids.Prefix.USAGE_EVENT, event.id),
+        _moment(event),
+        ids.from_text(ids.Prefix.ACCOUNT, event.account),
+        ids.from_text(ids.Prefix.ACCESS_KEY, event.access_key),
+        ids.from_text(ids.Prefix.PROVIDER_KEY, event.provider_key) if event.provider_key else None,
+        cost,
+        charge_of(event, cost),
+        event.attempt,
+        event.input_tokens,
+        event.output_tokens,
+        event.cache_read_tokens,
+        event.cache_write_tokens,
+        event.reasoning_tokens,
+        event.duration_ms,
+        event.status,
+        event.is_final,
+        event.timed_out,
+        event.is_error,
+        event.is_streaming,
+        event.key_source,
+        event.request_id,
+        event.provider,
+        event.model,
+        event.requested_model,
+        event.stop_reason,
+        event.mask,
+    )
+
+
+def _moment(event: UsageEvent) -> datetime:
+    seconds, microseconds = divmod(event.time, 1_000_000)
+    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
+
+
+def _microseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000_000)
+
+
+COLUMNS: Final = (
+    "id, event_time, account_id, access_key_id, provider_key_id, cost, charge, attempt, input_tokens, output_tokens, "
+    "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, status, is_final, timed_out, is_error, "
+    "is_streaming, key_source, request_id, provider, model, requested_model, stop_reason, mask"
+)
+# One for each session; a round leaves it empty.
+_INCOMING: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS usage_incoming (LIKE usage_event) ON COMMIT DELETE ROWS"
+_COPY: Final = f"COPY usage_incoming ({COLUMNS}) FROM STDIN"
+
+# What is added, and all sums over it, in one statement. Sums are written in the order of their key, so that two
+# writers could not lock each other out even without the lock above. Accounts that are gone leave no usage.
+_ADD: Final = f"""
+WITH added AS (
+    INSERT INTO usage_event ({COLUMNS})
+    SELECT {COLUMNS} FROM usage_incoming
+    WHERE EXISTS (SELECT FROM accounts_account WHERE accounts_account.id = usage_incoming.account_id)
+    ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge
+), summed AS (
+    INSERT INTO usage_rollup (account_id, dimension, span, start, group_key, cost, requests, errors)
+    SELECT account_id, dimension, span, start, group_key, sum(cost),
+           count(*) FILTER (WHERE is_final), count(*) FILTER (WHERE is_final AND is_error)
+    FROM added
+    CROSS JOIN LATERAL (VALUES ('p', provider), ('k', access_key_id::text)) AS by_dimension (dimension, group_key)
+    CROSS JOIN LATERAL (
+        VALUES ('d', date_trunc('day', event_time, 'UTC')), ('h', date_trunc('hour', event_time, 'UTC'))
+    ) AS by_span (span, start)
+    GROUP BY account_id, dimension, span, start, group_key
+    ORDER BY account_id, dimension, span, start, group_key
+    ON CONFLICT (account_id, dimension, span, start, group_key) DO UPDATE
+    SET cost = usage_rollup.cost + EXCLUDED.cost,
+        requests = usage_rollup.requests + EXCLUDED.requests,
+        errors = usage_rollup.errors + EXCLUDED.errors
+)
+SELECT account_id, count(*), sum(charge) FROM added GROUP BY account_id
+"""  # noqa: S608 -- our own column names
+
+
+def _used(table: str, column: str) -> str:
+    """When keys were last used: written once a minute at most, and never while somebody else has the row locked."""
+    return f"""
+    WITH used AS (
+        SELECT {column} AS id, account_id, max(event_time) AS at FROM usage_incoming
+        WHERE {column} IS NOT NULL GROUP BY {column}, account_id
+    ), due AS (
+        SELECT one.id, used.at FROM {table} AS one JOIN used ON used.id = one.id AND used.account_id = one.account_id
+        WHERE one.last_used IS NULL OR one.last_used < used.at - interval '1 minute'
+        ORDER BY one.id FOR NO KEY UPDATE OF one SKIP LOCKED
+    )
+    UPDATE {table} AS one SET last_used = due.at FROM due WHERE one.id = due.id
+    """  # noqa: S608 -- our own tables
+
+
+_ACCESS_KEYS_USED: Final = _used("access_keys_accesskey", "access_key_id")
+_PROVIDER_KEYS_USED: Final = _used("provider_keys_providerkey", "provider_key_id")

@@ -1,0 +1,48 @@
+"""What Celery does with usage, by the clock (gateway_admin.settings). A task may run twice, or not at all for once."""
+
+from functools import cache
+
+import structlog
+from celery import shared_task
+from redis.exceptions import RedisError
+
+from snapshots.client import patient_store
+from usage import ledger, partitions
+from usage.ingest import Ingest, forget_consumers
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Longer than the beat's second: under load the next message finds this one at work, and is out of date soon.
+_SECONDS = 2.0
+
+
+@cache
+def _ingest() -> Ingest:
+    """This process's consumer."""
+    return Ingest(patient_store().redis)
+
+
+@shared_task(name="usage.ingest")
+def ingest() -> None:
+    """Write what workers have told of their attempts."""
+    try:
+        _ingest().run(seconds=_SECONDS)
+    except RedisError as fault:
+        log.warning("Redis did not answer; usage waits there", fault=type(fault).__name__)
+
+
+@shared_task(name="usage.expire_credits")
+def expire_credits() -> None:
+    """Write off grants that have expired."""
+    ledger.expire_due()
+
+
+@shared_task(name="usage.keep_partitions")
+def keep_partitions() -> None:
+    """Make the months ahead, drop those behind the retention, forget consumers that are gone."""
+    partitions.make_ahead()
+    partitions.drop_expired()
+    try:
+        forget_consumers(patient_store().redis)
+    except RedisError as fault:
+        log.warning("Redis did not answer; its consumers are looked at later", fault=type(fault).__name__)
