@@ -2,10 +2,11 @@
 
 from django.urls import URLPattern, URLResolver, path
 
+import access_keys.views
 import configurations.views
 import gateway_configuration.views
 import provider_keys.views
-from access_keys.views import AccessKeyViews
+import providers.views
 from accounts.views import ApiKeyViews, routes_of
 from gateway_admin.health import HealthViews
 from rest.documents import DocumentViews, ReaderView
@@ -15,9 +16,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("readyz", HealthViews.as_view({"get": "ready"}), name="readyz"),
     path("openapi.json", DocumentViews.as_view({"get": "retrieve"}), name="openapi"),
     path("docs", ReaderView.as_view(), name="docs"),
-    *routes_of(AccessKeyViews),
+    *access_keys.views.ROUTES,
     *configurations.views.ROUTES,
     *provider_keys.views.ROUTES,
+    *providers.views.ROUTES,
     *routes_of(ApiKeyViews),
     *gateway_configuration.views.ROUTES,
 ]

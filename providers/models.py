@@ -33,6 +33,11 @@ class Provider(Owned):
         """The name of its document."""
         return provider_document(self.slug)
 
+    @property
+    def models_by_age(self) -> "list[ProviderModel]":
+        """Its models, oldest first."""
+        return sorted(self.models.all(), key=lambda model: model.id)
+
 
 class ProviderModel(models.Model):
     """A model that a custom provider serves."""
@@ -46,3 +51,8 @@ class ProviderModel(models.Model):
 
     def __str__(self) -> str:
         return self.model_id
+
+    @property
+    def text_id(self) -> str:
+        """`aigpm_…`"""
+        return ids.to_text(ids.Prefix.PROVIDER_MODEL, self.id)

@@ -7,6 +7,7 @@ import msgspec
 from django.db.models import QuerySet
 
 from accounts.models import Account
+from gateway_core import base_urls
 from gateway_core.catalog import Format, Surface
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
 from providers.models import Provider
@@ -28,13 +29,13 @@ def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
 
 
 def build(provider: Provider) -> ProviderDocument:
-    """The document of one provider. Its models are read in their order of creation."""
+    """The document of one provider. Its URL is the canonical one: the data plane reads no other."""
     return ProviderDocument(
         id=provider.text_id,
         name=provider.name,
-        base_url=provider.base_url,
+        base_url=base_urls.parse(provider.base_url).text,
         surfaces=tuple(_surfaces(provider.supported_api_surfaces)),
-        models=tuple(model.model_id for model in sorted(provider.models.all(), key=lambda model: model.id)),
+        models=tuple(model.model_id for model in provider.models_by_age),
     )
 
 
@@ -45,13 +46,14 @@ def _rows(account: Account) -> QuerySet[Provider]:
 def _surfaces(written: list[dict[str, Any]]) -> Iterator[SurfaceSupport]:
     """What the provider serves: an entry without a surface means all of its format, no entry at all OpenAI's.
 
-    The first entry for a surface counts.
+    What is said of one surface goes before what is said of its format.
     """
+    entries = sorted(written or [{"format": Format.OPENAI.value}], key=lambda entry: "surface" not in entry)
     seen: set[Surface] = set()
-    for entry in written or [{"format": Format.OPENAI.value}]:
+    for entry in entries:
         surfaces = (Surface(entry["surface"]),) if "surface" in entry else Format(entry["format"]).surfaces
         supported = entry.get("supportedParams")
-        parameters = tuple(one["name"] for one in supported) if isinstance(supported, list) else None
+        parameters = None if supported is None else tuple(one["name"] for one in supported)
         for surface in surfaces:
             if surface not in seen:
                 seen.add(surface)

@@ -1,0 +1,189 @@
+"""The wire form of custom providers."""
+
+import re
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+from rest_framework.exceptions import ValidationError
+
+from accounts.serializers import OwnedSerializer, TextIdField
+from gateway_core import ids
+from gateway_core.base_urls import MAX_LENGTH, BaseUrlRefused
+from gateway_core.catalog import Format, Surface
+from providers import upstreams
+from rest.fields import MetadataField, NameField, StrictCharField, StrictChoiceField, StrictListField
+from rest.serializers import ShownSerializer, StrictSerializer
+
+MAX_MODELS: Final = 5000
+MAX_SURFACES: Final = 50
+MAX_PARAMETERS: Final = 500
+
+_SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,253}[a-z0-9])?")
+_IMMUTABLE: Final = "A provider's providerId never changes; create another provider."
+# What the wire names; the data plane's own `completions` comes with the format as a whole.
+_SURFACES: Final = (Surface.CHAT_COMPLETIONS, Surface.RESPONSES, Surface.EMBEDDINGS, Surface.MESSAGES)
+
+
+@extend_schema_field({"type": "string", "pattern": f"^{_SLUG.pattern}$", "minLength": 1, "maxLength": 255})
+class ProviderIdField(StrictCharField):
+    """A lower-case slug."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The slug itself."""
+        slug = super().to_internal_value(data)
+        if not _SLUG.fullmatch(slug):
+            raise ValidationError(
+                "This must be a slug: lower-case letters and digits, with hyphens and underscores between them."
+            )
+        return slug
+
+
+@extend_schema_field({"type": "string", "format": "uri", "maxLength": MAX_LENGTH})
+class BaseUrlField(StrictCharField):
+    """A URL that an upstream may have; its host was looked up before (`resolve` in the context)."""
+
+    def to_internal_value(self, data: Any) -> upstreams.VettedUrl:  # type: ignore[override]
+        """The URL as it was written, once it is found good."""
+        try:
+            return upstreams.vet(data, resolve=self.context["resolve"])
+        except BaseUrlRefused as refusal:
+            raise ValidationError(str(refusal), code="refused") from None
+
+
+class ModelIdField(StrictCharField):
+    """The name of a model at its provider."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The name itself."""
+        name = super().to_internal_value(data)
+        if name != name.strip():
+            raise ValidationError("A model's name has no white space around it.")
+        return name
+
+
+class ProviderModelForm(StrictSerializer):
+    """A model that a custom provider serves."""
+
+    model_id = ModelIdField(max_length=255)
+
+    def to_internal_value(self, data: Any) -> str:  # type: ignore[override]
+        """Its name."""
+        return str(super().to_internal_value(data)["model_id"])
+
+
+class ParameterForm(StrictSerializer):
+    """A top-level parameter of a request."""
+
+    name = StrictCharField(max_length=255)
+
+
+class ApiSurfaceForm(StrictSerializer):
+    """One API that a custom provider serves; without `surface`, every one of the format."""
+
+    format = StrictChoiceField([one.value for one in Format])
+    surface = StrictChoiceField([one.value for one in _SURFACES], required=False)
+    supported_params = StrictListField(
+        child=ParameterForm(),
+        required=False,
+        max_length=MAX_PARAMETERS,
+        help_text="The top-level parameters that it takes; others are stripped. Left out: it takes all.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The surface as it is stored, once surface and format agree."""
+        speaks = Format(attrs["format"])
+        if "surface" in attrs and Surface(attrs["surface"]) not in speaks.surfaces:
+            known = ", ".join(one.value for one in speaks.surfaces if one in _SURFACES)
+            raise ValidationError({"surface": f"The surfaces of the format {speaks} are: {known}."})
+        stored: dict[str, Any] = {name: attrs[name] for name in ("format", "surface") if name in attrs}
+        if "supported_params" in attrs:
+            stored["supportedParams"] = [{"name": one["name"]} for one in attrs["supported_params"]]
+        return stored
+
+
+class ProviderChangeForm(StrictSerializer):
+    """PATCH of a custom provider. Its `providerId` never changes."""
+
+    name = NameField()
+    base_url = BaseUrlField(
+        help_text="https:// for hosts on the internet; http:// for *.internal and hosts that the operator allows. No "
+        "credentials and no fragment. An empty path stands for /v1; a query is kept.",
+    )
+    metadata = MetadataField()
+    supported_api_surfaces = StrictListField(child=ApiSurfaceForm(), required=False, max_length=MAX_SURFACES)
+    models = StrictListField(child=ProviderModelForm(), required=False, max_length=MAX_MODELS)
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The validated fields."""
+        try:
+            return super().to_internal_value(data)
+        except ValidationError as refusal:
+            if not (self.partial and isinstance(refusal.detail, dict) and "providerId" in refusal.detail):
+                raise
+            raise ValidationError({**refusal.detail, "providerId": [_IMMUTABLE]}) from None
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """The form, once no surface is listed twice."""
+        seen: set[tuple[str, str | None]] = set()
+        twice: dict[str, str] = {}
+        for place, entry in enumerate(attrs.get("supported_api_surfaces") or ()):
+            key = entry["format"], entry.get("surface")
+            if key in seen:
+                twice[f"supportedApiSurfaces[{place}]"] = "This surface is listed twice."
+            seen.add(key)
+        if twice:
+            raise ValidationError(twice)
+        return attrs
+
+
+class ProviderCreateForm(ProviderChangeForm):
+    """POST of a custom provider."""
+
+    provider_id = ProviderIdField(
+        max_length=255,
+        help_text="A slug, unique in the account and none of a built-in provider's; it never changes.",
+    )
+
+
+class ProviderModelSerializer(ShownSerializer):
+    """A model of a custom provider."""
+
+    id = TextIdField(ids.Prefix.PROVIDER_MODEL)
+    model_id = serializers.CharField()
+
+
+class ParameterSerializer(ShownSerializer):
+    """A top-level parameter of a request."""
+
+    name = serializers.CharField()
+
+
+class ApiSurfaceSerializer(ShownSerializer):
+    """One API that a custom provider serves, as it was written."""
+
+    format = serializers.ChoiceField([one.value for one in Format])
+    surface = serializers.ChoiceField([one.value for one in _SURFACES], required=False)
+    supported_params = ParameterSerializer(many=True, required=False)
+
+
+@extend_schema_field(ApiSurfaceSerializer(many=True))
+class ShownApiSurfacesField(serializers.Field[Any, Any, list[dict[str, Any]], Any]):
+    """`supportedApiSurfaces`, kept in the form that the wire has."""
+
+    def to_representation(self, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The surfaces in the contract's order of fields."""
+        names = ("format", "surface", "supportedParams")
+        return [{name: entry[name] for name in names if name in entry} for entry in value]
+
+
+class ProviderSerializer(OwnedSerializer):
+    """A custom provider, read with its models."""
+
+    id = TextIdField(ids.Prefix.PROVIDER)
+    provider_id = serializers.CharField(source="slug")
+    name = serializers.CharField()
+    base_url = serializers.CharField()
+    metadata = serializers.CharField(required=False)
+    supported_api_surfaces = ShownApiSurfacesField()
+    models = ProviderModelSerializer(many=True, source="models_by_age")

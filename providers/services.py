@@ -1,0 +1,206 @@
+"""Every write to custom providers.
+
+That a `baseUrl` may be stored was asked before (providers.upstreams): the resolver is not for a transaction.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final, TypedDict, Unpack
+
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from accounts.models import Account
+from accounts.principals import Principal
+from accounts.services import apply_changes
+from gateway_core import ids
+from gateway_core.catalog import BUILT_IN, model_key
+from providers.models import Provider, ProviderModel
+from providers.upstreams import VettedUrl
+from rest.errors import Conflict, InvalidRequest
+from rest.preconditions import ANY, IfMatch, locked
+from rest.violations import is_reference_violation, is_uniqueness_violation
+from snapshots import outbox
+
+_MOST_NAMED: Final = 10
+# `aigp_…` names a provider by its ID wherever a provider is named.
+_ID_LEAD: Final = f"{ids.Prefix.PROVIDER}_"
+
+
+class ProviderIdReserved(InvalidRequest):
+    """This providerId belongs to a built-in provider, or looks like an ID."""
+
+    code = "provider_id_reserved"
+
+
+class ProviderExists(Conflict):
+    """The account has a custom provider with this providerId already."""
+
+    code = "provider_exists"
+
+
+class ProviderInUse(Conflict):
+    """Provider keys or configurations name this provider; delete the keys, and take it out of the configurations."""
+
+    code = "provider_in_use"
+
+
+class ModelListedTwice(InvalidRequest):
+    """A model is listed twice; names are compared without case and without the provider's own prefix."""
+
+    code = "model_listed_twice"
+
+
+class ProviderChanges(TypedDict, total=False):
+    """What an update may change. None clears metadata, surfaces and models."""
+
+    name: str
+    base_url: VettedUrl
+    metadata: str | None
+    supported_api_surfaces: list[dict[str, Any]] | None
+    models: Sequence[str] | None
+
+
+@transaction.atomic
+def create_provider(
+    *,
+    account: Account,
+    by: Principal,
+    provider_id: str,
+    name: str,
+    base_url: VettedUrl,
+    metadata: str | None = None,
+    supported_api_surfaces: list[dict[str, Any]] | None = None,
+    models: Sequence[str] | None = None,
+) -> Provider:
+    """Name an upstream of the account's own.
+
+    Args:
+        account: whose it becomes.
+        by: who writes.
+        provider_id: a slug, the `providerId`.
+        name: for people.
+        base_url: where it stands.
+        metadata: the client's own.
+        supported_api_surfaces: `[{format, surface?, supportedParams?: [{name}]}]`, as the wire has it.
+        models: the names of the models that it serves.
+
+    Raises:
+        ProviderIdReserved: a built-in provider has this ID.
+        ProviderExists: a custom one of the account has it.
+        ModelListedTwice: details name the second place.
+    """
+    if provider_id in BUILT_IN or provider_id.startswith(_ID_LEAD):
+        raise ProviderIdReserved(details={"providerId": ProviderIdReserved.message()})
+    now = timezone.now()
+    provider = Provider(
+        account=account,
+        slug=provider_id,
+        name=name,
+        base_url=base_url.written,
+        metadata=metadata,
+        supported_api_surfaces=supported_api_surfaces or [],
+        created_at=now,
+        updated_at=now,
+        created_by=by.id,
+        last_updated_by=by.id,
+    )
+    try:
+        with transaction.atomic():
+            provider.save(force_insert=True)
+    except IntegrityError as refusal:
+        if not is_uniqueness_violation(refusal, "one_provider_per_slug"):
+            raise
+        raise ProviderExists(details={"providerId": ProviderExists.message()}) from None
+    _replace_models(provider, models or ())
+    outbox.record(provider)
+    return provider
+
+
+@transaction.atomic
+def update_provider(
+    *, provider: Provider, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ProviderChanges]
+) -> Provider:
+    """Change what was given; nothing given changes nothing. `models` replaces the set; those that stay keep their IDs.
+
+    Raises:
+        ModelListedTwice: details name the second place.
+        NotFound, PreconditionFailed: as rest.preconditions.locked.
+    """
+    provider = locked(provider, if_match)
+    if not changes:
+        return provider
+    columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
+    if "base_url" in changes:
+        columns["base_url"] = changes["base_url"].written
+    if "models" in changes:
+        _replace_models(provider, changes["models"] or ())
+    # A change of the models alone is one of the provider too: its ETag and `updated_at` tell of it.
+    apply_changes(provider, by=by, changes=columns or {"slug": provider.slug})
+    outbox.record(provider)
+    return provider
+
+
+@transaction.atomic
+def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = ANY) -> None:
+    """Forget a provider for good.
+
+    Raises:
+        ProviderInUse: a provider key or a configuration names it; details name up to 10 of them.
+        NotFound, PreconditionFailed: as rest.preconditions.locked.
+    """
+    del by
+    provider = locked(provider, if_match)
+    identity = provider.id
+    outbox.record(provider)
+    try:
+        with transaction.atomic():
+            provider.delete()
+            # Django looked for who refers to it before it deleted. What was committed in between shows here.
+            connection.check_constraints()
+    except IntegrityError as refusal:
+        # Both are of rooms above; this room knows them by their foreign keys alone.
+        users = (Provider.provider_keys.rel.related_model, Provider.named_in.rel.related_model)
+        if not any(is_reference_violation(refusal, user) for user in users):
+            raise
+        raise ProviderInUse(details=_users_of(identity)) from None
+
+
+def _replace_models(provider: Provider, names: Sequence[str]) -> None:
+    wanted: dict[str, str] = {}
+    twice: dict[str, str] = {}
+    for place, name in enumerate(names):
+        key = model_key(provider.slug, name)
+        if key in wanted:
+            twice[f"models[{place}].modelId"] = ModelListedTwice.message()
+        wanted.setdefault(key, name)
+    if twice:
+        raise ModelListedTwice(details=twice)
+    present = {model_key(provider.slug, model.model_id): model for model in provider.models.all()}
+    ProviderModel.objects.filter(id__in=[model.id for key, model in present.items() if key not in wanted]).delete()
+    respelt = []
+    for key, model in present.items():
+        if key in wanted and wanted[key] != model.model_id:
+            model.model_id = wanted[key]
+            respelt.append(model)
+    ProviderModel.objects.bulk_update(respelt, ["model_id"])
+    ProviderModel.objects.bulk_create(
+        ProviderModel(provider=provider, model_id=name) for key, name in wanted.items() if key not in present
+    )
+
+
+def _users_of(provider_id: uuid.UUID) -> dict[str, str]:
+    """The newest provider keys, then configurations, that name a provider: ID and name."""
+    found: dict[str, str] = {}
+    for prefix, users in (
+        (ids.Prefix.PROVIDER_KEY, "provider_keys"),
+        (ids.Prefix.CONFIGURATION, "named_in__configuration"),
+    ):
+        rows = (
+            Provider.objects.filter(pk=provider_id)
+            .exclude(**{f"{users}__id": None})
+            .order_by(f"-{users}__id")
+            .values_list(f"{users}__id", f"{users}__name")
+        )
+        found |= {ids.to_text(prefix, identity): name or "" for identity, name in rows[: _MOST_NAMED - len(found)]}
+    return found

@@ -1,0 +1,56 @@
+"""`/providers`."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import URLPattern
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.views import OwnedViews, routes_of
+from providers import services, upstreams
+from providers.models import Provider
+from providers.serializers import ProviderChangeForm, ProviderCreateForm, ProviderSerializer
+
+
+class ProviderViews(OwnedViews):
+    """`/providers`: the custom ones; the built-in ones are the catalog's."""
+
+    model = Provider
+    list_key = "aiGatewayProviders"
+    shape = ProviderSerializer
+    forms = {"create": ProviderCreateForm, "partial_update": ProviderChangeForm}
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """DRF's; then the resolver is asked, before an Idempotency-Key opens a transaction around the rest."""
+        super().initial(request, *args, **kwargs)
+        self._resolve: upstreams.Resolve = upstreams.look_up(None)
+        if self.action in self.forms and isinstance(request.data, dict):
+            self._resolve = upstreams.look_up(request.data.get("baseUrl"))
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """The views' own, and who answers for the resolver."""
+        return {**super().get_serializer_context(), "resolve": self._resolve}
+
+    def items(self) -> QuerySet[Any]:
+        """The account's custom providers with their models."""
+        return super().items().prefetch_related("models")
+
+    def create(self, _request: Request) -> Response:
+        """Name an upstream of the account's own."""
+        values = self.read(ProviderCreateForm)
+        return self.created(services.create_provider(account=self.account, by=self.principal, **values))
+
+    def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
+        """Change a custom provider; `models` and `supportedApiSurfaces` are replaced whole."""
+        provider, if_match = self.found(id), self.if_match()
+        changes = self.read(ProviderChangeForm, partial=True)
+        return self.shown(services.update_provider(provider=provider, by=self.principal, if_match=if_match, **changes))
+
+    def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
+        """Forget a custom provider for ever. Refused while a provider key or a configuration names it."""
+        services.delete_provider(provider=self.found(id), by=self.principal, if_match=self.if_match())
+        return self.deleted()
+
+
+ROUTES: list[URLPattern] = routes_of(ProviderViews)
