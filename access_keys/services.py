@@ -13,17 +13,11 @@ from accounts.models import Account
 from accounts.principals import Principal
 from accounts.services import apply_changes
 from configurations.models import Configuration
+from configurations.services import ConfigurationUnknown
 from gateway_core import tokens
 from gateway_core.redaction import mask
-from rest.errors import InvalidRequest
 from rest.preconditions import ANY, IfMatch, locked
 from snapshots import outbox
-
-
-class ConfigurationUnknown(InvalidRequest):
-    """The account has no configuration with this ID."""
-
-    code = "configuration_unknown"
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,17 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access_keys import services
 from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm, AccessKeySerializer, IssuedAccessKeySerializer
-from accounts.views import OwnedViews
+from accounts.views import OwnedViews, routes_of
+from configurations.explain import explain_stored
+from configurations.explain_forms import ExplainForm, ExplanationSerializer, question_of
+from configurations.models import Configuration
 
 
 class AccessKeyViews(OwnedViews):
@@ -18,8 +22,8 @@ class AccessKeyViews(OwnedViews):
     model = AccessKey
     list_key = "aiGatewayAccessKeys"
     shape = AccessKeySerializer
-    forms = {"create": AccessKeyForm, "partial_update": AccessKeyForm}
-    shapes = {"create": IssuedAccessKeySerializer}
+    forms = {"create": AccessKeyForm, "partial_update": AccessKeyForm, "explain": ExplainForm}
+    shapes = {"create": IssuedAccessKeySerializer, "explain": ExplanationSerializer}
 
     def items(self) -> QuerySet[Any]:
         """With the configuration that each is under."""
@@ -43,3 +47,21 @@ class AccessKeyViews(OwnedViews):
         """Revoke an access key for ever."""
         services.delete_access_key(access_key=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
+
+    def explain(self, _request: Request, id: str) -> Response:  # noqa: A002
+        """What the data plane would do with a request under this access key, and why. Nothing is sent or written."""
+        access_key = self.found(id)
+        question = question_of(self.read(ExplainForm))
+        configuration = (
+            Configuration.objects.filter(account=self.account, id=access_key.configuration_id).with_named().first()
+            if access_key.configuration_id
+            else None
+        )
+        found = explain_stored(account=self.account, configuration=configuration, question=question)
+        return Response(ExplanationSerializer(found).data)
+
+
+ROUTES: list[URLPattern] = [
+    *routes_of(AccessKeyViews),
+    path(f"{AccessKey.path}/<str:id>/explain", AccessKeyViews.as_view({"post": "explain"}), name="access-keys-explain"),
+]

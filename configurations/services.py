@@ -38,6 +38,12 @@ class ConfigurationInvalid(InvalidRequest):
     code = "configuration_invalid"
 
 
+class ConfigurationUnknown(InvalidRequest):
+    """The account has no configuration with this ID."""
+
+    code = "configuration_unknown"
+
+
 class ConfigurationInUse(Conflict):
     """An access key is linked to this configuration; unlink it first."""
 

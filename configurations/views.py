@@ -3,14 +3,17 @@
 from typing import Any
 
 from django.db.models import QuerySet
-from django.urls import URLPattern
+from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.views import OwnedViews, routes_of
 from configurations import services
+from configurations.explain import explain_draft, explain_stored
+from configurations.explain_forms import DraftExplainForm, ExplanationSerializer, question_of
 from configurations.models import Configuration
 from configurations.serializers import ConfigurationForm, ConfigurationSerializer
+from configurations.services import ConfigurationUnknown
 
 
 class ConfigurationViews(OwnedViews):
@@ -19,7 +22,8 @@ class ConfigurationViews(OwnedViews):
     model = Configuration
     list_key = "aiGatewayAccessKeyConfigurations"
     shape = ConfigurationSerializer
-    forms = {"create": ConfigurationForm, "partial_update": ConfigurationForm}
+    forms = {"create": ConfigurationForm, "partial_update": ConfigurationForm, "explain": DraftExplainForm}
+    shapes = {"explain": ExplanationSerializer}
 
     def items(self) -> QuerySet[Any]:
         """The account's configurations, with what their routers show."""
@@ -43,5 +47,27 @@ class ConfigurationViews(OwnedViews):
         services.delete_configuration(configuration=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
 
+    def explain(self, _request: Request) -> Response:
+        """What the data plane would do under a configuration, stored or not, and why. Nothing is sent or written."""
+        values = self.read(DraftExplainForm)
+        question = question_of(values)
+        if "configuration_id" in values:
+            configuration = self.items().filter(id=values["configuration_id"]).first()
+            if configuration is None:
+                raise ConfigurationUnknown(details={"configurationId": ConfigurationUnknown.message()})
+            found = explain_stored(account=self.account, configuration=configuration, question=question)
+        else:
+            access, router = values.get("access"), values.get("router")
+            found = explain_draft(account=self.account, access=access, router=router, question=question)
+        return Response(ExplanationSerializer(found).data)
 
-ROUTES: list[URLPattern] = routes_of(ConfigurationViews)
+
+# Before the items' route, whose ID would take the word.
+ROUTES: list[URLPattern] = [
+    path(
+        f"{Configuration.path}/explain",
+        ConfigurationViews.as_view({"post": "explain"}),
+        name="access-key-configurations-explain",
+    ),
+    *routes_of(ConfigurationViews),
+]

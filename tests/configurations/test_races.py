@@ -10,12 +10,13 @@ import pytest
 from django.db import connection
 
 from access_keys.models import AccessKey
-from access_keys.services import ConfigurationUnknown, create_access_key
+from access_keys.services import create_access_key
 from configurations.models import Configuration, NamedProvider, RoutedKey
 from configurations.router import named_keys
 from configurations.services import (
     ConfigurationInUse,
     ConfigurationInvalid,
+    ConfigurationUnknown,
     create_configuration,
     delete_configuration,
     update_configuration,

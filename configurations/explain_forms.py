@@ -1,0 +1,132 @@
+"""The wire form of explaining: the question and its answer (contract, section 8)."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from configurations.explain import Question
+from configurations.serializers import AccessField, RouterField
+from gateway_core import ids
+from gateway_core.catalog import Surface
+from gateway_core.policy import KeySource
+from rest.fields import IdField, StrictBooleanField, StrictCharField, StrictChoiceField, StrictListField
+from rest.serializers import ShownSerializer, StrictSerializer
+
+_MAX_MODELS = 20
+_MAX_NAME = 512
+
+
+class AssumeForm(StrictSerializer):
+    """What to take for granted."""
+
+    failing = StrictListField(
+        child=StrictCharField(max_length=255),
+        required=False,
+        max_length=100,
+        help_text="Provider keys (aigpk_…) and providers whose calls are taken to fail in a way that failover answers.",
+    )
+
+
+class ExplainForm(StrictSerializer):
+    """A request as the data plane would get it."""
+
+    model = StrictCharField(max_length=_MAX_NAME, required=False)
+    models = StrictListField(
+        child=StrictCharField(max_length=_MAX_NAME), required=False, min_length=1, max_length=_MAX_MODELS
+    )
+    surface = StrictChoiceField([surface.value for surface in Surface], required=False)
+    streaming = StrictBooleanField(
+        required=False, help_text="Decides nothing: streamed and unstreamed requests are routed alike."
+    )
+    assume = AssumeForm(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A question names a model."""
+        if not attrs.get("model") and not attrs.get("models"):
+            raise serializers.ValidationError({"model": ["Name a model, or several in models."]})
+        return attrs
+
+
+class DraftExplainForm(ExplainForm):
+    """The same, under a stored configuration, or under an access and a router that are not stored."""
+
+    configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False)
+    access = AccessField(required=False)
+    router = RouterField(required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """A stored configuration, or a draft."""
+        attrs = super().validate(attrs)
+        if "configuration_id" in attrs and ("access" in attrs or "router" in attrs):
+            raise serializers.ValidationError(
+                {"configurationId": ["Give a stored configuration, or access and router of a draft, not both."]}
+            )
+        return attrs
+
+
+def question_of(values: dict[str, Any]) -> Question:
+    """The question that a validated form asks."""
+    first = [values["model"]] if values.get("model") else []
+    return Question(
+        requested=[*first, *values.get("models", ())],
+        surface=Surface(values.get("surface", Surface.CHAT_COMPLETIONS)),
+        failing=values.get("assume", {}).get("failing", ()),
+    )
+
+
+class ChangeSerializer(ShownSerializer):
+    """The nearest change that would let a refused candidate through."""
+
+    msg = serializers.CharField()
+    path = serializers.CharField(required=False)
+    add = serializers.CharField(required=False)
+
+
+class ExplainedCandidateSerializer(ShownSerializer):
+    """A provider and model that the request could mean."""
+
+    requested = serializers.CharField()
+    is_allowed = serializers.BooleanField()
+    provider = serializers.CharField(required=False)
+    model = serializers.CharField(required=False)
+    allowed_by = serializers.ListField(child=serializers.CharField())
+    credentials_from = serializers.CharField(required=False)
+    error_code = serializers.CharField(required=False)
+    msg = serializers.CharField(required=False)
+    change = ChangeSerializer(required=False)
+
+
+class ExplainedAttemptSerializer(ShownSerializer):
+    """One call that would be made upstream, if those before it failed."""
+
+    attempt_number = serializers.IntegerField(min_value=1)
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    key_source = serializers.ChoiceField([source.value for source in KeySource])
+    credentials_from = serializers.CharField()
+    provider_key_id = serializers.CharField(required=False)
+    key_redacted = serializers.CharField(required=False)
+    outcome = serializers.ChoiceField(["answers", "fails", "isNotReached"])
+
+
+class ExplainedStepSerializer(ShownSerializer):
+    """A step that is passed over although its candidate is allowed."""
+
+    provider = serializers.CharField()
+    model = serializers.CharField()
+    error_code = serializers.CharField()
+    msg = serializers.CharField()
+    path = serializers.CharField(required=False)
+
+
+class ExplanationSerializer(ShownSerializer):
+    """What the data plane would do, and why."""
+
+    is_allowed = serializers.BooleanField()
+    surface = serializers.ChoiceField([surface.value for surface in Surface])
+    candidates = ExplainedCandidateSerializer(many=True)
+    attempts = ExplainedAttemptSerializer(many=True)
+    skipped_steps = ExplainedStepSerializer(many=True)
+    error_code = serializers.CharField(required=False)
+    msg = serializers.CharField(required=False)
+    change = ChangeSerializer(required=False)
