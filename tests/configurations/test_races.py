@@ -5,6 +5,7 @@ anything. These tests fail when services trust them.
 """
 
 import random
+from functools import partial
 
 import pytest
 from django.db import connection
@@ -224,7 +225,7 @@ def test_writers_and_deleters_in_a_crowd_leave_no_rule_without_its_key(account, 
             except (ProviderKeyInUse, ConfigurationInvalid, NotFound):
                 continue
 
-    for outcome in [in_background(lambda seed=seed: change(random.Random(seed))) for seed in range(4)]:
+    for outcome in [in_background(partial(change, random.Random(seed))) for seed in range(4)]:
         outcome.result(60)
 
     for configuration in Configuration.objects.all():

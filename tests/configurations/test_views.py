@@ -1,5 +1,7 @@
 """`/access-key-configurations` on the wire, but for the rules of access and router (contract, section 3)."""
 
+from typing import Any
+
 import orjson
 import pytest
 
@@ -50,7 +52,7 @@ def test_a_whole_configuration_is_echoed_as_it_was_written(api, account, key_id)
         "providers": {"allow": ["openai", provider.text_id, "groq"]},
         "models": {"allow": ["openai:GPT-4o", "meta-llama/llama-3.3-70b-instruct", "my-ollama:x:y", "openai/gpt-4o"]},
     }
-    rules = [
+    rules: list[Any] = [
         {
             "provider": "openai",
             "model": "openai:openai/gpt-4o",
