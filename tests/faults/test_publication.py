@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 import psutil
 import pytest
@@ -54,14 +55,14 @@ def test_a_publisher_that_was_stopped_and_woken_never_takes_redis_back(child: Pr
     outcomes: list[str] = []
     for _ in range(ROUNDS):
         for each in accounts:
-            commit_unpublished(lambda each=each: touch(rows[each.id], disabled=False, name="older"))
+            commit_unpublished(partial(touch, rows[each.id], disabled=False, name="older"))
         publisher.tell(" ".join(each.text_id for each in accounts))
         assert publisher.hear() == "read"
         publisher.process.send_signal(signal.SIGSTOP)
         versions = {}
         for each in accounts:
-            commit_unpublished(lambda each=each: touch(rows[each.id], disabled=True))
-            wait_until(lambda each=each: is_published(each), seconds=10, what="the stopped session to be ended")
+            commit_unpublished(partial(touch, rows[each.id], disabled=True))
+            wait_until(partial(is_published, each), seconds=10, what="the stopped session to be ended")
             versions[each.id] = Publication.objects.get(account=each).version
 
         publisher.process.send_signal(signal.SIGCONT)

@@ -18,6 +18,7 @@ from tests.snapshots.rows import (
     commit_unpublished,
     differences,
     held_token,
+    in_thread,
     make_access_key,
     make_account,
     make_configuration,
@@ -62,7 +63,7 @@ def test_the_sweep_passes_over_an_account_that_is_being_published(account: Accou
 
     with transaction.atomic():
         Publication.objects.select_for_update(no_key=True).get(account=account)
-        swept = threading.Thread(target=relay.sweep)
+        swept = threading.Thread(target=in_thread, args=[relay.sweep])
         swept.start()
         swept.join(10)
         assert not swept.is_alive()
@@ -274,7 +275,7 @@ def test_the_highest_number_counts_the_catalogs(redis: Redis, relay: Relay) -> N
 def test_a_stopped_relay_ends_at_once_and_says_nothing_wrong(redis: Redis) -> None:
     stop = threading.Event()
     relay = Relay(patient_store(), stop)
-    thread = threading.Thread(target=relay.run)
+    thread = threading.Thread(target=in_thread, args=[relay.run])
     thread.start()
 
     stop.set()
