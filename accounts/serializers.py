@@ -2,16 +2,37 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.principals import path_of
 from accounts.services import IssuedApiKey
 from gateway_core import ids
 from rest import uris
-from rest.fields import DescriptionField, MetadataField, NameField, StrictBooleanField, TimestampField, id_pattern
+from rest.fields import (
+    TYPEID_SUFFIX,
+    DescriptionField,
+    MetadataField,
+    NameField,
+    StrictBooleanField,
+    TimestampField,
+    id_pattern,
+)
 from rest.serializers import ShownSerializer, StrictSerializer
 
 
+@extend_schema_field(
+    {
+        "type": "object",
+        "properties": {
+            "id": {"type": "string", "pattern": f"^({ids.Prefix.API_KEY}|{ids.Prefix.USER})_{TYPEID_SUFFIX}$"},
+            "uri": {"type": "string", "format": "uri"},
+        },
+        "required": ["id", "uri"],
+        "additionalProperties": False,
+    },
+    component_name="Principal",
+)
 class PrincipalField(serializers.Field[Any, Any, dict[str, str], Any]):
     """`{id, uri}` of a stored principal ID; the principal itself may be gone."""
 
@@ -20,6 +41,7 @@ class PrincipalField(serializers.Field[Any, Any, dict[str, str], Any]):
         return {"id": value, "uri": uris.absolute(self.context["request"], path_of(value))}
 
 
+@extend_schema_field({"type": "string", "format": "uri"})
 class UriField(serializers.Field[Any, Any, str, Any]):
     """The absolute URI of an owned object."""
 
@@ -31,13 +53,11 @@ class UriField(serializers.Field[Any, Any, str, Any]):
         return uris.absolute(self.context["request"], f"{value.path}/{value.text_id}")
 
 
-class TextIdField(serializers.CharField):
+class TextIdField(serializers.RegexField):
     """The ID of an owned object."""
 
     def __init__(self, prefix: ids.Prefix, **options: Any) -> None:
-        super().__init__(**{"source": "text_id", **options})
-        self.prefix = prefix
-        self.pattern = id_pattern(prefix)
+        super().__init__(id_pattern(prefix), **{"source": "text_id", **options})
 
 
 class OwnedSerializer(ShownSerializer):

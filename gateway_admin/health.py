@@ -7,10 +7,12 @@ import structlog
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from redis.exceptions import RedisError
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from rest.errors import Unavailable
+from rest.serializers import ShownSerializer
 from rest.views import RestViews
 from snapshots.client import inline_store
 
@@ -23,11 +25,33 @@ class NotReady(Unavailable):
     code = "not_ready"
 
 
+class AliveSerializer(ShownSerializer):
+    """The process answers."""
+
+    status = serializers.ChoiceField(["alive"])
+
+
+class ChecksSerializer(ShownSerializer):
+    """What readiness asks for."""
+
+    database = serializers.ChoiceField(["ok"])
+    migrations = serializers.ChoiceField(["ok"])
+    redis = serializers.ChoiceField(["ok"])
+
+
+class ReadySerializer(ShownSerializer):
+    """Everything that was asked for is there."""
+
+    status = serializers.ChoiceField(["ready"])
+    checks = ChecksSerializer()
+
+
 class HealthViews(RestViews):
     """For whoever starts and watches this process: without an API key, and without telling anything secret."""
 
     authentication_classes = ()
     permission_classes = ()
+    shapes = {"alive": AliveSerializer, "ready": ReadySerializer}
 
     def alive(self, _request: Request) -> Response:
         """The process answers; nothing else was asked."""

@@ -175,6 +175,11 @@ _STATUSES: Final[dict[type[GatewayError], int]] = {
 }
 
 
+def statuses() -> dict[type[GatewayError], int]:
+    """Every branch of the tree with its status."""
+    return dict(_STATUSES)
+
+
 def status_of(kind: type[GatewayError]) -> int:
     """The HTTP status of an error: its own, or that of the branch that it grows on."""
     return next((_STATUSES[one] for one in kind.__mro__ if one in _STATUSES), 500)

@@ -22,7 +22,7 @@ METADATA_LENGTH: Final = 4096
 _TIMESTAMP: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d:\d\d)(\.\d{1,9})?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
 )
-_TYPEID_SUFFIX: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
+TYPEID_SUFFIX: Final = "[0-7][0-9a-hjkmnp-tv-z]{25}"
 
 _REQUIRED: Final = "This field is required."
 _NULL: Final = "This field may not be null."
@@ -30,7 +30,7 @@ _NULL: Final = "This field may not be null."
 
 def id_pattern(prefix: ids.Prefix) -> str:
     """The regular expression of an ID, for the OpenAPI document."""
-    return f"^{prefix}_{_TYPEID_SUFFIX}$"
+    return f"^{prefix}_{TYPEID_SUFFIX}$"
 
 
 class Strict:

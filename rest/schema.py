@@ -1,14 +1,290 @@
-"""The OpenAPI document, derived from the views."""
+"""The OpenAPI document, derived from the views: what all operations have in common is written here once."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
+import uritemplate
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.openapi import AutoSchema
+
+from gateway_core import ids
+from rest import errors
+from rest.fields import IdField, StrictCharField, id_pattern
+from rest.pagination import MAX_LIMIT
+from rest.serializers import ShownSerializer, StrictSerializer
+
+_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
+# Tab and newline are allowed in longer texts.
+_CONTROL_MULTILINE: Final = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f"
+
+_VERBS: Final = {"list": "list", "retrieve": "get", "create": "create", "partial_update": "update", "destroy": "delete"}
+# The actions on one object that a client may go on to when it has made one.
+_NEXT: Final = ("retrieve", "partial_update", "rotate", "destroy")
+_ERRORS_EVERYWHERE: Final = (400, 405, 429, 500, 503)
+_ERRORS_OF_WRITES: Final = (409, 413, 415, 422)
+
+_URI: Final = {"type": "string", "format": "uri"}
+_ETAG_HEADER: Final = {
+    "description": "The object's state, for If-Match.",
+    "required": True,
+    "schema": {"type": "string", "pattern": '^"[0-9a-f]{32}"$'},
+}
+_LOCATION_HEADER: Final = {"description": "The new object's URI.", "required": True, "schema": _URI}
+_IF_MATCH: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "Go on only if the object still has this ETag; 412 otherwise.",
+    "schema": {"type": "string", "pattern": r'^(\*|"[!#-+\--~]*")$', "maxLength": 255},
+}
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "The same request sent again under the same key within 24 hours gets the same answer and has no "
+    "second effect.",
+    "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$", "maxLength": 255},
+}
+_LIMIT: Final = {
+    "name": "limit",
+    "in": "query",
+    "description": "How many items a page has at most.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
+}
+_ERROR: Final = {
+    "type": "object",
+    "description": "Every refusal has this form; docs/errors.md lists the codes.",
+    "properties": {
+        "errorCode": {"type": "string", "pattern": "^[a-z][a-z_]*$", "description": "For programs; never changes."},
+        "statusCode": {"type": "integer", "minimum": 400, "maximum": 599},
+        "msg": {"type": "string", "minLength": 1, "description": "For people."},
+        "details": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "A text for each JSON path of the request that is at fault.",
+        },
+    },
+    "required": ["errorCode", "statusCode", "msg", "details"],
+    "additionalProperties": False,
+}
+_ERROR_HEADERS: Final[Mapping[int, dict[str, Any]]] = {
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}}},
+    405: {"Allow": {"required": True, "schema": {"type": "string"}}},
+    429: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"}}},
+    503: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"}}},
+}
 
 
 class ContractSchema(AutoSchema):
-    """What every operation of this API has in common."""
+    """One operation, with what every operation of this API shares (contract, section 1)."""
+
+    # One of RestViews; the stubs know only DRF's.
+    view: Any
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        """DRF Spectacular's, with errors, headers and links."""
+        operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        if operation is None:
+            return None
+        for status, response in operation["responses"].items():
+            response["description"] = _DESCRIPTIONS[int(status)]
+            if self._shows_object:
+                response["headers"] = {"ETag": _ETAG_HEADER}
+            if status == "201":
+                response["headers"] = {"Location": _LOCATION_HEADER, **response["headers"]}
+                response["links"] = self._links()
+        if "requestBody" in operation:
+            # Also where no field of it is.
+            operation["requestBody"]["required"] = True
+        for status in self._error_statuses():
+            operation["responses"][str(status)] = {"$ref": f"#/components/responses/{_BRANCHES[status].__name__}"}
+        return operation
+
+    @property
+    def _is_protected(self) -> bool:
+        return bool(self.view.permission_classes)
+
+    @property
+    def _shows_object(self) -> bool:
+        # What has a URI has a state to be named.
+        shape = self._shape
+        return self.view.action not in {"list", "destroy"} and shape is not None and "uri" in shape().fields
+
+    @property
+    def _shape(self) -> type[ShownSerializer] | None:
+        return self.view.shapes.get(self.view.action) or getattr(self.view, "shape", None)
+
+    @property
+    def _has_id(self) -> bool:
+        return "{" in self.path
+
+    def _error_statuses(self) -> list[int]:
+        statuses = set(_ERRORS_EVERYWHERE)
+        if self._is_protected:
+            statuses.add(401)
+        if self._has_id:
+            statuses.add(404)
+        if self.method in {"POST", "PATCH"}:
+            statuses.update(_ERRORS_OF_WRITES)
+        if self._takes_if_match:
+            statuses.add(412)
+        if self.method == "DELETE":
+            statuses.add(409)
+        return sorted(statuses)
+
+    @property
+    def _takes_if_match(self) -> bool:
+        return self.method in {"PATCH", "DELETE"} or self.view.action == "rotate"
+
+    def _links(self) -> dict[str, Any]:
+        view = type(self.view)
+        return {
+            operation_id(view, action): {
+                "operationId": operation_id(view, action),
+                "parameters": {"id": "$response.body#/id"},
+            }
+            for action in _NEXT
+            if hasattr(view, action)
+        }
+
+    def get_operation_id(self) -> str:
+        """`listAccessKeys`, `createAccessKey`."""
+        return operation_id(type(self.view), self.view.action)
+
+    def get_tags(self) -> list[str]:
+        """The resource."""
+        return [self.path.strip("/").partition("/")[0]]
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        """An API key, but for what is for everybody."""
+        return [{"apiKey": []}] if self._is_protected else []
+
+    def get_request_serializer(self) -> StrictSerializer | None:
+        """The form that the view names for this action."""
+        form = self.view.forms.get(self.view.action)
+        return form(partial=self.method == "PATCH") if form else None
+
+    def get_response_serializers(self) -> Any:
+        """What the action shows."""
+        action = self.view.action
+        if action == "destroy":
+            return {"204": None}
+        if action == "list" and self._shape is not None:
+            return {"200": self._list_schema(self.resolve_serializer(self._shape, "response").ref)}
+        return {"201" if action == "create" else "200": self._shape}
+
+    def _list_schema(self, item: dict[str, Any]) -> dict[str, Any]:
+        key = self.view.list_key
+        return {
+            "type": "object",
+            "properties": {
+                key: {"type": "array", "items": item, "maxItems": MAX_LIMIT, "description": "Newest first."},
+                "uri": {**_URI, "description": "This request's own."},
+                "nextPageUri": {
+                    "type": ["string", "null"],
+                    "format": "uri",
+                    "description": "Where the next page is; null on the last.",
+                },
+            },
+            "required": [key, "uri", "nextPageUri"],
+            "additionalProperties": False,
+        }
+
+    def _is_list_view(self, serializer: Any = None) -> bool:
+        # A list's answer is an object (`_list_schema`); nothing is to be wrapped into an array.
+        del serializer
+        return False
+
+    def _get_parameters(self) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = []
+        model = getattr(self.view, "model", None)
+        for name in uritemplate.variables(self.path):
+            schema = _id_schema(model.id_prefix) if name == "id" and model is not None else {"type": "string"}
+            parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
+        if self.view.action == "list" and model is not None:
+            before = {"description": "Only items before this one, which may have been deleted since."}
+            parameters += [
+                _LIMIT,
+                {"name": "beforeId", "in": "query", **before, "schema": _id_schema(model.id_prefix)},
+                *({"name": name, "in": "query", **told} for name, told in self.view.filters.items()),
+            ]
+        if self.method in {"POST", "PATCH"}:
+            parameters.append(_IDEMPOTENCY_KEY)
+        if self._takes_if_match:
+            parameters.append(_IF_MATCH)
+        return parameters
 
 
-def close_objects(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Say of each request body that it takes no other fields, as the strict forms do."""
+def operation_id(view: type[Any], action: str) -> str:
+    """The ID of an operation: its verb and its noun."""
+    noun = view.__name__.removesuffix("Views")
+    return f"{_VERBS.get(action, action)}{noun}{'s' if action == 'list' else ''}"
+
+
+class TextExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """The texts of rest.fields: without control characters, and not blank where they are required."""
+
+    target_class = "rest.fields.StrictCharField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        """The text's pattern."""
+        del auto_schema, direction
+        field: StrictCharField = self.target
+        refused = _CONTROL_MULTILINE if field.multiline else _CONTROL
+        any_text = f"[^{refused}]*"
+        if field.required and not field.allow_blank:
+            return {"type": "string", "minLength": 1, "pattern": rf"^{any_text}[^\s{refused}]{any_text}$"}
+        return {"type": "string", "pattern": f"^{any_text}$"}
+
+
+class IdExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """References by ID."""
+
+    target_class = "rest.fields.IdField"
+
+    def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        """The ID's pattern."""
+        del auto_schema, direction
+        field: IdField = self.target
+        return _id_schema(field.prefix)
+
+
+def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add what no single operation has: the shared error answers, the security scheme, and that objects are closed."""
+    _drop_marks(result)
+    components: dict[str, Any] = result.setdefault("components", {})
+    schemas: dict[str, Any] = components.setdefault("schemas", {})
+    for schema in schemas.values():
+        if schema.get("type") == "object" and "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    schemas["Error"] = _ERROR
+    components["responses"] = {
+        branch.__name__: {
+            "description": branch.message(),
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+            **({"headers": _ERROR_HEADERS[status]} if status in _ERROR_HEADERS else {}),
+        }
+        for status, branch in sorted(_BRANCHES.items())
+    }
+    components["securitySchemes"] = {
+        "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of the account (`gwa_…`)."}
+    }
     return result
+
+
+def _drop_marks(node: Any) -> None:
+    # What DRF Spectacular notes for a hook of its own that names enumerations; ours stay where they are used.
+    if isinstance(node, dict):
+        node.pop("x-spec-enum-id", None)
+        for inner in node.values():
+            _drop_marks(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _drop_marks(inner)
+
+
+def _id_schema(prefix: ids.Prefix) -> dict[str, Any]:
+    return {"type": "string", "pattern": id_pattern(prefix)}
+
+
+_BRANCHES: Final = {status: branch for branch, status in errors.statuses().items() if branch is not errors.Forbidden}
+_DESCRIPTIONS: Final = {200: "Done.", 201: "Made.", 204: "Deleted."}

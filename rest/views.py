@@ -32,6 +32,8 @@ class RestViews(ViewSet):
     # For the OpenAPI document: what an action reads and shows, where that is not the shape.
     forms: ClassVar[dict[str, type[StrictSerializer]]] = {}
     shapes: ClassVar[dict[str, type[ShownSerializer]]] = {}
+    # The list's own query parameters: `{"provider": {"description": …, "schema": …}}`.
+    filters: ClassVar[dict[str, dict[str, Any]]] = {}
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """DRF's, with the handler's answer given once where the client asks for that."""
