@@ -8,6 +8,7 @@ import gateway_configuration.views
 import provider_keys.views
 import providers.views
 from accounts.views import ApiKeyViews, routes_of
+from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews
 from rest.documents import DocumentViews, ReaderView
 
@@ -22,6 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *providers.views.ROUTES,
     *routes_of(ApiKeyViews),
     *gateway_configuration.views.ROUTES,
+    path("dashboard/", dashboard.urls),
 ]
 
 handler400 = "rest.errors.request_refused"
