@@ -296,9 +296,9 @@ class Follower:
                         continue
                     self.store.remember_unknown(digest)
                     return None
-                read = self._read(CATALOG, name, found)
+                read = self._read("", name, found)  # a token stands at its digest, whoever its account is
                 if not isinstance(read.document, TokenDocument):
-                    raise self._refused(CATALOG, name, "not a token that this release understands")
+                    raise self._refused("", name, "not a token that this release understands")
                 account = read.document.account
                 load = self._account_loads.get(account)
                 if load is None and account not in self.store.accounts:

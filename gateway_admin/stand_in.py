@@ -10,11 +10,13 @@ should do is a word in the header `stand-in`, or in the key itself between dashe
     close                     close the connection instead of answering
     slow                      wait half a second before each event
     cut                       break the connection in the middle of the answer
-    unfinished                end a stream in good order, but without its last event
+    unfinished                end a stream with its connection, without its last event
+    echo                      refuse the request with 400, and repeat the key
 """
 
 import asyncio
 import contextlib
+import json
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -26,13 +28,14 @@ from aiohttp import web
 
 from gateway_core.redaction import mask
 
-_BEHAVIOURS: Final = re.compile(r"(?:^|-)([345][0-9]{2}|hang|close|slow|cut|unfinished)(?:-|$)")
+_BEHAVIOURS: Final = re.compile(r"(?:^|-)([345][0-9]{2}|hang|close|slow|cut|unfinished|echo)(?:-|$)")
 _WORDS: Final = ("Hello", " from", " the", " stand-in", ".")
 _TEXT: Final = "".join(_WORDS)
 _SLOW_SECONDS: Final = 0.5
 _INPUT_TOKENS: Final = 11
 _BODY_LIMIT: Final = 64 * 1024 * 1024
 _REMEMBERED: Final = 10_000
+_PIECE: Final = 64 * 1024
 
 
 class Call(msgspec.Struct):
@@ -60,10 +63,16 @@ class StandIn:
         self.pause = 0.0
         # Events of a stream; None for the words of the usual answer.
         self.events: int | None = None
+        # Of a stream: be silent for ever after so many events.
+        self.stall_after: int | None = None
+        # Bytes of whole answers that callers have taken.
+        self.written = 0
         # What the usual answer says.
         self.text = _TEXT
         # Adorns every answer; an upstream's cookies must never reach a caller.
         self.headers = {"set-cookie": "upstream-session=secret; Path=/", "x-upstream": "stand-in"}
+        # Where it listens, once it does: the base URL that a provider would have.
+        self.url = ""
         self._runner: web.AppRunner | None = None
 
     # ── life ──
@@ -80,6 +89,7 @@ class StandIn:
         await site.start()
         assert site._server is not None  # noqa: S101, SLF001 -- it was started; aiohttp tells the port nowhere else
         found: int = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # noqa: SLF001
+        self.url = f"http://{host}:{found}/v1"
         return found
 
     async def close(self) -> None:
@@ -102,28 +112,32 @@ class StandIn:
         raw = await request.read()
         key = request.headers.get("x-api-key") or request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            body = msgspec.json.decode(raw)
-        except msgspec.DecodeError:
+            body = json.loads(raw)
+        except ValueError:
             return web.json_response({"error": {"message": "not JSON"}}, status=400)
-        call = Call(request.path, request.query_string, key, dict(request.headers), body, raw)
+        call = Call(request.path, request.rel_url.raw_query_string, key, dict(request.headers), body, raw)
         if len(self.calls) < _REMEMBERED:
             self.calls.append(call)
         found = _BEHAVIOURS.search(self.behaviours.get(key, key))
         behaviour = request.headers.get("stand-in") or (found[1] if found else "")
         try:
-            return await self._behave(request, body, behaviour)
+            return await self._behave(request, call, behaviour)
         except (asyncio.CancelledError, ConnectionError):
             call.was_cut_off = True
             self.cut_off += 1
             raise
 
-    async def _behave(self, request: web.Request, body: dict[str, Any], behaviour: str) -> web.StreamResponse:
+    async def _behave(self, request: web.Request, call: Call, behaviour: str) -> web.StreamResponse:
+        body = call.body
         if behaviour.isdigit():
             headers = self.headers | ({"retry-after": "7"} if behaviour == "429" else {})
             if behaviour.startswith("3"):
                 headers["location"] = "http://127.0.0.1:1/elsewhere"
             message = {"error": {"message": f"the stand-in answers {behaviour}", "type": "stand_in"}}
             return web.json_response(message, status=int(behaviour), headers=headers)
+        if behaviour == "echo":
+            message = {"error": {"message": f"no such thing for {call.key}", "type": "stand_in"}}
+            return web.json_response(message, status=400, headers=self.headers)
         if behaviour == "hang":
             await asyncio.Event().wait()
         if behaviour == "close":
@@ -140,26 +154,36 @@ class StandIn:
             await response.write(answer[: len(answer) // 2])
             _abort(request)
             return response
-        return web.Response(body=answer, headers=self.headers, content_type="application/json")
+        if len(answer) <= _PIECE:
+            return web.Response(body=answer, headers=self.headers, content_type="application/json")
+        response = web.StreamResponse(headers={**self.headers, "content-type": "application/json"})
+        response.content_length = len(answer)
+        await response.prepare(request)
+        for start in range(0, len(answer), _PIECE):
+            await response.write(answer[start : start + _PIECE])
+            self.written += _PIECE
+        return response
 
     async def _stream(
         self, request: web.Request, surface: str, body: dict[str, Any], behaviour: str
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={**self.headers, "content-type": "text/event-stream"})
-        if behaviour == "unfinished":
-            response.force_close()
-            response.headers["connection"] = "close"
-        else:
-            response.enable_chunked_encoding()
-        await response.prepare(request)
         words = _WORDS if self.events is None else tuple(f"{number} " for number in range(self.events))
         events = list(_events(surface, body, words))
-        if behaviour == "unfinished":
-            events = events[:-1]
+        if behaviour == "unfinished" and request.transport is not None:
+            # As HTTP/1.0 did it: the end of the connection is the end of the answer.
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+            request.transport.write(head + b"".join(events[:-1]))
+            request.transport.close()
+            return web.Response()
+        response = web.StreamResponse(headers={**self.headers, "content-type": "text/event-stream"})
+        response.enable_chunked_encoding()
+        await response.prepare(request)
         for place, event in enumerate(events):
             pause = _SLOW_SECONDS if behaviour == "slow" else self.pause
             if pause:
                 await asyncio.sleep(pause)
+            if place == self.stall_after:
+                await asyncio.Event().wait()
             if behaviour == "cut" and place == len(events) // 2:
                 await response.write(event[: len(event) // 2])
                 await asyncio.sleep(0.05)
@@ -271,12 +295,12 @@ def _abort(request: web.Request) -> None:
 
 
 @contextlib.asynccontextmanager
-async def running(port: int = 0) -> AsyncIterator[tuple[StandIn, str]]:
-    """A stand-in and its base URL."""
+async def running(port: int = 0) -> AsyncIterator[StandIn]:
+    """A stand-in that listens on the loopback address."""
     stand_in = StandIn()
-    found = await stand_in.start(port=port)
+    await stand_in.start(port=port)
     try:
-        yield stand_in, f"http://127.0.0.1:{found}/v1"
+        yield stand_in
     finally:
         await stand_in.close()
 
@@ -287,8 +311,8 @@ def main(
     """Run a stand-in upstream on the loopback address until Ctrl-C."""
 
     async def serve() -> None:
-        async with running(port) as (_, url):
-            typer.echo(f"stand-in upstream: {url}")
+        async with running(port) as stand_in:
+            typer.echo(f"stand-in upstream: {stand_in.url}")
             await asyncio.Event().wait()
 
     with contextlib.suppress(KeyboardInterrupt):

@@ -1,0 +1,165 @@
+"""Streams: as they come, never taken for complete when they are not."""
+
+import asyncio
+import json
+import time
+
+import pytest
+
+from data_plane.sse import EventStream
+from gateway_admin.stand_in import StandIn
+from tests.workers import Client, Running, Tenant, events_of, eventually
+
+GOOD = "sk-good-0123456789abcdefghij"
+CUT = "sk-demo-cut-0123456789abcdef"
+UNFINISHED = "sk-demo-unfinished-0123456789"
+
+
+async def test_a_stream_passes_event_by_event_as_it_arrives(client: Client, alice: Tenant, upstream: StandIn):
+    alice.keys(GOOD)
+    upstream.pause = 0.1
+    began, seen = time.monotonic(), []
+    headers = {"authorization": f"Bearer {alice.token()}"}
+    body = json.dumps({"model": "gpt-4o", "messages": [], "stream": True})
+
+    async with client.session.post(f"{client.url}/v1/chat/completions", data=body, headers=headers) as response:
+        assert response.content_type == "text/event-stream"
+        while chunk := await response.content.readany():
+            seen.append((time.monotonic() - began, chunk))
+
+    whole = b"".join(chunk for _, chunk in seen)
+    assert whole.endswith(b"data: [DONE]\n\n")
+    assert len(seen) >= 6
+    assert seen[0][0] < 0.35
+    assert seen[-1][0] > 0.5
+
+
+async def test_a_cut_openai_stream_ends_in_an_error_event_and_without_done(client: Client, alice: Tenant):
+    answer = await client.chat(alice.routed(CUT, GOOD), stream=True)
+
+    events = events_of(answer.body)
+    assert answer.status == 200
+    assert b"[DONE]" not in answer.body
+    assert events[-1][1]["error"]["code"] == "answer_cut"
+    assert all("choices" in told for _, told in events[:-1])
+
+
+async def test_a_cut_anthropic_stream_ends_in_an_error_event_and_without_stop(client: Client, alice: Tenant):
+    answer = await client.message(alice.routed(CUT, GOOD, provider="anthropic"), stream=True)
+
+    events = events_of(answer.body)
+    assert b"message_stop" not in answer.body
+    assert events[-1][0] == "error"
+    assert events[-1][1]["type"] == "error"
+
+
+async def test_a_stream_that_ends_with_its_connection_and_without_its_last_event_is_an_error(
+    client: Client, alice: Tenant
+):
+    openai = await client.chat(alice.routed(UNFINISHED), stream=True)
+    anthropic = await client.message(alice.routed(UNFINISHED, provider="anthropic"), stream=True)
+
+    assert events_of(openai.body)[-1][1]["error"]["code"] == "answer_cut"
+    assert events_of(anthropic.body)[-1][0] == "error"
+
+
+async def test_an_answer_without_events_that_breaks_off_is_a_failure_before_its_first_byte(
+    client: Client, alice: Tenant, upstream: StandIn
+):
+    answer = await client.chat(alice.routed(CUT, GOOD))
+
+    assert answer.status == 200
+    assert answer.json()["choices"]
+    assert upstream.keys == [CUT, GOOD]
+
+
+async def test_the_time_between_chunks_is_bounded(worker: Running, alice: Tenant, upstream: StandIn):
+    token = alice.routed(GOOD)
+    await worker.reaches(alice.settings(per_request_timeout="300ms"))
+    upstream.stall_after = 2
+
+    began = time.monotonic()
+    answer = await worker.client.chat(token, stream=True)
+
+    assert time.monotonic() - began < 5
+    assert events_of(answer.body)[-1][1]["error"]["code"] == "answer_cut"
+    await eventually(lambda: upstream.cut_off == 1)
+
+
+async def test_the_total_timeout_bounds_a_stream_too(worker: Running, alice: Tenant, upstream: StandIn):
+    token = alice.routed(GOOD)
+    await worker.reaches(alice.settings(total_timeout="700ms"))
+    upstream.pause, upstream.events = 0.1, 100
+
+    answer = await worker.client.chat(token, stream=True)
+
+    assert events_of(answer.body)[-1][1]["error"]["code"] == "total_timeout"
+    await eventually(lambda: upstream.cut_off == 1)
+
+
+async def test_a_caller_that_leaves_a_stream_closes_the_upstreams(worker: Running, alice: Tenant, upstream: StandIn):
+    token = alice.routed(GOOD)
+    upstream.pause, upstream.events = 0.05, 1000
+    headers = {"authorization": f"Bearer {token}"}
+    body = json.dumps({"model": "gpt-4o", "messages": [], "stream": True})
+
+    async with worker.client.session.post(
+        f"{worker.client.url}/v1/chat/completions", data=body, headers=headers
+    ) as response:
+        await response.content.readany()
+        response.close()
+
+    await eventually(lambda: upstream.cut_off == 1, within=1)
+    assert worker.worker.upstream.open_connections == 0
+
+
+async def test_a_slow_reader_holds_the_upstream_back(worker: Running, alice: Tenant, upstream: StandIn):
+    """Back-pressure: what the caller does not read is not gathered in the worker."""
+    token = alice.routed(GOOD)
+    upstream.text = "x" * (64 * 1024 * 1024)
+    body = json.dumps({"model": "openai:gpt-4o", "messages": []}).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(worker.client.url.rpartition(":")[2]))
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n"
+    writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await asyncio.sleep(1)
+
+    assert upstream.written < 32 * 1024 * 1024
+
+    writer.close()
+    await eventually(lambda: worker.worker.upstream.open_connections == 0)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
+def test_no_half_event_is_passed_on_however_the_bytes_come(size: int, end: bytes):
+    whole = end.join([b'data: {"a":"\xc3\xa9"}', b": comment", b"event: x\ndata: 1", b"data: [DONE]", b""])
+    stream, passed = EventStream(), []
+
+    for start in range(0, len(whole), size):
+        part = stream.feed(whole[start : start + size])
+        assert not part or part.endswith((b"\n\n", b"\r\n\r\n"))
+        passed.append(part)
+
+    assert b"".join(passed) + stream.rest() == whole
+    assert stream.has_ended
+
+
+@pytest.mark.parametrize(
+    ("event", "ends"),
+    [
+        (b"data: [DONE]\n\n", True),
+        (b"data:[DONE]\n\n", True),
+        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (b'data: {"type":"message_stop"}\n\n', True),
+        (b"event: response.completed\ndata: {}\n\n", True),
+        (b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n', False),
+        (b'data: {"text":"event: message_stop"}\n\n', False),
+    ],
+)
+def test_only_an_events_own_words_end_a_stream(event: bytes, ends: bool):
+    stream = EventStream()
+
+    stream.feed(event)
+
+    assert stream.has_ended is ends
