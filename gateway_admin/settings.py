@@ -160,6 +160,10 @@ UPSTREAM_RULES = UpstreamRules(
 )
 # Whether this machine may fetch newer model prices than those of its packages (providers.tasks).
 CATALOG_REFRESH = environment.is_on("CATALOG_REFRESH", default=True)
+CATALOG_URL = environment.read(
+    "CATALOG_URL",
+    "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json",
+)
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -236,6 +240,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # that nobody took before the next one is due says nothing more.
     "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},
     "expire credits": {"task": "usage.expire_credits", "schedule": 2.0, "options": {"expires": 2.0}},
+    "refresh prices": {"task": "providers.refresh_prices", "schedule": 3600.0, "options": {"expires": 3600.0}},
     "keep usage partitions": {"task": "usage.keep_partitions", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 

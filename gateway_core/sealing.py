@@ -40,6 +40,8 @@ from gateway_core import base64url
 
 PROVIDER_KEY: Final = "provider-key"
 """The purpose of a seal over an account's own provider key."""
+MANAGED_KEY: Final = "managed-key"
+"""The purpose of a seal over a key of the operator's, for managed inference."""
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _LABEL: Final = b"gateway sealed value 1"
@@ -76,6 +78,11 @@ class Binding(NamedTuple):
     provider_id: str
     provider_key_id: str
     purpose: str = PROVIDER_KEY
+
+
+def managed_binding(provider_id: str) -> Binding:
+    """What the operator's own key for a built-in provider is bound to; it has no account and no ID."""
+    return Binding(account="operator", provider_id=provider_id, provider_key_id="managed", purpose=MANAGED_KEY)
 
 
 class SealingKey:

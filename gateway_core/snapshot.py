@@ -8,7 +8,7 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
                                   `configuration:<aigac_…>` ConfigurationDocument,
                                   `provider:<providerId>` ProviderDocument,
                                   `providerKey:<aigpk_…>` ProviderKeyDocument
-    {gw}:catalog          HASH    `version`, `models` ModelsDocument
+    {gw}:catalog          HASH    `version`, `models` ModelsDocument, `managed` ManagedKeysDocument
     {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
                                   `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
     {gw}:worker:<id>      HASH    what a worker has applied and refused
@@ -136,6 +136,12 @@ class ProviderDocument(_Document, frozen=True):
     models: _ListOf = ()
 
 
+class ManagedKeysDocument(_Document, frozen=True):
+    """The operator's own upstream keys, sealed (gateway_core.sealing.managed_binding), by provider ID."""
+
+    keys: Annotated[dict[_Name, bytes], msgspec.Meta(max_length=1000)]
+
+
 class ChangeDocument(_Document, frozen=True):
     """One publication: every document that it wrote, and (as None) every one that it deleted, by document name.
 
@@ -224,6 +230,7 @@ CATALOG: Final = "catalog"
 VERSION_DOCUMENT: Final = "version"
 SETTINGS_DOCUMENT: Final = "settings"
 MODELS_DOCUMENT: Final = "models"
+MANAGED_DOCUMENT: Final = "managed"
 
 
 def token_document(digest: str) -> str:

@@ -1,15 +1,14 @@
 """Custom providers, and what an account can name."""
 
+import msgspec
 from django.apps import AppConfig
 
-from gateway_core.catalog import ModelsDocument
 
-
-def _models_document() -> ModelsDocument:
+def _catalog_documents() -> dict[str, msgspec.Struct]:
     # Late: the price data takes 0.4 s to import, and only the publisher of the catalog needs it.
-    from providers.catalog import build_models_document
+    from providers.catalog import build_documents
 
-    return build_models_document()
+    return build_documents()
 
 
 class ProvidersConfig(AppConfig):
@@ -28,4 +27,4 @@ class ProvidersConfig(AppConfig):
             documents=snapshot.documents,
             all_documents=snapshot.all_documents,
         )
-        registry.register_catalog(_models_document)
+        registry.register_catalog(_catalog_documents)

@@ -1,9 +1,11 @@
-"""Custom providers: upstreams that an account names itself, beside the built-in ones of the catalog.
+"""Custom providers, and what the operator keeps for the built-in ones: their keys, the newest prices.
 
-A provider lives until nothing names it any more: provider keys and configurations hold on to it by foreign key.
+A custom provider is an upstream that an account names itself, beside the catalog's. It lives until nothing names it any
+more: provider keys and configurations hold on to it by foreign key.
 """
 
 from django.db import models
+from django.utils import timezone
 
 from accounts.models import Owned
 from gateway_core import ids
@@ -56,3 +58,44 @@ class ProviderModel(models.Model):
     def text_id(self) -> str:
         """`aigpm_…`"""
         return ids.to_text(ids.Prefix.PROVIDER_MODEL, self.id)
+
+
+class ManagedKey(models.Model):
+    """The operator's own key for a built-in provider, for managed inference: sealed, as provider keys are.
+
+    It belongs to no account; `manage.py set_managed_key` alone writes it.
+    """
+
+    provider = models.CharField(max_length=255, primary_key=True)
+    sealed = models.BinaryField()
+    key_redacted = models.CharField(max_length=32)
+    updated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return self.provider
+
+    def __repr__(self) -> str:
+        return f"<ManagedKey {self.provider}>"
+
+
+class PriceRelease(models.Model):
+    """The newest price data that was fetched: a single row.
+
+    Every process of the control plane reads the same prices from it (providers.prices). It serves the very release of
+    `genai-prices` that read it; a newer package brings newer prices of its own.
+    """
+
+    singleton = models.BooleanField(default=True, primary_key=True)
+    # The version of `genai-prices` that fetched and read it.
+    package = models.CharField(max_length=64)
+    # SHA-256 of the data: tells a process whether it holds them already.
+    digest = models.CharField(max_length=64)
+    # The JSON as it was fetched, compressed by zlib.
+    data = models.BinaryField()
+    fetched_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(singleton=True), name="there_is_one_price_release")]
+
+    def __str__(self) -> str:
+        return f"{self.package} {self.digest[:8]}"

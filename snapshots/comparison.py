@@ -210,16 +210,18 @@ def _judge(account: Account, name: str, document: msgspec.Struct | None, envelop
 
 
 def _compare_catalog(store: Store) -> Iterator[Difference]:
-    document = registry.build_catalog()
-    if document is None:
-        return
-    location = keys().location(snapshot.CATALOG, snapshot.MODELS_DOCUMENT)
-    envelope: Any = store.redis.hget(keys().catalog, snapshot.MODELS_DOCUMENT)
-    body = b""
+    for name, document in registry.build_catalog().items():
+        envelope: Any = store.redis.hget(keys().catalog, name)
+        if not is_catalog_document(name, snapshot.encode(document), envelope or b""):
+            yield Difference(None, keys().catalog, Fault.OUTDATED if envelope else Fault.MISSING)
+
+
+def is_catalog_document(name: str, body: bytes | None, envelope: bytes) -> bool:
+    """Whether an envelope in Redis is the catalog's document of this name, with this body."""
+    location = keys().location(snapshot.CATALOG, name)
     with suppress(NotAuthentic):
-        body = document_keys().verify(Purpose.DOCUMENT, location, envelope or b"").body
-    if body != snapshot.encode(document):
-        yield Difference(None, keys().catalog, Fault.OUTDATED if envelope else Fault.MISSING)
+        return document_keys().verify(Purpose.DOCUMENT, location, envelope).body == body
+    return False
 
 
 def _scan(store: Store, kind: str) -> Iterator[list[str]]:

@@ -12,7 +12,7 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -23,10 +23,10 @@ from django.utils import timezone
 
 from accounts.models import Account
 from gateway_core import ids, snapshot
-from gateway_core.authentication import NotAuthentic, Purpose
+from gateway_core.authentication import Purpose
 from snapshots import registry
 from snapshots.client import Store, document_keys, keys
-from snapshots.comparison import literal
+from snapshots.comparison import is_catalog_document, literal
 from snapshots.compilation import Compiled, put
 from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
 from snapshots.models import Change, Epoch, Publication
@@ -156,17 +156,18 @@ class _Rebuild:
         self._write(keys().account("-"), {}, {}, removed=[keys().catalog.encode()])
 
     def write_catalog(self) -> None:
-        """The models of the built-in providers."""
-        document = registry.build_catalog()
-        if document is None:
+        """What belongs to no account: the built-in providers' models, the operator's keys."""
+        documents = registry.build_catalog()
+        if not documents:
             return
-        body = snapshot.encode(document)
         version = _database_clock()
-        location = keys().location(snapshot.CATALOG, snapshot.MODELS_DOCUMENT)
         fields = {
-            snapshot.MODELS_DOCUMENT: document_keys().sign(Purpose.DOCUMENT, location, version, body),
-            snapshot.VERSION_DOCUMENT: version_envelope(snapshot.CATALOG, version),
+            name: document_keys().sign(
+                Purpose.DOCUMENT, keys().location(snapshot.CATALOG, name), version, snapshot.encode(document)
+            )
+            for name, document in documents.items()
         }
+        fields[snapshot.VERSION_DOCUMENT] = version_envelope(snapshot.CATALOG, version)
         self._write(keys().catalog, fields, {})
 
     def write_accounts(self) -> None:
@@ -256,31 +257,34 @@ def _database_clock() -> int:
 
 
 def publish_catalog_if_changed(store: Store) -> bool:
-    """Publish the models document where Redis holds another one.
+    """Publish the catalog, all of it in one version, where Redis holds another one.
 
     Raises:
         PublicationRefused: Redis is in another epoch, or holds what is not ours.
     """
-    document = registry.build_catalog()
-    if document is None:
+    bodies: dict[str, bytes | None] = {
+        name: snapshot.encode(document) for name, document in registry.build_catalog().items()
+    }
+    if not bodies:
         return False
-    body = snapshot.encode(document)
     with transaction.atomic(durable=True):
         bound_waiting(lock="250ms", idle="30s")
         # The row's lock is for the catalog what a publication's is for an account.
         epoch = Epoch.objects.select_for_update(no_key=True).annotate(clock=ClockMicroseconds()).first()
         if epoch is None or epoch.completed_at is None:
             return False
-        stored: Any = store.redis.hmget(keys().catalog, [snapshot.MODELS_DOCUMENT, snapshot.VERSION_DOCUMENT])
-        location = keys().location(snapshot.CATALOG, snapshot.MODELS_DOCUMENT)
-        with suppress(NotAuthentic):
-            if document_keys().verify(Purpose.DOCUMENT, location, stored[0] or b"").body == body:
-                return False
-        known = stored_version(keys().location(snapshot.CATALOG, snapshot.VERSION_DOCUMENT), stored[1] or b"")
+        stored: Any = store.redis.hmget(keys().catalog, [snapshot.VERSION_DOCUMENT, *bodies])
+        version, *envelopes = (envelope or b"" for envelope in stored)
+        if all(
+            is_catalog_document(name, body, envelope)
+            for (name, body), envelope in zip(bodies.items(), envelopes, strict=True)
+        ):
+            return False
+        known = stored_version(keys().location(snapshot.CATALOG, snapshot.VERSION_DOCUMENT), version)
         answer = publish(
             store,
             snapshot.CATALOG,
-            {snapshot.MODELS_DOCUMENT: body},
+            bodies,
             epoch=str(epoch.id),
             known=known,
             version=max(known + 1, epoch.clock),

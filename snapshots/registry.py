@@ -11,12 +11,13 @@ from typing import Final
 import msgspec
 
 from accounts.models import Account
-from gateway_core.catalog import ModelsDocument
 
 # What an account's documents of these names hold now; None where the object is gone. Every name gets an answer.
 Documents = Callable[[Account, Collection[str]], Mapping[str, msgspec.Struct | None]]
 # Every document of the kind that an account has, a row at a time: an account may have a million of them.
 AllDocuments = Callable[[Account], Iterator[tuple[str, msgspec.Struct]]]
+# Every document of the catalog by its name, `models` among them.
+CatalogDocuments = Callable[[], Mapping[str, msgspec.Struct]]
 
 
 class UnknownKind(LookupError):
@@ -42,7 +43,7 @@ PROVIDER: Final = 40
 SETTINGS: Final = 50
 
 _kinds: dict[str, Kind] = {}
-_catalog: list[Callable[[], ModelsDocument]] = []
+_catalog: list[CatalogDocuments] = []
 
 
 def register(*, kind: str, order: int, documents: Documents, all_documents: AllDocuments) -> None:
@@ -57,8 +58,8 @@ def register(*, kind: str, order: int, documents: Documents, all_documents: AllD
     _kinds[kind] = Kind(kind, order, documents, all_documents)
 
 
-def register_catalog(build: Callable[[], ModelsDocument]) -> None:
-    """Tell how the catalog's models document is built. It belongs to no account."""
+def register_catalog(build: CatalogDocuments) -> None:
+    """Tell how the catalog's documents are built. They belong to no account."""
     _catalog[:] = [build]
 
 
@@ -79,6 +80,6 @@ def kind_of(document: str) -> Kind:
     return kind
 
 
-def build_catalog() -> ModelsDocument | None:
-    """The models document as it is now; None while no app builds one."""
-    return _catalog[0]() if _catalog else None
+def build_catalog() -> Mapping[str, msgspec.Struct]:
+    """The catalog's documents as they are now, by name; none while no app builds any."""
+    return _catalog[0]() if _catalog else {}

@@ -1,0 +1,94 @@
+"""Price data as the catalog's list of models: what every built-in provider serves, with prices where they are known.
+
+Source: docs/decisions/0008-catalog.md.
+"""
+
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+
+from genai_prices import data_snapshot
+from genai_prices.types import (
+    ClauseEquals,
+    ClauseOr,
+    MatchLogic,
+    ModelInfo,
+    ModelPrice,
+    TieredPrices,
+)
+
+from gateway_core.catalog import BUILT_IN, BuiltInProvider, Model, ModelsDocument, model_key
+
+# Names that the price data uses for families of names; nobody can call them as they stand.
+_CALLABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*[A-Za-z0-9]\Z")
+
+# The newest documents, each by the very data that it was built from: those cannot be hashed, and building takes 40 ms.
+_built: list[tuple[data_snapshot.DataSnapshot, ModelsDocument]] = []
+
+
+def models_document_of(prices: data_snapshot.DataSnapshot) -> ModelsDocument:
+    """What every built-in provider serves, with prices where they are known."""
+    for known, document in _built:
+        if known is prices:
+            return document
+    built = _build(prices)
+    _built[:] = [(prices, built), *_built[:1]]
+    return built
+
+
+def _build(prices: data_snapshot.DataSnapshot) -> ModelsDocument:
+    known = {provider.id: provider for provider in prices.providers}
+    return ModelsDocument(
+        providers={
+            provider.id: tuple(_models(provider, known[provider.price_source].models))
+            if provider.price_source in known
+            else ()
+            for provider in BUILT_IN.values()
+        }
+    )
+
+
+def _models(provider: BuiltInProvider, infos: list[ModelInfo]) -> Iterator[Model]:
+    seen: set[str] = set()
+    for info in infos:
+        if info.deprecated:
+            continue
+        price = _price(info)
+        for name in _names(info):
+            key = model_key(provider.id, name)
+            if key in seen or not _CALLABLE.match(name) or not name.startswith(provider.model_prefixes):
+                continue
+            seen.add(key)
+            yield Model(
+                id=name,
+                name=info.name if name == info.id else None,
+                context_window=info.context_window,
+                input_price=_text(price.input_mtok),
+                output_price=_text(price.output_mtok),
+            )
+
+
+def _names(info: ModelInfo) -> Iterator[str]:
+    """The model's ID, and every other name that means exactly it."""
+    yield info.id
+    yield from _exact(info.match)
+
+
+def _exact(match: MatchLogic) -> Iterator[str]:
+    if isinstance(match, ClauseEquals):
+        yield match.equals
+    elif isinstance(match, ClauseOr):
+        for clause in match.or_:
+            yield from _exact(clause)
+
+
+def _price(info: ModelInfo) -> ModelPrice:
+    """The price that holds without conditions: the last of a list, as the data orders them."""
+    return info.prices if isinstance(info.prices, ModelPrice) else info.prices[-1].prices
+
+
+def _text(price: Decimal | TieredPrices | None) -> str | None:
+    """US dollars per million tokens; a tiered price begins with its base."""
+    if price is None:
+        return None
+    return str(price.base if isinstance(price, TieredPrices) else price)

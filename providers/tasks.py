@@ -1,0 +1,54 @@
+"""What Celery does for the catalog, by the clock (gateway_admin.settings)."""
+
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from celery import shared_task
+from django.conf import settings
+from django.utils import timezone
+from redis.exceptions import RedisError
+
+from providers import prices
+from providers.models import PriceRelease
+from snapshots.client import patient_store
+from snapshots.publisher import PublicationRefused
+from snapshots.rebuild import publish_catalog_if_changed
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Prices change a few times a month.
+FRESH: Final = timedelta(hours=20)
+
+
+class _Trouble:
+    """Failing for the first time is news, failing still is not."""
+
+    reason: str | None = None
+
+
+@shared_task(name="providers.refresh_prices")
+def refresh_prices() -> None:
+    """Fetch newer prices where this machine may, and publish the catalog anew. No failure harms: the old ones serve."""
+    if not settings.CATALOG_REFRESH or PriceRelease.objects.filter(fetched_at__gt=timezone.now() - FRESH).exists():
+        return
+    try:
+        is_new = prices.refresh()
+    except (OSError, ValueError, prices.PricesRefused) as fault:
+        reason = str(fault) if isinstance(fault, prices.PricesRefused) else type(fault).__name__
+        if _Trouble.reason != reason:
+            log.warning("prices were not refreshed; those in use stay", reason=reason)
+        _Trouble.reason = reason
+        return
+    _Trouble.reason = None
+    if is_new:
+        log.info("prices were refreshed")
+        publish()
+
+
+def publish() -> None:
+    """Publish the catalog now; where that does not work, the relay does it within a minute."""
+    try:
+        publish_catalog_if_changed(patient_store())
+    except (RedisError, PublicationRefused) as fault:
+        log.warning("the relay will publish the catalog", fault=type(fault).__name__)
