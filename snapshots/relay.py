@@ -11,7 +11,8 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -38,6 +39,7 @@ LONGEST_PAUSE_SECONDS: Final = 1.0
 # An account that cannot be published is tried less and less often, and keeps nobody else from being swept.
 LONGEST_ACCOUNT_PAUSE_SECONDS: Final = 60.0
 ACCOUNTS_A_SWEEP: Final = 200
+STOP_SECONDS: Final = 5.0
 
 
 @dataclass
@@ -67,54 +69,51 @@ class _Stopped(Exception):
     """The relay was asked to end while it was rebuilding."""
 
 
-class Relay:
-    """One relay. `run` returns when `stop` is set."""
+class _Looks:
+    """Looks that are taken again and again, in one thread, whatever happens to the servers."""
 
-    def __init__(self, store: Store, stop: threading.Event) -> None:
-        self._store = store
+    def __init__(self, every: dict[Callable[[], None], float], stop: threading.Event, *, spread: bool) -> None:
+        self._every = every
         self._stop = stop
-        self._pauses = _Pauses()
-        self._is_rebuild_needed = False
-        # Absent for the first time is news, absent still is not.
+        # Relays that were started together do not all look at everything at once.
+        now = time.monotonic()
+        self._due = {
+            look: now + (random.uniform(0.1, 1) * seconds if spread else 0)  # noqa: S311 -- no secret
+            for look, seconds in every.items()
+        }
+        # A server that is absent for the first time is news, one that still is is not.
         self._absent: str | None = None
-        self._is_waiting_for_another = False
 
     def run(self) -> None:
-        """Sweep and compare until stopped."""
-        log.info("the relay has started")
-        started = time.monotonic()
-        # Spread over a minute and a day: relays that were started together do not all look at once.
-        due = {
-            self.reconcile: started,
-            self.compare_versions: started + random.uniform(0.1, 1) * VERSIONS_SECONDS,  # noqa: S311
-            self.compare_documents: started + random.uniform(0.1, 1) * DOCUMENTS_SECONDS,  # noqa: S311
-        }
-        every = {
-            self.reconcile: RECONCILE_SECONDS,
-            self.compare_versions: VERSIONS_SECONDS,
-            self.compare_documents: DOCUMENTS_SECONDS,
-        }
-        pause = SWEEP_SECONDS
+        """Look until stopped."""
+        shortest = min(*self._every.values(), LONGEST_PAUSE_SECONDS)
+        pause = shortest
         while not self._stop.is_set():
-            is_well = self._attempt(self.sweep)
-            for look, at in due.items():
-                if is_well and not self._stop.is_set() and time.monotonic() >= at:
-                    is_well = self._attempt(look)
-                    due[look] = time.monotonic() + (every[look] if is_well else 0)
-            pause = SWEEP_SECONDS if is_well else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            is_well = True
+            for look in self._every:
+                if is_well and not self._stop.is_set() and time.monotonic() >= self._due[look]:
+                    is_well = self._take(look)
+                    if is_well:
+                        self._due[look] = time.monotonic() + self._every[look]
+            pause = shortest if is_well else min(pause * 2, LONGEST_PAUSE_SECONDS)
             self._stop.wait(pause)
-        log.info("the relay has ended")
+        connection.close()
 
-    def _attempt(self, look: Callable[[], None]) -> bool:
-        """One look; False where a server is away. Nothing ends the relay but its stop."""
+    def _take(self, look: Callable[[], None]) -> bool:
+        """One look; False where it has to be taken again soon. Nothing but its stop ends a relay."""
         try:
             look()
         except RedisError as fault:
             self._note_absence("Redis", fault)
             return False
         except DatabaseFault as fault:
+            if isinstance(fault.__cause__, psycopg.errors.LockNotAvailable):
+                return False  # somebody publishes an account for long
             self._note_absence("PostgreSQL", fault)
             connection.close()
+            return False
+        except PublicationRefused as refusal:
+            log.info("a look was refused; taking it again", look=look.__name__, reason=refusal.reason)
             return False
         except Exception:
             log.exception("the relay met what it did not foresee", look=look.__name__)
@@ -130,20 +129,46 @@ class Relay:
             self._absent = server
             log.warning("a server does not answer; trying on", server=server, fault=type(fault).__name__)
 
+
+class Relay:
+    """One relay. `run` returns when `stop` is set."""
+
+    def __init__(self, store: Store, stop: threading.Event) -> None:
+        self._store = store
+        self._stop = stop
+        self._pauses = _Pauses()
+        self._is_rebuild_needed = False
+        self._is_waiting_for_another = False
+
+    def run(self) -> None:
+        """Sweep and compare until stopped."""
+        log.info("the relay has started")
+        # In a thread of their own: whoever waits for the sweep must not wait for a million documents to be compared.
+        comparing = _Looks(
+            {self.compare_versions: VERSIONS_SECONDS, self.compare_documents: DOCUMENTS_SECONDS},
+            self._stop,
+            spread=True,
+        )
+        thread = threading.Thread(target=comparing.run, name="comparing", daemon=True)
+        thread.start()
+        _Looks({self.sweep: SWEEP_SECONDS, self.reconcile: RECONCILE_SECONDS}, self._stop, spread=False).run()
+        thread.join(STOP_SECONDS)
+        log.info("the relay has ended")
+
     def sweep(self) -> None:
         """Publish whatever is pending; an account that another publisher works on is passed over until next time."""
         waiting = Change.objects.filter(parked_at=None).exclude(account__in=self._pauses.current)
-        for account in (
-            waiting.order_by("account_id").values_list("account_id", flat=True).distinct()[:ACCOUNTS_A_SWEEP]
-        ):
+        accounts = waiting.order_by("account_id").values_list("account_id", flat=True).distinct()
+        for account in accounts[:ACCOUNTS_A_SWEEP]:
             if self._stop.is_set():
                 return
             try:
-                self._publish(account)
+                with self._heeding_refusals():
+                    self._publish(account)
             except PublicationRefused as refusal:
-                self._is_rebuild_needed |= refusal.needs_rebuild
-                # Nothing to be done about an epoch account by account.
-                return
+                if refusal.reason == PublicationRefused.EPOCH:
+                    return  # the same for every account, until the rebuild has ended
+                self._pauses.begin(account)
             except RedisError:
                 raise
             except OperationalError as fault:
@@ -159,11 +184,7 @@ class Relay:
 
     def _publish(self, account_id: uuid.UUID) -> None:
         publish_account(account_id, store=self._store, skip_locked=True)
-        marks = list(
-            Change.objects.filter(account=account_id, document=WHOLE_ACCOUNT, parked_at=None).values_list(
-                "id", flat=True
-            )
-        )
+        marks = list(Change.objects.filter(account=account_id, document=WHOLE_ACCOUNT).values_list("id", flat=True))
         if marks:
             account = Account.objects.get(id=account_id)
             documents = comparison.repair(self._store, account)
@@ -212,13 +233,27 @@ class Relay:
         if self._stop.is_set():
             raise _Stopped
 
-    def compare_versions(self) -> None:
-        """Repair accounts that Redis holds at another version, and publish the catalog where it differs."""
+    def _is_settled(self) -> bool:
+        """Whether Redis is complete and the one that PostgreSQL means; else the rebuild is what helps, not we."""
+        epoch, found = Epoch.objects.first(), self._store.epoch()
+        return epoch is not None and found.is_complete and found.id == str(epoch.id)
+
+    @contextmanager
+    def _heeding_refusals(self) -> Iterator[None]:
         try:
-            rebuild.publish_catalog_if_changed(self._store)
+            yield
         except PublicationRefused as refusal:
             self._is_rebuild_needed |= refusal.needs_rebuild
-            return
+            raise
+
+    def compare_versions(self) -> None:
+        """Repair accounts that Redis holds at another version, and publish the catalog where it differs."""
+        if self._is_settled():
+            with self._heeding_refusals():
+                self._compare_versions()
+
+    def _compare_versions(self) -> None:
+        rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
             if self._stop.is_set():
                 return
@@ -237,9 +272,14 @@ class Relay:
 
     def compare_documents(self) -> None:
         """Look at every document, and publish anew what differs."""
+        if self._is_settled():
+            with self._heeding_refusals():
+                self._compare_documents()
+
+    def _compare_documents(self) -> None:
         differences = 0
         for difference in comparison.compare(self._store):
-            if self._stop.is_set():
+            if self._stop.is_set() or not self._is_settled():
                 return
             differences += 1
             log.error(
@@ -249,8 +289,7 @@ class Relay:
                 fault=difference.fault,
             )
             self._make_good(difference)
-        known = Publication.objects.count()
-        log.info("every document was compared", accounts=known, differences=differences)
+        log.info("every document was compared", accounts=Publication.objects.count(), differences=differences)
 
     def _make_good(self, difference: comparison.Difference) -> None:
         if difference.account is not None:
