@@ -236,6 +236,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
     # An event is visible within 10 s of its request, and spent credits refuse managed inference within 5 s. A message
     # that nobody took before the next one is due says nothing more.
     "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},

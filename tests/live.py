@@ -94,7 +94,7 @@ def create_database(server_url: str) -> str:
     """A new, empty database on a server; returns its URL."""
     name = f"live_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]  # a name of our own making
+        connection.execute(f'CREATE DATABASE "{name}"')  # a name of our own making
     parts = urlsplit(server_url)
     return urlunsplit(parts._replace(path=f"/{name}"))
 
