@@ -13,6 +13,8 @@ from providers.known import KnownProviders
 MAX_NAME_LENGTH: Final = 255
 MAX_ENTRY_LENGTH: Final = 2 * MAX_NAME_LENGTH + 1
 
+_WHITE_SPACE: Final = "A model's name has no white space around it."
+
 
 class Split(NamedTuple):
     """A model entry in its parts."""
@@ -77,6 +79,9 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
     if not owner or not own:
         faults.add(path, "An open model ID has a name on either side of its slash.")
         return None
+    if owner != owner.strip() or own != own.strip():
+        faults.add(path, _WHITE_SPACE)
+        return None
     provider = providers.find(owner)
     if provider is None and _is_provider_id(owner):
         faults.add(path, providers.refusal(owner))
@@ -88,7 +93,7 @@ def _is_name(model: str, path: str, faults: Faults) -> bool:
     if not model:
         faults.add(path, "The model's name is missing after the colon.")
     elif model != model.strip():
-        faults.add(path, "A model's name has no white space around it.")
+        faults.add(path, _WHITE_SPACE)
     elif len(model) > MAX_NAME_LENGTH:
         faults.add(path, f"A model's name must have at most {MAX_NAME_LENGTH} characters.")
     else:

@@ -10,8 +10,20 @@ from gateway_core import ids
 from provider_keys.values import PATTERN
 from rest.fields import NAME_LENGTH, id_pattern
 
-_PROVIDER_ENTRY: Final = {"type": "string", "minLength": 1, "maxLength": names.MAX_NAME_LENGTH}
-_MODEL_ENTRY: Final = {"type": "string", "minLength": 1, "maxLength": names.MAX_ENTRY_LENGTH}
+_CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
+_TEXT: Final = rf"^[^{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*$"
+# A name before the first colon or slash, and another behind it; no white space around either.
+_BEFORE: Final = rf"[^\s:/{_CONTROL}]([^:/{_CONTROL}]*[^\s:/{_CONTROL}])?"
+_BEHIND: Final = rf"[^\s{_CONTROL}]([^{_CONTROL}]*[^\s{_CONTROL}])?"
+
+_PROVIDER_ENTRY: Final = {"type": "string", "minLength": 1, "maxLength": names.MAX_NAME_LENGTH, "pattern": _TEXT}
+_MODEL_ENTRY: Final = {
+    "type": "string",
+    "minLength": 3,
+    "maxLength": names.MAX_ENTRY_LENGTH,
+    "pattern": f"^{_BEFORE}[:/]{_BEHIND}$",
+}
+_RULE_MODEL: Final = {**_MODEL_ENTRY, "pattern": f"^{_BEFORE}:{_BEHIND}$"}
 _PROVIDER_KEY_ID: Final = {"type": "string", "pattern": id_pattern(ids.Prefix.PROVIDER_KEY)}
 
 
@@ -65,7 +77,7 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
         {
             "provider": {**_PROVIDER_ENTRY, "description": "A provider, named as in `access`."},
             "model": {
-                **_MODEL_ENTRY,
+                **_RULE_MODEL,
                 "description": "`provider:model`. With `provider` given too, they must agree. A rule for a model wins "
                 "over one for its provider.",
             },
@@ -94,7 +106,7 @@ ROUTER_FORM: Final = _router(
             _object({"id": _PROVIDER_KEY_ID}, "id", description="A stored provider key of the rule's provider."),
             _object(
                 {
-                    "name": {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH},
+                    "name": {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH, "pattern": _TEXT},
                     "value": {"type": "string", "pattern": PATTERN, "writeOnly": True},
                 },
                 "name",

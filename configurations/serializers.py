@@ -99,7 +99,7 @@ class ShownRouterField(serializers.Field[Any, Any, dict[str, Any] | None, Any]):
 
 
 class ConfigurationSerializer(OwnedSerializer):
-    """A configuration, read with `with_named`."""
+    """A configuration: an access scope and routing rules that access keys share."""
 
     id = TextIdField(ids.Prefix.CONFIGURATION)
     name = serializers.CharField()

@@ -32,6 +32,13 @@ class ProviderKeyViews(OwnedViews):
         "rotate": ProviderKeyRotateForm,
     }
 
+    filters = {
+        "provider": {
+            "description": "Only the keys of this provider, by its ID; of an unknown one there are none.",
+            "schema": {"type": "string"},
+        }
+    }
+
     def filtered(self) -> QuerySet[Any]:
         """The account's provider keys, of one `provider` where the query names one; an unknown one has none."""
         name = one_value(self.request, "provider")
