@@ -131,7 +131,8 @@ class Run:
             self.supervisor.wait_until(
                 partial(_is_ready, port),
                 seconds=READY_SECONDS,
-                what=f"{plane} (log: {self.var.log / plane}.log) did not answer 200 at http://{LOOPBACK}:{port}/readyz",
+                what=f"{plane} did not answer 200 at http://{LOOPBACK}:{port}/readyz",
+                log=self.var.log / f"{plane}.log",
             )
 
     def _commands(self) -> dict[str, tuple[str, ...]]:

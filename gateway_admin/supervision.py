@@ -194,7 +194,7 @@ class Supervisor:
         self.children.append(child)
         child.start()
 
-    def wait_until(self, is_ready: Callable[[], bool], *, seconds: float, what: str) -> None:
+    def wait_until(self, is_ready: Callable[[], bool], *, seconds: float, what: str, log: Path) -> None:
         """Wait for a condition while nothing may fall.
 
         Raises:
@@ -207,7 +207,7 @@ class Supervisor:
                 if child.has_ended:
                     raise ChildFailed(child.describe_end())
             if time.monotonic() > deadline:
-                raise ChildFailed(f"{what} within {seconds:.0f} s")
+                raise ChildFailed(f"{what} within {seconds:.0f} s; its log, {log}, ends so:\n{tail(log)}")
             self.signals.wait(0.2)
 
     def supervise(self) -> None:

@@ -34,4 +34,5 @@ def launch(parent: int, end_signal: int, uid: int, gid: int, program: list[str])
 
 
 if __name__ == "__main__":
-    launch(*map(int, sys.argv[1:5]), program=sys.argv[5:])
+    _parent, _signal, _uid, _gid = map(int, sys.argv[1:5])
+    launch(_parent, _signal, _uid, _gid, sys.argv[5:])

@@ -1,15 +1,12 @@
 """`make run`, as a person uses it: everything real, from an empty directory."""
 
-import http.client
 import json
-import os
 import shutil
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,12 +16,10 @@ import pytest
 from redis import Redis
 
 from gateway_admin.embedded import RedisServer
-from gateway_admin.embedded.server import free_port
+from tests.gateway_run import GatewayRun, shell
 
 pytestmark = pytest.mark.xdist_group("run")
 
-# What this test run gave itself is no part of a person's shell.
-NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
 DEV_ENV = [
     "CONTROL_PLANE_URL",
     "DATA_PLANE_URL",
@@ -36,77 +31,6 @@ DEV_ENV = [
     "REDIS_URL",
     "GATEWAY_MODE",
 ]
-
-
-def shell(**changes):
-    kept = {name: value for name, value in os.environ.items() if name not in NOT_A_PERSONS and "PYTEST" not in name}
-    return kept | {"CONTROL_PLANE_PORT": str(free_port()), "DATA_PLANE_PORT": str(free_port())} | changes
-
-
-class GatewayRun:
-    """One `python -m gateway_admin.run`."""
-
-    def __init__(self, var, **environ):
-        self.var = var
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway_admin.run", "--var", str(var)],
-            env=shell(**environ),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.said = ""
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-        self._wait_for("Ctrl-C ends everything.")
-        self.tree = [
-            self.process.pid,
-            *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True)),
-        ]
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.said += line
-
-    def _wait_for(self, text, *, seconds=150.0):
-        deadline = time.monotonic() + seconds
-        while text not in self.said:
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.close()
-                pytest.fail(f"the run did not say {text!r}, but:\n{self.said}")
-            time.sleep(0.1)
-
-    def wait_for(self, text):
-        self._wait_for(text, seconds=30.0)
-
-    @property
-    def dev_env(self):
-        return dict(line.split("=", 1) for line in (self.var / "dev.env").read_text().splitlines())
-
-    def get(self, plane, path, *, token=None):
-        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=10)
-        try:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
-
-    def child(self, *words):
-        """The process directly under the supervisor whose command line has these words."""
-        found = [one for one in psutil.Process(self.process.pid).children() if set(words) <= set(one.cmdline())]
-        assert len(found) == 1
-        return found[0]
-
-    def close(self):
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        self.process.stdout.close()
 
 
 def is_alive(pid):
@@ -232,6 +156,22 @@ def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
     assert said.count("\n") == 1
 
 
+def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names(
+    first_run, place, postgres_server, redis_server
+):
+    postgres, redis = postgres_server(), redis_server()
+    run = GatewayRun(place / "elsewhere", DATABASE_URL=postgres.url, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
+    try:
+        assert run.dev_env["DATABASE_URL"] == postgres.url
+        assert not (run.var / "postgres").exists()
+        assert run.get("CONTROL_PLANE_URL", "/api-keys", token=run.dev_env["AI_GATEWAY_API_KEY"])[0] == 200
+        with Redis.from_url(redis.url) as client:
+            assert client.dbsize()
+        assert first_run.get("CONTROL_PLANE_URL", "/readyz")[0] == 200
+    finally:
+        run.close()
+
+
 def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
     assert not [pid for pid in first_run.tree if is_alive(pid)]
     assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
@@ -280,16 +220,3 @@ def test_production_with_both_servers_named_says_what_else_it_needs(tmp_path, re
 
     for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY"):
         assert name in said
-
-
-def test_named_servers_are_used_in_evaluation_mode_too(place, postgres_server, redis_server):
-    postgres, redis = postgres_server(), redis_server()
-    run = GatewayRun(place / "elsewhere", DATABASE_URL=postgres.url, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
-    try:
-        assert run.dev_env["DATABASE_URL"] == postgres.url
-        assert not (run.var / "postgres").exists()
-        assert run.get("CONTROL_PLANE_URL", "/api-keys", token=run.dev_env["AI_GATEWAY_API_KEY"])[0] == 200
-        with Redis.from_url(redis.url) as client:
-            assert client.dbsize()
-    finally:
-        run.close()

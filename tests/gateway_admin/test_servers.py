@@ -42,3 +42,10 @@ def test_a_redis_that_was_restarted_finds_its_data_again(redis_server):
 
     with Redis.from_url(server.url) as client:
         assert client.get("kept") == b"yes"
+
+
+@pytest.mark.xdist_group("alone")
+def test_a_group_of_tests_is_kept_on_one_worker(request):
+    """pytest-xdist marks it in the test's ID; a version that did not once ran every group on all workers, silently."""
+    if getattr(request.config.option, "loadgroup", False):
+        assert request.node.nodeid.endswith("@alone")

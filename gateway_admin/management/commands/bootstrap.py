@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     help = (
         "Make an account, a dashboard user who owns it, and an API key, and print AI_GATEWAY_API_KEY, DASHBOARD_USER "
-        "and DASHBOARD_PASSWORD. Where the user is there already, it gets a new password and its account another API key."
+        "and DASHBOARD_PASSWORD. Where the user is there already, it gets a new password, its account another API key."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
