@@ -13,6 +13,7 @@ Decoding is the validation: what is out of bounds is refused whole.
 Source: docs/decisions/0060-usage-events.md.
 """
 
+import re
 import secrets
 import uuid
 from collections.abc import Sequence
@@ -28,17 +29,21 @@ from gateway_core.snapshot import Keys
 BATCH_FIELD: Final = "batch"
 # Bounds of one batch.
 MAX_EVENTS: Final = 200
-MAX_BATCH_BYTES: Final = 1024 * 1024
+MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
 # More tokens than this no request has; a sum of a million events still fits into 64 bits.
 MAX_COUNT: Final = 1_000_000_000
 
 _LAST_MICROSECOND: Final = 2**48 * 1000 - 1
 _MILLISECOND: Final = 1000
+_LONGEST: Final = 255
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 # Bounded, and free of the characters that PostgreSQL (NUL) or a log would choke on.
-_Text = Annotated[str, msgspec.Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")]
+_Text = Annotated[str, msgspec.Meta(max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
+_Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
+]
 
 
 def _id(prefix: ids.Prefix) -> msgspec.Meta:
@@ -143,9 +148,26 @@ def seal_batch(keys: Keys, document_keys: DocumentKeys, batch: UsageBatch, *, ve
     Raises:
         ValueError: more than MAX_BATCH_BYTES.
     """
-    return document_keys.sign(
-        Purpose.USAGE, _location(keys), version, msgspec.json.encode(batch), limit=MAX_BATCH_BYTES
-    )
+    return _sealed(keys, document_keys, batch, version)
+
+
+def seal_events(
+    keys: Keys, document_keys: DocumentKeys, worker: str, events: Sequence[bytes], *, version: int
+) -> bytes:
+    """The envelope of a batch whose events are encoded already.
+
+    Args:
+        keys: as in `seal_batch`, and so are document_keys and version.
+        document_keys: the first one signs.
+        worker: who sends it.
+        events: 1 to MAX_EVENTS events as JSON.
+        version: the worker's clock in microseconds.
+
+    Raises:
+        ValueError: more than MAX_BATCH_BYTES.
+    """
+    batch = {"worker": worker, "events": [msgspec.Raw(event) for event in events]}
+    return _sealed(keys, document_keys, batch, version)
 
 
 def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> UsageBatch:
@@ -164,9 +186,14 @@ def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> Usag
         raise BatchRefused(f"not a UsageBatch: {type(fault).__name__}") from None
 
 
-def split(events: Sequence[UsageEvent]) -> list[Sequence[UsageEvent]]:
-    """Events in pieces that fit into a batch each."""
-    return [events[start : start + MAX_EVENTS] for start in range(0, len(events), MAX_EVENTS)]
+def fit(text: str) -> str:
+    """A text of somebody else's as an event may hold it: no control characters, and not too long."""
+    return _UNFIT.sub("", text)[:_LONGEST]
+
+
+def _sealed(keys: Keys, document_keys: DocumentKeys, batch: object, version: int) -> bytes:
+    body = msgspec.json.encode(batch)
+    return document_keys.sign(Purpose.USAGE, _location(keys), version, body, limit=MAX_BATCH_BYTES)
 
 
 def _location(keys: Keys) -> str:
