@@ -1,0 +1,106 @@
+"""`make run` as a process of its own, for tests that need the whole gateway, and a stand-in upstream beside it."""
+
+import http.client
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from gateway_admin.embedded.server import free_port
+
+# What this test run gave itself is no part of a person's shell.
+NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
+
+
+def shell(**changes):
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_A_PERSONS and "PYTEST" not in name}
+    return kept | {"CONTROL_PLANE_PORT": str(free_port()), "DATA_PLANE_PORT": str(free_port())} | changes
+
+
+class GatewayRun:
+    """One `python -m gateway_admin.run`."""
+
+    def __init__(self, var, **environ):
+        self.var = var
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "gateway_admin.run", "--var", str(var)],
+            env=shell(**environ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said = ""
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        self._wait_for("Ctrl-C ends everything.")
+        self.tree = [
+            self.process.pid,
+            *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True)),
+        ]
+
+    def _read(self):
+        for line in self.process.stdout:
+            self.said += line
+
+    def _wait_for(self, text, *, seconds=150.0):
+        deadline = time.monotonic() + seconds
+        while text not in self.said:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                pytest.fail(f"the run did not say {text!r}, but:\n{self.said}")
+            time.sleep(0.1)
+
+    def wait_for(self, text):
+        self._wait_for(text, seconds=30.0)
+
+    @property
+    def dev_env(self):
+        return dict(line.split("=", 1) for line in (self.var / "dev.env").read_text().splitlines())
+
+    def get(self, plane, path, *, token=None):
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=10)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def child(self, *words):
+        """The process directly under the supervisor whose command line has these words."""
+        found = [one for one in psutil.Process(self.process.pid).children() if set(words) <= set(one.cmdline())]
+        assert len(found) == 1
+        return found[0]
+
+    def close(self):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        self.process.stdout.close()
+
+
+@contextmanager
+def stand_in() -> Iterator[str]:
+    """A stand-in upstream as a process of its own; its origin."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway_admin.stand_in", "--port", str(port)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert "stand-in upstream" in process.stdout.readline()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
