@@ -22,7 +22,7 @@ from configurations.models import Configuration, NamedProvider, RoutedKey
 from gateway_core import ids
 from provider_keys.models import ProviderKey
 from provider_keys.services import add_provider_key
-from providers.known import KnownProviders, ProviderUnknown
+from providers.known import KnownProviders
 from rest.errors import Conflict, InvalidRequest
 from rest.preconditions import ANY, IfMatch, locked
 from rest.violations import is_reference_violation
@@ -142,7 +142,7 @@ def delete_configuration(*, configuration: Configuration, by: Principal, if_matc
 
 def find_faults(*, account: Account, access: Json | None, router: Json | None) -> dict[str, str]:
     """What a write of these would be refused for, by JSON path; reads only."""
-    return _check(account, {"access": access, "router": router}).faults.by_path
+    return _check(account, {"access": access, "router": router}, KnownProviders.of(account)).faults.by_path
 
 
 class CheckedContent:
@@ -157,8 +157,8 @@ class CheckedContent:
         self.inline_keys: list[routers.InlineKey] = []
 
 
-def _check(account: Account, changes: dict[str, Json | None]) -> CheckedContent:
-    checked = CheckedContent(KnownProviders.of(account))
+def _check(account: Account, changes: dict[str, Json | None], providers: KnownProviders) -> CheckedContent:
+    checked = CheckedContent(providers)
     access, router = changes.get("access"), changes.get("router")
     if access is not None:
         checked.named["access"] = scopes.check(access, providers=checked.providers, faults=checked.faults)
@@ -181,10 +181,8 @@ def _write(configuration: Configuration, by: Principal, changes: dict[str, Any],
             _put(configuration, by, changes, checked, is_new=is_new)
             # Foreign keys are deferred: without this, what vanished meanwhile would only show at the commit.
             connection.check_constraints()
-    except (IntegrityError, ProviderUnknown) as refusal:
-        if isinstance(refusal, IntegrityError) and not any(
-            is_reference_violation(refusal, model) for model in (RoutedKey, NamedProvider, ProviderKey)
-        ):
+    except IntegrityError as refusal:
+        if not any(is_reference_violation(refusal, model) for model in (RoutedKey, NamedProvider, ProviderKey)):
             raise
         valid_content(configuration.account, changes)
         raise
@@ -198,7 +196,7 @@ def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:
     Raises:
         ConfigurationInvalid: with every fault by its JSON path.
     """
-    checked = _check(account, changes)
+    checked = _check(account, changes, KnownProviders.of(account))
     if checked.faults.by_path:
         raise ConfigurationInvalid(details=checked.faults.by_path)
     return checked
@@ -228,7 +226,7 @@ def _put(
         # What the unchanged half names stays named.
         halves = {"access": configuration.access, "router": configuration.router}
         kept = {name: half for name, half in halves.items() if name not in changes}
-        named = {**_check(configuration.account, kept).named, **checked.named}
+        named = {**_check(configuration.account, kept, checked.providers).named, **checked.named}
         slugs = set().union(*named.values())
         held = {identity for slug in slugs if (identity := checked.providers.custom_id(slug)) is not None}
         _hold(NamedProvider, configuration, "provider_id", held)

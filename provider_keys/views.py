@@ -41,12 +41,13 @@ class ProviderKeyViews(OwnedViews):
 
     def filtered(self) -> QuerySet[Any]:
         """The account's provider keys, of one `provider` where the query names one; an unknown one has none."""
+        items = self.items().defer("sealed", "fingerprint")
         name = one_value(self.request, "provider")
         if name is None:
-            return self.items()
+            return items
         if "\0" in name:  # no text to PostgreSQL
-            return self.items().none()
-        return self.items().filter(provider=KnownProviders.of(self.account).find(name) or name)
+            return items.none()
+        return items.filter(provider=KnownProviders.of(self.account).find(name) or name)
 
     def create(self, _request: Request) -> Response:
         """Store an upstream's key, sealed."""
