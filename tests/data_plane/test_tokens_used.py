@@ -34,7 +34,7 @@ MESSAGES_USAGE = {
 }
 TOLD = Used(input_tokens=100, output_tokens=20, cache_read_tokens=64, reasoning_tokens=8)
 
-WHOLE = [
+WHOLE: list[tuple[Surface, dict[str, Any], Used]] = [
     (
         Surface.CHAT_COMPLETIONS,
         {"choices": [{"message": {"content": "ja"}, "finish_reason": "length"}], "usage": CHAT_USAGE},
@@ -88,7 +88,7 @@ USAGE_CHUNK = {"choices": [], "usage": CHAT_USAGE}
 # Words that look like usage, inside of a text.
 BAIT = 'he said "usage": {"prompt_tokens": 7} \n\n data: [DONE] ünïcödé 🦆'
 
-STREAMS = [
+STREAMS: list[tuple[Surface, list[Any], Used]] = [
     (
         Surface.CHAT_COMPLETIONS,
         [chunk("Hé"), chunk(BAIT), LAST_CHUNK, USAGE_CHUNK, "[DONE]"],
