@@ -62,12 +62,18 @@ def test_python_names_inside_camel_case_outside():
 @pytest.mark.parametrize(
     ("field", "wrong"),
     [
-        *[("name", value) for value in (1, 1.5, True, None, [], {}, "", " ", "x" * 256, "a\0b", "a\nb", "a\tb", "\x7f")],
+        *[
+            ("name", value)
+            for value in (1, 1.5, True, None, [], {}, "", " ", "x" * 256, "a\0b", "a\nb", "a\tb", "\x7f")
+        ],
         *[("longText", value) for value in (1, None, "a\0", "a\rb", "\x85", "x" * 256)],
         *[("count", value) for value in ("1", 1.0, True, None, 0, 11, 10**400, -(2**63) - 1)],
         *[("isOn", value) for value in ("true", "false", 0, 1, None, [], "on")],
         *[("kind", value) for value in ("One", 1, None, ["one"], {}, True)],
-        *[("keyId", value) for value in (1, None, "", "aigk_", KEY.upper(), KEY[:-1], KEY + "0", f"aigac{KEY[4:]}", [])],
+        *[
+            ("keyId", value)
+            for value in (1, None, "", "aigk_", KEY.upper(), KEY[:-1], KEY + "0", f"aigac{KEY[4:]}", [])
+        ],
         *[("names", value) for value in ("a", {}, None, 1, ["a"] * 4)],
         *[("inner", value) for value in (1, "a", [], None)],
         *[("inners", value) for value in (1, "a", {}, None)],
@@ -140,7 +146,13 @@ def test_an_unknown_field_is_named_with_the_known_one_that_it_resembles():
 
 def test_all_faults_come_at_once_each_under_its_path():
     found = faults(
-        {"name": 1, "nom": "x", "names": ["a", 2], "inner": {"may": 1, "mist": 2}, "inners": [{"must": "a"}, {"must": 3}]}
+        {
+            "name": 1,
+            "nom": "x",
+            "names": ["a", 2],
+            "inner": {"may": 1, "mist": 2},
+            "inners": [{"must": "a"}, {"must": 3}],
+        }
     )
 
     assert set(found) == {"name", "nom", "names[1]", "inner.must", "inner.may", "inner.mist", "inners[1].must"}

@@ -1,0 +1,150 @@
+"""Lists: newest first, by key (contract, section 1)."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from access_keys.models import AccessKey
+from access_keys.services import create_access_key, delete_access_key
+from gateway_core import ids
+
+
+@pytest.fixture
+def create(account, principal):
+    return lambda **given: create_access_key(account=account, by=principal, **given).access_key
+
+
+def names(answer):
+    return [item["name"] for item in answer.json()["aiGatewayAccessKeys"]]
+
+
+def test_an_empty_list_has_its_own_uri_and_no_next_page(api):
+    assert api.get("access-keys").json() == {
+        "aiGatewayAccessKeys": [],
+        "uri": "http://testserver/access-keys",
+        "nextPageUri": None,
+    }
+
+
+def test_pages_follow_each_other_newest_first_without_gap_or_repetition(api, create):
+    for number in range(7):
+        create(name=str(number))
+
+    seen, path = [], "access-keys?limit=3"
+    while path:
+        answer = api.get(path)
+        assert answer.json()["uri"].endswith(path.removeprefix("http://testserver"))
+        seen.append(names(answer))
+        path = answer.json()["nextPageUri"]
+
+    assert seen == [["6", "5", "4"], ["3", "2", "1"], ["0"]]
+
+
+def test_a_last_page_that_is_full_has_no_next_one(api, create):
+    create(name="a"), create(name="b")
+
+    assert api.get("access-keys?limit=2").json()["nextPageUri"] is None
+
+
+def test_the_default_page_has_a_hundred_items(api, account, create):
+    for _ in range(101):
+        create()
+
+    answer = api.get("access-keys").json()
+
+    assert len(answer["aiGatewayAccessKeys"]) == 100
+    assert answer["nextPageUri"].startswith("http://testserver/access-keys?limit=100&beforeId=aigk_")
+
+
+def test_before_id_takes_the_id_of_a_deleted_item(api, create, principal):
+    create(name="old")
+    deleted = create(name="deleted")
+    create(name="new")
+    delete_access_key(access_key=deleted, by=principal)
+
+    assert names(api.get(f"access-keys?beforeId={deleted.text_id}")) == ["old"]
+
+
+def test_before_id_of_another_account_only_marks_a_place(api, create, other_account, other_principal):
+    create(name="mine")
+    foreign = create_access_key(account=other_account, by=other_principal, name="foreign").access_key
+
+    assert names(api.get(f"access-keys?beforeId={foreign.text_id}")) == ["mine"]
+
+
+def test_the_next_page_keeps_all_other_parameters(api, create):
+    create(), create()
+
+    answer = api.get("access-keys?limit=1&colour=light%20blue&x=1&x=2").json()
+
+    assert answer["uri"] == "http://testserver/access-keys?limit=1&colour=light%20blue&x=1&x=2"
+    query = parse_qs(urlsplit(answer["nextPageUri"]).query)
+    before = query.pop("beforeId")
+    assert query == {"limit": ["1"], "colour": ["light blue"], "x": ["1", "2"]}
+    assert before == [answer["aiGatewayAccessKeys"][-1]["id"]]
+
+
+@pytest.mark.parametrize(
+    "limit", ["", "0", "101", "-1", "1.5", "abc", "1e1", "+5", " 5", "0x10", "٥", "1" * 5000, "null"]
+)
+def test_a_limit_outside_of_1_to_100_is_refused(api, assert_refused, limit):
+    assert_refused(api.get(f"access-keys?limit={limit}"), 400, "query_invalid", "limit")
+
+
+def test_a_meaningless_before_id_is_refused(api, assert_refused):
+    good = ids.to_text(ids.Prefix.ACCESS_KEY, ids.new_id())
+    api_key = ids.to_text(ids.Prefix.API_KEY, ids.new_id())
+    for bad in (
+        "",
+        "abc",
+        "aigk_",
+        good[:-1],
+        good + "0",
+        good.upper(),
+        api_key,
+        "%00",
+        "%FF",
+        "x" * 5000,
+        "aigk_8" + "z" * 25,
+    ):
+        assert_refused(api.get(f"access-keys?beforeId={bad}"), 400, "query_invalid", "beforeId")
+
+
+@pytest.mark.parametrize("name", ["limit", "beforeId"])
+def test_a_parameter_that_is_given_twice_is_refused(api, assert_refused, name):
+    value = {"limit": "1", "beforeId": ids.to_text(ids.Prefix.ACCESS_KEY, ids.new_id())}[name]
+
+    assert_refused(api.get(f"access-keys?{name}={value}&{name}={value}"), 400, "query_invalid", name)
+
+
+def test_a_page_takes_one_query_however_many_items_it_has(api, create):
+    def queries_of_a_page():
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert api.get("access-keys").status_code == 200
+        return [query["sql"] for query in captured if "access_keys_accesskey" in query["sql"]]
+
+    create()
+    with_one = queries_of_a_page()
+    for _ in range(30):
+        create()
+    with_many = queries_of_a_page()
+
+    assert len(with_one) == len(with_many) == 1
+    assert "COUNT(" not in with_many[0]
+
+
+@pytest.mark.django_db
+def test_a_page_is_one_range_of_one_index_wherever_it_stands(account, create):
+    create()
+    with connection.cursor() as cursor:
+        # The account's other million rows, as PostgreSQL would plan for them.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        page = AccessKey.objects.filter(account=account, id__lt=ids.new_id()).order_by("-id")[:101]
+        plan = page.explain()
+
+    assert "access_keys_newest_first" in plan
+    assert "Sort" not in plan
