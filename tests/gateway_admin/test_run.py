@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from gateway_admin.embedded import RedisServer
 from tests.gateway_run import GatewayRun, shell
@@ -147,6 +149,22 @@ def test_a_relay_that_was_killed_comes_back(first_run):
     while not [one for one in psutil.Process(first_run.process.pid).children() if "relay" in one.cmdline()]:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_a_redis_that_was_killed_comes_back_at_its_address(first_run):
+    redis = next(
+        one for one in psutil.Process(first_run.process.pid).children() if one.name().startswith("redis-server")
+    )
+
+    redis.kill()
+
+    first_run.wait_for("Redis ended; its log")
+    with Redis.from_url(first_run.dev_env["REDIS_URL"], retry=Retry(ConstantBackoff(0.5), 60)) as client:
+        assert client.ping()
+    deadline = time.monotonic() + 60
+    while {first_run.get(plane, "/readyz")[0] for plane in ("CONTROL_PLANE_URL", "DATA_PLANE_URL")} != {200}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
