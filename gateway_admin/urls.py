@@ -6,7 +6,9 @@ import access_keys.views
 import configurations.views
 import gateway_configuration.views
 import provider_keys.views
+import providers.catalog_views
 import providers.views
+import usage.views
 from accounts.views import ApiKeyViews, routes_of
 from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews
@@ -21,8 +23,10 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *configurations.views.ROUTES,
     *provider_keys.views.ROUTES,
     *providers.views.ROUTES,
+    *providers.catalog_views.ROUTES,
     *routes_of(ApiKeyViews),
     *gateway_configuration.views.ROUTES,
+    *usage.views.ROUTES,
     path("dashboard/", dashboard.urls),
 ]
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import urllib.request
 import zlib
+from decimal import Decimal
 from typing import Any, Final
 
 import genai_prices
@@ -121,12 +122,15 @@ def _check(models: ModelsDocument) -> None:
         msgspec.json.decode(body, type=ModelsDocument)
     except msgspec.ValidationError:
         raise PricesRefused("a model out of bounds") from None
-    if any(
-        (model.input_price or "").startswith("-") or (model.output_price or "").startswith("-")
+    told = (
+        Decimal(price)
         for served in models.providers.values()
         for model in served
-    ):
-        raise PricesRefused("a price below zero")
+        for price in (model.input_price, model.output_price)
+        if price is not None
+    )
+    if any(not price.is_finite() or price < 0 for price in told):
+        raise PricesRefused("a price that is none")
     for provider, served in models_document_of(data_snapshot.get_snapshot()).providers.items():
         if len(models.providers.get(provider, ())) < len(served) * _MUST_REMAIN:
             raise PricesRefused(f"{provider} has lost more than half of its models")

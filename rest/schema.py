@@ -172,11 +172,11 @@ class ContractSchema(AutoSchema):
         return {"201" if action == "create" else "200": self._shape}
 
     def _list_schema(self, item: dict[str, Any]) -> dict[str, Any]:
-        key = self.view.list_key
+        key, order = self.view.list_key, getattr(self.view, "list_order", "Newest first.")
         return {
             "type": "object",
             "properties": {
-                key: {"type": "array", "items": item, "maxItems": MAX_LIMIT, "description": "Newest first."},
+                key: {"type": "array", "items": item, "maxItems": MAX_LIMIT, "description": order},
                 "uri": {**_URI, "description": "This request's own."},
                 "nextPageUri": {
                     "type": ["string", "null"],
@@ -199,13 +199,12 @@ class ContractSchema(AutoSchema):
         for name in uritemplate.variables(self.path):
             schema = _id_schema(model.id_prefix) if name == "id" and model is not None else {"type": "string"}
             parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
-        if self.view.action == "list" and model is not None:
-            before = {"description": "Only items before this one, which may have been deleted since."}
-            parameters += [
-                _LIMIT,
-                {"name": "beforeId", "in": "query", **before, "schema": _id_schema(model.id_prefix)},
-                *({"name": name, "in": "query", **told} for name, told in self.view.filters.items()),
-            ]
+        if self.view.action == "list":
+            parameters.append(_LIMIT)
+            if model is not None:
+                before = {"description": "Only items before this one, which may have been deleted since."}
+                parameters.append({"name": "beforeId", "in": "query", **before, "schema": _id_schema(model.id_prefix)})
+            parameters += ({"name": name, "in": "query", **told} for name, told in self.view.filters.items())
         if self.method in {"POST", "PATCH"}:
             parameters.append(_IDEMPOTENCY_KEY)
         if self._takes_if_match:

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def production(settings) -> None:
 
 
 @pytest.fixture
-def create_provider(api) -> Callable[..., dict]:
+def create_provider(api) -> Callable[..., dict[str, Any]]:
     """Make a custom provider over the wire; what it answered."""
 
     def make(**fields):

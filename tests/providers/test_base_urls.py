@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -42,33 +43,22 @@ def test_in_production_no_url_that_turns_inward_is_created_or_put_in_place(api, 
 
 def test_a_configuration_carries_no_url_in_any_place(api, assert_refused):
     url = "https://evil.example.com"
-    rule = {"provider": "openai", "steps": [{"type": "user", "keys": [{"name": "a", "value": "sk-12345678"}]}]}
-    for place, path in (
-        ({"baseUrl": url}, "baseUrl"),
-        ({"router": {"baseUrl": url, "rules": [rule]}}, "router.baseUrl"),
-        ({"router": {"rules": [{**rule, "baseUrl": url}]}}, "router.rules[0].baseUrl"),
-        (
-            {"router": {"rules": [{**rule, "steps": [{**rule["steps"][0], "baseUrl": url}]}]}},
-            "router.rules[0].steps[0].baseUrl",
-        ),
-        (
-            {
-                "router": {
-                    "rules": [
-                        {
-                            "provider": "openai",
-                            "steps": [
-                                {"type": "user", "keys": [{"name": "a", "value": "sk-12345678", "baseUrl": url}]}
-                            ],
-                        }
-                    ]
-                }
-            },
-            "router.rules[0].steps[0].keys[0].baseUrl",
-        ),
-        ({"access": {"providers": {"allow": [], "baseUrl": url}}}, "access.providers.baseUrl"),
-    ):
-        answer = api.post("/access-key-configurations", {"name": "x", **place})
+    key = {"name": "a", "value": "sk-12345678"}
+    step = {"type": "user", "keys": [key]}
+    bodies: dict[str, dict[str, Any]] = {
+        "baseUrl": {"baseUrl": url},
+        "access.providers.baseUrl": {"access": {"providers": {"allow": [], "baseUrl": url}}},
+        "router.baseUrl": {"router": {"baseUrl": url, "rules": [{"provider": "openai", "steps": [step]}]}},
+        "router.rules[0].baseUrl": {"router": {"rules": [{"provider": "openai", "steps": [step], "baseUrl": url}]}},
+        "router.rules[0].steps[0].baseUrl": {
+            "router": {"rules": [{"provider": "openai", "steps": [{**step, "baseUrl": url}]}]}
+        },
+        "router.rules[0].steps[0].keys[0].baseUrl": {
+            "router": {"rules": [{"provider": "openai", "steps": [{**step, "keys": [{**key, "baseUrl": url}]}]}]}
+        },
+    }
+    for path, body in bodies.items():
+        answer = api.post("/access-key-configurations", {"name": "x", **body})
         assert answer.status_code == 422
         assert path in answer.json()["details"]
     answer = api.post("/provider-keys", {"providerId": "openai", "name": "a", "value": "sk-12345678", "baseUrl": url})

@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, transaction
 
 from gateway_core import ids
-from gateway_core.catalog import BUILT_IN
+from gateway_core.catalog import BUILT_IN, Surface
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
 from providers import services, snapshot
 from providers.models import Provider, ProviderModel
@@ -518,7 +518,7 @@ def test_without_surfaces_a_provider_serves_openais(account, create_provider):
     ((_, found),) = snapshot.all_documents(account)
 
     assert isinstance(found, ProviderDocument)
-    assert SurfaceSupport("chat-completions") in found.surfaces
+    assert SurfaceSupport(Surface.CHAT_COMPLETIONS) in found.surfaces
     assert all(support.surface != "messages" for support in found.surfaces)
 
 

@@ -1,0 +1,51 @@
+"""The wire form of the catalog."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from gateway_core.catalog import BuiltInProvider, Format, Surface
+from rest.serializers import ShownSerializer
+
+
+class CatalogSurfaceSerializer(ShownSerializer):
+    """One API that a built-in provider serves."""
+
+    format = serializers.ChoiceField([one.value for one in Format])
+    surface = serializers.ChoiceField([one.value for one in Surface])
+
+
+class CatalogProviderSerializer(ShownSerializer):
+    """A built-in provider."""
+
+    id = serializers.CharField(help_text="What `openai:gpt-4o` begins with.")
+    display_name = serializers.CharField()
+    base_url = serializers.URLField()
+    supported_api_surfaces = CatalogSurfaceSerializer(many=True)
+    managed_inference_supported = serializers.BooleanField(
+        help_text="Whether steps of the type `ngrok` may name it at all."
+    )
+    managed_inference_available = serializers.BooleanField(help_text="Whether the operator holds a key for it now.")
+    model_count = serializers.IntegerField(min_value=0)
+
+
+class CatalogModelSerializer(ShownSerializer):
+    """A model of a built-in provider. A price that nobody knows is left out."""
+
+    id = serializers.CharField(help_text="The provider's ID, a colon and the model's: how configurations name it.")
+    provider_id = serializers.CharField()
+    model_id = serializers.CharField(help_text="As the provider spells it.")
+    display_name = serializers.CharField(required=False)
+    context_window = serializers.IntegerField(required=False, min_value=1, help_text="Tokens.")
+    input_price = serializers.CharField(required=False, help_text="US dollars per million tokens, a decimal number.")
+    output_price = serializers.CharField(required=False, help_text="US dollars per million tokens, a decimal number.")
+
+
+def surfaces_of(provider: BuiltInProvider) -> list[dict[str, Any]]:
+    """What a built-in provider serves, each with its format."""
+    return [
+        {"format": speaks, "surface": surface}
+        for surface in provider.surfaces
+        for speaks in Format
+        if surface in speaks.surfaces
+    ]

@@ -1,0 +1,75 @@
+"""Every write to the operator's own upstream keys (managed inference).
+
+A key is sealed before it reaches the database, to the data plane alone; the catalog publishes it (providers.catalog).
+"""
+
+import re
+from typing import Final
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from gateway_core.catalog import BUILT_IN
+from gateway_core.redaction import mask
+from gateway_core.sealing import SealingKey, managed_binding
+from providers.models import ManagedKey
+from rest.errors import InvalidRequest, NotFound
+
+MANAGED: Final = tuple(provider.id for provider in BUILT_IN.values() if provider.is_managed)
+
+_VALUE: Final = re.compile(r"[!-~]{1,4096}")
+
+
+class NoManagedProvider(InvalidRequest):
+    """Managed inference is not offered for this provider."""
+
+    code = "no_managed_provider"
+
+
+class ManagedKeyInvalid(InvalidRequest):
+    """An upstream key is 1 to 4096 printable ASCII characters, without white space within."""
+
+    code = "managed_key_invalid"
+
+
+@transaction.atomic
+def set_managed_key(*, provider: str, value: str) -> ManagedKey:
+    """Store the operator's key for a provider, in place of the one before.
+
+    Args:
+        provider: one of MANAGED.
+        value: the key in clear; white space around it is trimmed.
+
+    Raises:
+        NoManagedProvider: it is none of them.
+        ManagedKeyInvalid: the value cannot be a key. Nothing of it is repeated.
+    """
+    if provider not in MANAGED:
+        raise NoManagedProvider(f"{NoManagedProvider.message()} It is for: {', '.join(MANAGED)}.")
+    value = value.strip()
+    if not _VALUE.fullmatch(value):
+        raise ManagedKeyInvalid
+    sealing_key: SealingKey | None = settings.SEALING_KEY
+    if sealing_key is None:
+        raise RuntimeError("SEALING_PUBLIC_KEY is not set")
+    key, _ = ManagedKey.objects.update_or_create(
+        provider=provider,
+        defaults={
+            "sealed": sealing_key.seal(value, managed_binding(provider)),
+            "key_redacted": mask(value),
+            "updated_at": timezone.now(),
+        },
+    )
+    return key
+
+
+@transaction.atomic
+def remove_managed_key(*, provider: str) -> None:
+    """Forget the operator's key for a provider.
+
+    Raises:
+        NotFound: there is none.
+    """
+    if not ManagedKey.objects.filter(provider=provider).delete()[0]:
+        raise NotFound("There is no managed key for this provider.")
