@@ -1,0 +1,153 @@
+"""Connections to upstreams: judged by the address that they are made to, at the moment they are made."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from data_plane import upstream as way_out
+from data_plane.upstream import AddressDenied, Upstream
+from gateway_admin.stand_in import StandIn
+from gateway_core.addresses import AddressPolicy
+from tests.workers import Running, Tenant, free_port
+
+STRICT = AddressPolicy()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A socket on the loopback address that nobody should ever reach."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.setblocking(False)
+        yield listening
+
+
+@pytest.fixture
+async def sessions():
+    """The way out by itself."""
+    found = Upstream()
+    yield found
+    await found.close()
+
+
+def was_reached(listening: socket.socket) -> bool:
+    """Whether a connection waits there."""
+    try:
+        listening.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::]",
+        "0.0.0.0",
+        "127.1",
+        "0x7f000001",
+        "2130706433",
+        "0177.0.0.1",
+        "127.0.0.1.",
+    ],
+)
+async def test_no_spelling_of_this_machine_is_connected_to(sessions: Upstream, listener: socket.socket, host: str):
+    url = URL(f"http://{host}:{listener.getsockname()[1]}/v1", encoded=True)
+
+    with pytest.raises((aiohttp.ClientError, OSError, ValueError)):
+        await sessions.send(STRICT, url, {}, b"{}")
+
+    assert not was_reached(listener)
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "10.0.0.1", "[fd00::1]", "[64:ff9b::a9fe:a9fe]", "168.63.129.16"])
+async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, monkeypatch: pytest.MonkeyPatch):
+    made: list[object] = []
+    original = socket.socket
+    monkeypatch.setattr(way_out.socket, "socket", lambda *args: made.append(args) or original(*args))
+
+    with pytest.raises(aiohttp.ClientConnectorError) as denied:
+        await sessions.send(STRICT, URL(f"http://{host}/v1"), {}, b"{}")
+
+    assert isinstance(denied.value.os_error, AddressDenied)
+    assert not made
+
+
+async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_nothing(
+    sessions: Upstream, listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+):
+    """The resolver says a good address, the connection is about to go to another: the socket is what is judged."""
+    port = listener.getsockname()[1]
+    asked: list[str] = []
+
+    async def resolve(_self: object, host: str, port: int = 0, family: int = 0) -> list[dict[str, object]]:
+        asked.append(host)
+        return [{"hostname": host, "host": "127.0.0.1", "port": port, "family": socket.AF_INET, "proto": 0, "flags": 0}]
+
+    monkeypatch.setattr(way_out._CheckingResolver, "resolve", resolve)
+
+    for _ in range(50):
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await sessions.send(STRICT, URL(f"http://rebinding.example:{port}/v1"), {}, b"{}")
+
+    assert asked
+    assert not was_reached(listener)
+
+
+async def test_one_policys_connections_serve_no_other_policy(sessions: Upstream, upstream: StandIn):
+    lenient = AddressPolicy(loopback=True)
+    response = await sessions.send(lenient, URL(f"{upstream.url}/chat/completions"), {}, b'{"model":"m"}')
+    await response.read()
+    response.release()
+
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await sessions.send(STRICT, URL(f"{upstream.url}/chat/completions"), {}, b"{}")
+
+
+async def test_a_redirect_is_not_followed_and_counts_as_a_failure(worker: Running, alice: Tenant, upstream: StandIn):
+    answer = await worker.client.chat(alice.routed("sk-a-302-0123456789abcdefgh"))
+
+    assert answer.status == 502
+    assert "location" not in answer.headers
+    assert len(upstream.calls) == 1
+
+
+async def test_in_evaluation_mode_the_gateways_own_ports_are_no_upstream(make_worker, alice: Tenant, upstream: StandIn):
+    own = free_port()
+    listening = await asyncio.start_server(lambda *_: None, "127.0.0.1", own)
+    base = await make_worker()
+    rules = base.worker.settings.upstream_rules
+    worker = await make_worker(upstream_rules=rules._replace(own_ports=rules.own_ports | {own}))
+    alice.provider("inward", f"http://127.0.0.1:{own}")
+    alice.provider("ollama", upstream.url)
+    token = alice.token()
+
+    assert await worker.client.status(token, model="inward:m") == 502
+    assert await worker.client.status(token, model="ollama:m") == 200
+    assert not upstream.calls[0].key
+    listening.close()
+
+
+async def test_in_production_mode_a_custom_provider_on_the_loopback_address_is_not_called(
+    make_worker, alice: Tenant, upstream: StandIn
+):
+    base = await make_worker()
+    worker = await make_worker(upstream_rules=base.worker.settings.upstream_rules._replace(loopback=False))
+    alice.provider("inward", upstream.url)
+    alice.keys("sk-good-0123456789abcdefghij")
+    token = alice.token()
+
+    assert await worker.client.status(token, model="inward:m") == 502
+    assert not upstream.calls
+    # What the operator named himself stays where he put it.
+    assert await worker.client.status(token) == 200
