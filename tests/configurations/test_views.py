@@ -192,6 +192,24 @@ def test_a_patch_replaces_access_and_router_whole_and_leaves_the_rest(api, confi
     assert api.delete(f"/provider-keys/{key_id}").status_code == 204
 
 
+@pytest.mark.parametrize("changed", ["access", "router"])
+def test_a_custom_provider_stays_held_while_either_half_names_it(api, account, changed):
+    provider = make_provider(account)
+    access = {"models": {"allow": [f"{provider.text_id}:llama3.2"]}}
+    key = {"name": "inline", "value": "local-key"}
+    router = {"rules": [{"provider": "my-ollama", "steps": [{"type": "user", "keys": [key]}]}]}
+    path = api.post(URL, {"name": "n", "access": access, "router": router}).json()["uri"]
+    key_id = ProviderKey.objects.get().text_id
+
+    api.patch(path, {changed: None})
+
+    row = Configuration.objects.get()
+    assert [held.provider for held in row.named_providers.all()] == [provider]
+    api.patch(path, {"access": None, "router": None})
+    assert not row.named_providers.exists()
+    assert api.delete(f"/provider-keys/{key_id}").status_code == 204
+
+
 def test_null_clears(api, configuration):
     api.patch(configuration["uri"], {"description": "d", "metadata": "m"})
 
