@@ -1,5 +1,6 @@
 """What a body may be, before anybody asks what it means."""
 
+import contextlib
 import io
 import json
 
@@ -83,10 +84,8 @@ def test_whatever_python_writes_is_read_back(value):
 
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise_anything_else(body):
-    try:
+    with contextlib.suppress(JsonInvalid):
         parse_json(body)
-    except JsonInvalid:
-        pass
 
 
 def test_no_refusal_quotes_the_body():
@@ -99,8 +98,17 @@ def test_no_refusal_quotes_the_body():
 
 @pytest.mark.parametrize(
     "media_type",
-    ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "*/*", "application/*"]
-    + ["application/jsonp", "application/problem+json", "application/json; charset=latin-1"],
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "*/*",
+        "application/*",
+        "application/jsonp",
+        "application/problem+json",
+        "application/json; charset=latin-1",
+    ],
 )
 def test_what_does_not_say_that_it_is_json_is_refused(media_type):
     with pytest.raises(MediaTypeUnsupported):
@@ -113,7 +121,7 @@ def test_json_by_any_spelling_is_read(media_type):
 
 
 def test_no_more_than_the_bound_is_read_of_a_body_without_end():
-    class Endless(io.RawIOBase):
+    class Endless(io.BytesIO):
         given = 0
 
         def read(self, size=-1):
