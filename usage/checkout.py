@@ -1,0 +1,185 @@
+"""Buying credits: a payment page of Stripe's, and the notice that somebody has paid there.
+
+The credits are granted by the notice alone, once for each session, whoever comes back from the page and however often
+the notice is sent. What a session is for stands in its own metadata, under Stripe's signature.
+
+Source: docs/decisions/0065-checkout.md.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+import stripe
+import structlog
+from django.conf import settings
+
+from accounts.models import Account
+from gateway_core import ids
+from rest.errors import InvalidRequest, RequestMalformed, Unavailable
+from usage import ledger
+from usage.models import LedgerEntry
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# Stripe's own bound: eight digits.
+MAX_CENTS: Final = 99_999_999
+_SECONDS: Final = 10.0
+_CURRENCY: Final = "usd"
+# A session is paid when it completes, or later where the bank takes its time.
+_PAID: Final = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
+
+
+class CheckoutNotConfigured(Unavailable):
+    """This gateway sells no credits: its operator has named no payment provider."""
+
+    code = "checkout_not_configured"
+    retry_after_seconds = 3600
+
+
+class CheckoutUnavailable(Unavailable):
+    """The payment provider does not answer at the moment."""
+
+    code = "checkout_unavailable"
+    retry_after_seconds = 5
+
+
+class AmountRefused(InvalidRequest):
+    """The payment provider does not take this amount."""
+
+    code = "amount_refused"
+
+
+class NoticeNotAuthentic(RequestMalformed):
+    """This notice was not signed by the payment provider, or too long ago."""
+
+    code = "notice_not_authentic"
+
+
+@dataclass(frozen=True)
+class CheckoutSession:
+    """A payment page that waits for its buyer."""
+
+    session_id: str
+    session_url: str
+
+
+def start_checkout(*, account: Account, cents: int) -> CheckoutSession:
+    """Make a payment page for so many cents of credits.
+
+    Raises:
+        CheckoutNotConfigured: there is no payment provider.
+        AmountRefused: it does not take so little or so much.
+        CheckoutUnavailable: it does not answer, or not as it should.
+    """
+    if not settings.STRIPE_SECRET_KEY:
+        raise CheckoutNotConfigured
+    client = stripe.StripeClient(
+        settings.STRIPE_SECRET_KEY,
+        base_addresses={"api": settings.STRIPE_API_BASE},
+        http_client=stripe.RequestsClient(timeout=_SECONDS),
+        # Repeated under an idempotency key of its own.
+        max_network_retries=1,
+    )
+    try:
+        session = client.v1.checkout.sessions.create(
+            {
+                "mode": "payment",
+                "line_items": [
+                    {
+                        "quantity": 1,
+                        "price_data": {
+                            "currency": _CURRENCY,
+                            "unit_amount": cents,
+                            "product_data": {"name": "AI gateway credits"},
+                        },
+                    }
+                ],
+                "client_reference_id": account.text_id,
+                "metadata": {"gateway_account": account.text_id},
+                "success_url": settings.CHECKOUT_RETURN_URL,
+                "cancel_url": settings.CHECKOUT_RETURN_URL,
+            }
+        )
+    except stripe.InvalidRequestError as refusal:
+        log.warning("the payment provider refuses a session", reason=refusal.code)
+        raise AmountRefused(details={"amount": AmountRefused.message()}) from None
+    except stripe.StripeError as fault:
+        log.warning("the payment provider does not answer", fault=type(fault).__name__)
+        raise CheckoutUnavailable from None
+    if not session.id or not session.url:
+        raise CheckoutUnavailable
+    return CheckoutSession(session.id, session.url)
+
+
+class _Session(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    payment_status: str = ""
+    # Before taxes: what was bought.
+    amount_subtotal: int | None = None
+    currency: str | None = None
+    metadata: dict[str, str] | None = None
+
+
+class _Data(msgspec.Struct):
+    object: msgspec.Raw
+
+
+class _Notice(msgspec.Struct):
+    type: str
+    data: _Data
+
+
+def take_notice(*, body: bytes, signature: str | None) -> None:
+    """Grant what was paid for. Any other notice is taken and does nothing.
+
+    Args:
+        body: of the request, byte by byte.
+        signature: its `Stripe-Signature`.
+
+    Raises:
+        CheckoutNotConfigured: there is no secret to check the signature with.
+        NoticeNotAuthentic: the signature is not the payment provider's, or older than five minutes.
+    """
+    if not settings.STRIPE_WEBHOOK_SECRET:
+        raise CheckoutNotConfigured
+    try:
+        text = body.decode("utf-8")
+        stripe.WebhookSignature.verify_header(
+            text, signature, settings.STRIPE_WEBHOOK_SECRET, stripe.Webhook.DEFAULT_TOLERANCE
+        )
+        notice = msgspec.json.decode(body, type=_Notice)
+        if notice.type not in _PAID:
+            return
+        session = msgspec.json.decode(notice.data.object, type=_Session)
+    except (stripe.SignatureVerificationError, UnicodeDecodeError, msgspec.DecodeError, ValueError):
+        raise NoticeNotAuthentic from None
+    account = _account_of(session)
+    if session.payment_status != "paid" or account is None:
+        return
+    if session.currency != _CURRENCY or not session.amount_subtotal or session.amount_subtotal < 1:
+        log.error("a paid session cannot be granted", session=session.id, currency=session.currency)
+        return
+    try:
+        ledger.grant(
+            account=account,
+            cents=session.amount_subtotal,
+            category=LedgerEntry.Category.PURCHASE,
+            reference=f"stripe:{session.id}",
+        )
+    except ledger.AlreadyGranted:
+        log.info("a session is told again", session=session.id)
+
+
+def _account_of(session: _Session) -> Account | None:
+    """None for a session that is not of this gateway: others may use the same payment provider's account."""
+    text = (session.metadata or {}).get("gateway_account")
+    if text is None:
+        return None
+    try:
+        account = Account.objects.filter(id=ids.from_text(ids.Prefix.ACCOUNT, text)).first()
+    except ids.InvalidId:
+        account = None
+    if account is None:
+        log.error("a paid session is for an account that is not here", session=session.id)
+    return account

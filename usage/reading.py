@@ -1,0 +1,232 @@
+"""What was used, as the API and the dashboard read it: one page of events, an overview by day, an account's movements.
+
+A page is one range of an index whatever the size of the table. An overview reads the sums of whole days and hours, and
+events only where its bounds cut through an hour.
+
+Source: docs/decisions/0064-overview.md.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Final, NamedTuple
+
+from django.db import connection
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import Account
+from usage.models import Event, LedgerEntry, Period, Rollup
+from usage.partitions import following, month_of
+
+_HOUR: Final = timedelta(hours=1)
+_DAY: Final = timedelta(days=1)
+_SMALLEST: Final = timedelta(microseconds=1)
+# Nobody's clock is so far ahead; later bounds are no bounds.
+_FAR: Final = timedelta(days=2)
+
+
+class Place(NamedTuple):
+    """Where in the order of events one stands."""
+
+    event_time: datetime
+    id: uuid.UUID
+
+
+def events(
+    account: Account,
+    *,
+    start: datetime,
+    end: datetime | None,
+    access_key: uuid.UUID | None,
+    with_retries: bool,
+    after: Place | None,
+    limit: int,
+) -> list[Event]:
+    """A page of the account's events, newest first.
+
+    Args:
+        account: whose.
+        start: the earliest event time, included.
+        end: the latest one, included; None for any.
+        access_key: of this access key alone; it may have been deleted.
+        with_retries: attempts that were not final too.
+        after: only what stands after this place in the order.
+        limit: so many at most.
+    """
+    found = Event.objects.filter(account_id=account.id, event_time__gte=start)
+    if end is not None:
+        found = found.filter(event_time__lte=end)
+    if access_key is not None:
+        found = found.filter(access_key_id=access_key)
+    if not with_retries:
+        found = found.filter(is_final=True)
+    if after is not None:
+        found = found.filter(event_time__lte=after.event_time).filter(
+            Q(event_time__lt=after.event_time) | Q(id__lt=after.id)
+        )
+    return list(found.order_by("-event_time", "-id")[:limit])
+
+
+class Bucket(NamedTuple):
+    """The sums of one UTC day and one provider or access key."""
+
+    start: datetime
+    group_key: str
+    # US dollars, of all attempts.
+    cost: Decimal
+    # Final attempts, and how many of them failed.
+    requests: int
+    errors: int
+
+
+class _Piece(NamedTuple):
+    """A part of an overview's time, `start` included and `end` not, and what it is read from."""
+
+    source: str
+    start: datetime
+    end: datetime | None
+
+
+_EVENTS: Final = "events"
+
+
+def overview(account: Account, *, start: datetime, end: datetime | None, by: Rollup.Dimension) -> list[Bucket]:
+    """The account's buckets, by day and then key.
+
+    Args:
+        account: whose.
+        start: the earliest event time, included.
+        end: the latest one, included; None for any.
+        by: what the buckets of a day are told apart by.
+    """
+    horizon = timezone.now() + _FAR
+    if start > horizon:
+        return []
+    pieces = list(_pieces(start, None if end is None or end > horizon else end + _SMALLEST))
+    if not pieces:
+        return []
+    statements, values = zip(*(_statement(account, piece, by) for piece in pieces), strict=True)
+    parts = " UNION ALL ".join(statements)
+    statement = (
+        "SELECT date_trunc('day', start, 'UTC') AS day, group_key, sum(cost), sum(requests)::bigint, "  # noqa: S608 -- our own
+        f"sum(errors)::bigint FROM ({parts}) AS part "
+        'GROUP BY day, group_key ORDER BY day, group_key COLLATE "C"'
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [value for some in values for value in some])
+        return [Bucket(*row) for row in cursor.fetchall()]
+
+
+def _pieces(start: datetime, end: datetime | None) -> Iterator[_Piece]:
+    """Whole days; whole hours of the days that are cut; events of the hours that are."""
+    first_day, last_day = _ceiling(start, _DAY), None if end is None else _floor(end, _DAY)
+    if last_day is not None and first_day > last_day:
+        yield from _hours(start, end)
+        return
+    if last_day is None or first_day < last_day:
+        yield _Piece(Rollup.Span.DAY, first_day, last_day)
+    yield from _hours(start, first_day)
+    if end is not None and last_day is not None:
+        yield from _hours(last_day, end)
+
+
+def _hours(start: datetime, end: datetime | None) -> Iterator[_Piece]:
+    assert end is not None  # noqa: S101 -- only whole days go on without an end
+    first, last = _ceiling(start, _HOUR), _floor(end, _HOUR)
+    if first > last:
+        yield _Piece(_EVENTS, start, end)
+        return
+    for piece in (_Piece(_EVENTS, start, first), _Piece(Rollup.Span.HOUR, first, last), _Piece(_EVENTS, last, end)):
+        if piece.end is not None and piece.start < piece.end:
+            yield piece
+
+
+def _floor(moment: datetime, step: timedelta) -> datetime:
+    moment = moment.astimezone(UTC)
+    if step == _DAY:
+        return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _ceiling(moment: datetime, step: timedelta) -> datetime:
+    floor = _floor(moment, step)
+    return floor if floor == moment else floor + step
+
+
+def _statement(account: Account, piece: _Piece, by: Rollup.Dimension) -> tuple[str, list[object]]:
+    if piece.source == _EVENTS:
+        key = "provider" if by == Rollup.Dimension.PROVIDER else "access_key_id::text"
+        statement = (
+            f"SELECT event_time AS start, {key} AS group_key, cost, is_final::int AS requests, "  # noqa: S608 -- our own
+            "(is_final AND is_error)::int AS errors FROM usage_event WHERE account_id = %s AND event_time >= %s"
+        )
+        bounds: list[object] = [account.id, piece.start]
+        column = "event_time"
+    else:
+        statement = (
+            "SELECT start, group_key, cost, requests, errors FROM usage_rollup "
+            "WHERE account_id = %s AND dimension = %s AND span = %s AND start >= %s"
+        )
+        bounds = [account.id, by.value, piece.source, piece.start]
+        column = "start"
+    if piece.end is None:
+        return statement, bounds
+    return f"{statement} AND {column} < %s", [*bounds, piece.end]
+
+
+@dataclass(frozen=True)
+class Invoice:
+    """A month's charges in whole cents; a preview while the month is running."""
+
+    created_at: datetime
+    period_start: datetime
+    # The next month's first moment.
+    period_end: datetime
+    total_cents: int
+    applied_credits_cents: int
+    amount_due_cents: int
+    amount_paid_cents: int
+    amount_remaining_cents: int
+    is_preview: bool
+
+    @classmethod
+    def of(cls, period: Period, *, is_preview: bool, now: datetime) -> "Invoice":
+        """The invoice of a month.
+
+        Each sum is rounded as a whole, and what is derived from it is derived from the rounded: the lines add up.
+        """
+        end = following(period.start)
+        total, applied = _cents(period.charged), _cents(period.applied)
+        paid = _cents(period.applied + period.paid) - applied
+        return cls(
+            created_at=now if is_preview else end,
+            period_start=period.start,
+            period_end=end,
+            total_cents=total,
+            applied_credits_cents=applied,
+            amount_due_cents=total - applied,
+            amount_paid_cents=paid,
+            amount_remaining_cents=total - applied - paid,
+            is_preview=is_preview,
+        )
+
+
+def transactions(account: Account) -> list[LedgerEntry | Invoice]:
+    """The account's grants and its months of usage, newest first. The running month is always among them."""
+    now = timezone.now()
+    this_month = month_of(now)
+    periods = {period.start: period for period in Period.objects.filter(account=account)}
+    running = periods.pop(this_month, None) or Period(account=account, start=this_month)
+    found: list[LedgerEntry | Invoice] = [
+        Invoice.of(running, is_preview=True, now=now),
+        *(Invoice.of(period, is_preview=False, now=now) for period in periods.values()),
+        *LedgerEntry.objects.filter(account=account, kind=LedgerEntry.Kind.GRANT).order_by("-id"),
+    ]
+    return sorted(found, key=lambda one: one.created_at, reverse=True)
+
+
+def _cents(amount: Decimal) -> int:
+    return int(amount.to_integral_value(ROUND_HALF_EVEN))

@@ -1,0 +1,259 @@
+"""The wire form of usage and credits."""
+
+from datetime import datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any, Final
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from accounts.serializers import TextIdField
+from gateway_core import ids
+from gateway_core.catalog import BUILT_IN, Catalog
+from rest.fields import StrictIntegerField, TimestampField, id_pattern
+from rest.serializers import ShownSerializer, StrictSerializer
+from usage.checkout import MAX_CENTS
+from usage.models import Event, KeySource, LedgerEntry
+
+_PLACES: Final = Decimal("0.00001")
+_COST: Final = {
+    "type": "string",
+    "pattern": r"^[0-9]+\.[0-9]{5}$",
+    "description": "US dollars at list price, whoever paid the upstream.",
+}
+_TIMESTAMP: Final = {"type": "string", "format": "date-time"}
+_COUNT: Final = {"type": "integer", "minimum": 0}
+
+
+def cost_text(cost: Decimal) -> str:
+    """A cost as the wire shows it: five places."""
+    return str(cost.quantize(_PLACES, ROUND_HALF_EVEN))
+
+
+def timestamp_text(moment: datetime) -> str:
+    """A moment as the wire shows it."""
+    return TimestampField().to_representation(moment)
+
+
+@extend_schema_field(_COST)
+class CostField(serializers.Field[Any, Any, str, Any]):
+    """A decimal as text with five places."""
+
+    def to_representation(self, value: Decimal) -> str:
+        """The text."""
+        return cost_text(value)
+
+
+class CountField(serializers.IntegerField):
+    """A number of things."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"min_value": 0, **options})
+
+
+class EventIdField(serializers.RegexField):
+    """The ID of something that an event names; it may have been deleted since."""
+
+    def __init__(self, prefix: ids.Prefix, **options: Any) -> None:
+        super().__init__(id_pattern(prefix), **options)
+        self.prefix = prefix
+
+    def to_representation(self, value: Any) -> str:
+        """The ID's text."""
+        return ids.to_text(self.prefix, value)
+
+
+class Names:
+    """What providers and models are called: an account's own providers, and the catalog.
+
+    Those that are gone keep the name that stands in the event.
+    """
+
+    def __init__(self, custom: dict[str, str], catalog: Catalog) -> None:
+        self._custom = custom
+        self._catalog = catalog
+
+    def of_provider(self, provider: str) -> str:
+        """A provider's display name."""
+        built_in = BUILT_IN.get(provider)
+        return built_in.display_name if built_in else self._custom.get(provider, provider)
+
+    def of_model(self, provider: str, model: str) -> str:
+        """A model's display name."""
+        found = self._catalog.find(provider, model)
+        return (found.name if found else None) or model
+
+
+class UsageEventSerializer(ShownSerializer):
+    """One attempt at an upstream. Needs `names` in its context."""
+
+    id = TextIdField(ids.Prefix.USAGE_EVENT)
+    event_time = TimestampField(help_text="When the attempt began.")
+    request_id = serializers.CharField(help_text="The `x-request-id` of the answer; its attempts share it.")
+    access_key_id = EventIdField(ids.Prefix.ACCESS_KEY)
+    provider = serializers.CharField()
+    provider_display_name = serializers.SerializerMethodField("get_provider_display_name")
+    model = serializers.CharField(help_text="As it was sent to the provider.")
+    model_display_name = serializers.SerializerMethodField("get_model_display_name")
+    attempt_number = serializers.IntegerField(source="attempt", min_value=1)
+    is_final_attempt = serializers.BooleanField(source="is_final", help_text="Whether its outcome was the caller's.")
+    status_code = serializers.IntegerField(
+        source="status", min_value=0, max_value=999, help_text="The upstream's; 0 where it gave none."
+    )
+    timed_out = serializers.BooleanField()
+    is_error = serializers.BooleanField()
+    is_streaming = serializers.BooleanField()
+    stop_reason = serializers.CharField(allow_blank=True, help_text="The upstream's word; empty where there is none.")
+    input_tokens = CountField(help_text="All that went in, those read from and written to a cache included.")
+    output_tokens = CountField(help_text="All that came out, reasoning included.")
+    cache_read_tokens = CountField()
+    reasoning_tokens = CountField()
+    total_cost = CostField(source="cost")
+    key_source = serializers.SerializerMethodField("get_key_source")
+    provider_key_id = EventIdField(
+        ids.Prefix.PROVIDER_KEY, required=False, help_text="With `user` only, where the provider wants a key."
+    )
+    provider_key_display_name = serializers.CharField(
+        source="mask", required=False, help_text="With `providerKeyId`: the key's mask as it was then."
+    )
+
+    def get_provider_display_name(self, event: Event) -> str:
+        """The provider's name as it is now."""
+        return self._names.of_provider(event.provider)
+
+    def get_model_display_name(self, event: Event) -> str:
+        """The model's name in the catalog, or the model itself."""
+        return self._names.of_model(event.provider, event.model)
+
+    @extend_schema_field({"type": "string", "enum": ["ngrok", "user"]})
+    def get_key_source(self, event: Event) -> str:
+        """`ngrok` for managed inference, `user` for an upstream of the account's own, with or without a key."""
+        return "ngrok" if event.key_source == KeySource.MANAGED else "user"
+
+    @property
+    def _names(self) -> Names:
+        names: Names = self.context["names"]
+        return names
+
+
+class OverviewSerializer(ShownSerializer):
+    """Sums by UTC day, and by provider or access key. For the OpenAPI document: the view writes it by itself."""
+
+    uri = serializers.URLField()
+    buckets = serializers.SerializerMethodField()
+    totals = serializers.SerializerMethodField()
+
+    @extend_schema_field(
+        {
+            "type": "array",
+            "description": "By day, then by key. Days and keys without usage are not listed.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "bucketStart": {**_TIMESTAMP, "description": "The UTC day's first moment."},
+                    "groupKey": {"type": "string", "description": "A `providerId`, or an access key's ID."},
+                    "cost": {**_COST, "description": "US dollars at list price, of all attempts."},
+                    "requests": {**_COUNT, "description": "Final attempts."},
+                    "errors": {**_COUNT, "description": "Final attempts that failed."},
+                },
+                "required": ["bucketStart", "groupKey", "cost", "requests", "errors"],
+                "additionalProperties": False,
+            },
+        }
+    )
+    def get_buckets(self, buckets: Any) -> Any:
+        """As they are."""
+        return buckets
+
+    @extend_schema_field(
+        {
+            "type": "object",
+            "properties": {"cost": _COST, "requests": _COUNT, "errors": _COUNT},
+            "required": ["cost", "requests", "errors"],
+            "additionalProperties": False,
+        }
+    )
+    def get_totals(self, totals: Any) -> Any:
+        """As they are."""
+        return totals
+
+
+class BalanceSerializer(ShownSerializer):
+    """What the account's credits are worth."""
+
+    balance_cents = serializers.IntegerField(
+        help_text="Whole cents, never more than there is. Negative: usage that no credits were left for."
+    )
+
+
+class CreditsSerializer(ShownSerializer):
+    """Credits that came in."""
+
+    type = serializers.SerializerMethodField()
+    amount_cents = serializers.IntegerField(min_value=1, source="amount")
+    category = serializers.ChoiceField(choices=LedgerEntry.Category.values)
+    expires_at = TimestampField(allow_null=True, help_text="When what is left of them is lost; null: never.")
+    created_at = TimestampField()
+
+    @extend_schema_field({"type": "string", "const": "credits"})
+    def get_type(self, _entry: Any) -> str:
+        """What kind of transaction this is."""
+        return "credits"
+
+
+class _MonthSerializer(ShownSerializer):
+    """A month of usage. `totalCents` = `appliedCreditsCents` + `amountDueCents`."""
+
+    created_at = TimestampField()
+    period_start = TimestampField()
+    period_end = TimestampField(help_text="The next month's first moment.")
+    total_cents = CountField()
+    applied_credits_cents = CountField()
+    amount_due_cents = CountField(help_text="What no credits were left for.")
+    amount_paid_cents = CountField(help_text="Of that, what credits of later months have settled.")
+    amount_remaining_cents = CountField()
+
+
+class UsageInvoiceSerializer(_MonthSerializer):
+    """A closed month in which something was charged."""
+
+    type = serializers.SerializerMethodField()
+    invoice_url = serializers.SerializerMethodField("get_invoice_url")
+
+    @extend_schema_field({"type": "string", "const": "usageInvoice"})
+    def get_type(self, _invoice: Any) -> str:
+        """What kind of transaction this is."""
+        return "usageInvoice"
+
+    @extend_schema_field({"type": "null"})
+    def get_invoice_url(self, _invoice: Any) -> None:
+        """There is no document but this one."""
+        return
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """The month, with the null of `invoiceUrl`."""
+        return {**super().to_representation(instance), "invoiceUrl": None}
+
+
+class UsageInvoicePreviewSerializer(_MonthSerializer):
+    """The running month."""
+
+    type = serializers.SerializerMethodField()
+
+    @extend_schema_field({"type": "string", "const": "usageInvoicePreview"})
+    def get_type(self, _invoice: Any) -> str:
+        """What kind of transaction this is."""
+        return "usageInvoicePreview"
+
+
+class CheckoutSessionForm(StrictSerializer):
+    """POST of a checkout session."""
+
+    amount = StrictIntegerField(min_value=1, max_value=MAX_CENTS, help_text="Cents of credits to buy.")
+
+
+class CheckoutSessionSerializer(ShownSerializer):
+    """A payment page that waits for its buyer."""
+
+    session_id = serializers.CharField()
+    session_url = serializers.URLField()

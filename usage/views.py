@@ -1,0 +1,292 @@
+"""`/usage`, `/usage/overview`, `/credits/…`, and where the payment provider tells of payments."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, Final, cast
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.views.decorators.csrf import csrf_exempt
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.authentication import AccountRequest
+from accounts.models import Account
+from gateway_core import base64url, ids
+from gateway_core.usage import time_of
+from providers.catalog import current_catalog
+from providers.models import Provider
+from rest import uris
+from rest.errors import MethodNotAllowed, QueryInvalid, http_response
+from rest.fields import TimestampField, id_pattern
+from rest.pagination import limit_of, one_value
+from rest.views import RestViews
+from usage import checkout, ledger, reading
+from usage.models import LedgerEntry, Rollup
+from usage.schema import QuerySchema, TransactionsSchema
+from usage.serializers import (
+    BalanceSerializer,
+    CheckoutSessionForm,
+    CheckoutSessionSerializer,
+    CreditsSerializer,
+    Names,
+    OverviewSerializer,
+    UsageEventSerializer,
+    UsageInvoicePreviewSerializer,
+    UsageInvoiceSerializer,
+    cost_text,
+    timestamp_text,
+)
+
+_TIMESTAMP: Final = {"type": "string", "format": "date-time"}
+_START: Final = {
+    "description": "Only what began at this time or later. RFC 3339 with an offset.",
+    "required": True,
+    "schema": _TIMESTAMP,
+}
+_END: Final = {"description": "Only what began at this time or earlier.", "schema": _TIMESTAMP}
+_TIME_BYTES: Final = 8
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CURSOR_BYTES: Final = 24
+
+
+class UsageEventViews(RestViews):
+    """`/usage`."""
+
+    list_key = "aiGatewayUsage"
+    shape = UsageEventSerializer
+    schema = QuerySchema()
+    filters: ClassVar[dict[str, dict[str, Any]]] = {
+        "startTime": _START,
+        "endTime": _END,
+        "accessKeyId": {
+            "description": "Only attempts for this access key, which may have been deleted since.",
+            "schema": {"type": "string", "pattern": id_pattern(ids.Prefix.ACCESS_KEY)},
+        },
+        "includeRetries": {
+            "description": "Whether attempts that another one followed are listed too.",
+            "schema": {"type": "boolean", "default": False},
+        },
+        "cursor": {
+            "description": "Only what stands after this place; nextPageUri holds it.",
+            "schema": {"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"},
+        },
+    }
+
+    def list(self, request: Request) -> Response:
+        """One page of attempts, newest first."""
+        limit, account = limit_of(request), _account(request)
+        start, end = _bounds(request)
+        found = reading.events(
+            account,
+            start=start,
+            end=end,
+            access_key=_access_key(request),
+            with_retries=_is_on(request, "includeRetries"),
+            after=_place(one_value(request, "cursor")),
+            limit=limit + 1,
+        )
+        next_page_uri = None
+        if len(found) > limit:
+            found = found[:limit]
+            next_page_uri = uris.own_with(request, limit=limit, cursor=_cursor(found[-1]))
+        custom = dict(Provider.objects.filter(account=account).values_list("slug", "name"))
+        context = {**self.get_serializer_context(), "names": Names(custom, current_catalog())}
+        shown = UsageEventSerializer(found, many=True, context=context).data
+        return Response({self.list_key: shown, "uri": uris.own(request), "nextPageUri": next_page_uri})
+
+
+class UsageOverviewViews(RestViews):
+    """`/usage/overview`."""
+
+    shape = OverviewSerializer
+    schema = QuerySchema()
+    filters: ClassVar[dict[str, dict[str, Any]]] = {
+        "startTime": _START,
+        "endTime": _END,
+        "groupBy": {
+            "description": "What the buckets of a day are told apart by.",
+            "schema": {"type": "string", "enum": ["provider", "accessKey"], "default": "provider"},
+        },
+    }
+
+    def retrieve(self, request: Request) -> Response:
+        """Sums by UTC day, and by provider or access key."""
+        start, end = _bounds(request)
+        by = _dimension(request)
+        buckets = reading.overview(_account(request), start=start, end=end, by=by)
+        return Response(
+            {
+                "uri": uris.own(request),
+                "buckets": [
+                    {
+                        "bucketStart": timestamp_text(bucket.start),
+                        "groupKey": _group_key(by, bucket.group_key),
+                        "cost": cost_text(bucket.cost),
+                        "requests": bucket.requests,
+                        "errors": bucket.errors,
+                    }
+                    for bucket in buckets
+                ],
+                "totals": {
+                    "cost": cost_text(sum((bucket.cost for bucket in buckets), Decimal(0))),
+                    "requests": sum(bucket.requests for bucket in buckets),
+                    "errors": sum(bucket.errors for bucket in buckets),
+                },
+            }
+        )
+
+
+class CreditsBalanceViews(RestViews):
+    """`/credits/balance`."""
+
+    shape = BalanceSerializer
+
+    def retrieve(self, request: Request) -> Response:
+        """What the account's credits are worth now."""
+        balance = ledger.balance_of(_account(request))
+        return Response({"balanceCents": ledger.whole_cents(balance)})
+
+
+class CreditsTransactionsViews(RestViews):
+    """`/credits/transactions`."""
+
+    schema = TransactionsSchema()
+    filters: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def retrieve(self, request: Request) -> Response:
+        """Credits that came in, and months of usage, newest first."""
+        return Response({"items": [_shape_of(one)(one).data for one in reading.transactions(_account(request))]})
+
+
+class CheckoutSessionViews(RestViews):
+    """`/credits/checkout-session`."""
+
+    shape = CheckoutSessionSerializer
+    forms = {"start": CheckoutSessionForm}
+
+    def start(self, request: Request) -> Response:
+        """Make a payment page for buying credits."""
+        cents = self.read(CheckoutSessionForm)["amount"]
+        return Response(self.data_of(checkout.start_checkout(account=_account(request), cents=cents)))
+
+
+@csrf_exempt
+def take_notice(request: HttpRequest) -> HttpResponse:
+    """Where the payment provider tells that somebody has paid. Open to everybody, believed by its signature alone."""
+    if request.method != "POST":
+        refusal = http_response(MethodNotAllowed())
+        refusal.headers["Allow"] = "POST"
+        return refusal
+    checkout.take_notice(body=request.body, signature=request.headers.get("Stripe-Signature"))
+    return HttpResponse(status=204)
+
+
+def _account(request: Request) -> Account:
+    return cast("AccountRequest", request).account
+
+
+def _shape_of(one: LedgerEntry | reading.Invoice) -> type[Any]:
+    if isinstance(one, LedgerEntry):
+        return CreditsSerializer
+    return UsageInvoicePreviewSerializer if one.is_preview else UsageInvoiceSerializer
+
+
+def _group_key(by: Rollup.Dimension, key: str) -> str:
+    return key if by == Rollup.Dimension.PROVIDER else ids.to_text(ids.Prefix.ACCESS_KEY, uuid.UUID(key))
+
+
+# ── the query ──
+
+
+def _bounds(request: Request) -> tuple[datetime, datetime | None]:
+    """`startTime` and `endTime`.
+
+    Raises:
+        QueryInvalid: the first is missing, one of them is no time, or they are in the wrong order.
+    """
+    start, end = _moment(request, "startTime"), _moment(request, "endTime")
+    if start is None:
+        raise QueryInvalid(details={"startTime": "This parameter is required."})
+    if end is not None and end < start:
+        raise QueryInvalid(details={"endTime": "This is before startTime."})
+    return start, end
+
+
+def _moment(request: Request, name: str) -> datetime | None:
+    text = one_value(request, name)
+    if text is None:
+        return None
+    try:
+        # An offset's plus that was not escaped has become a space on its way.
+        moment: datetime = TimestampField().run_validation(text.replace(" ", "+"))
+    except ValidationError:
+        raise QueryInvalid(
+            details={name: "This must be a time as RFC 3339 writes it, with its offset: 2027-01-31T12:00:00Z."}
+        ) from None
+    return moment
+
+
+def _access_key(request: Request) -> uuid.UUID | None:
+    text = one_value(request, "accessKeyId")
+    if text is None:
+        return None
+    try:
+        return ids.from_text(ids.Prefix.ACCESS_KEY, text)
+    except ids.InvalidId:
+        raise QueryInvalid(details={"accessKeyId": "This must be an access key's ID (aigk_…)."}) from None
+
+
+def _is_on(request: Request, name: str) -> bool:
+    text = one_value(request, name)
+    if text not in {None, "true", "false"}:
+        raise QueryInvalid(details={name: "This must be true or false."})
+    return text == "true"
+
+
+def _dimension(request: Request) -> Rollup.Dimension:
+    text = one_value(request, "groupBy")
+    if text in {None, "provider"}:
+        return Rollup.Dimension.PROVIDER
+    if text == "accessKey":
+        return Rollup.Dimension.ACCESS_KEY
+    raise QueryInvalid(details={"groupBy": "This must be provider or accessKey."})
+
+
+def _cursor(last: Any) -> str:
+    microseconds = (last.event_time - _EPOCH) // timedelta(microseconds=1)
+    return base64url.encode(microseconds.to_bytes(_TIME_BYTES, "big") + last.id.bytes)
+
+
+def _place(cursor: str | None) -> reading.Place | None:
+    """The place that a cursor names.
+
+    Raises:
+        QueryInvalid: it is none of ours. An event's ID is made of its time, so what is made up shows.
+    """
+    if cursor is None:
+        return None
+    try:
+        raw = base64url.decode(cursor)
+    except ValueError:
+        raw = b""
+    if len(raw) == _CURSOR_BYTES:
+        microseconds, last = int.from_bytes(raw[:_TIME_BYTES], "big"), uuid.UUID(bytes=raw[_TIME_BYTES:])
+        if time_of(last) == microseconds // 1000:
+            try:
+                return reading.Place(_EPOCH + timedelta(microseconds=microseconds), last)
+            except OverflowError:
+                pass
+    raise QueryInvalid(details={"cursor": "This must be the cursor of a nextPageUri."})
+
+
+ROUTES: Final[list[URLPattern]] = [
+    path("usage", UsageEventViews.as_view({"get": "list"}), name="usage"),
+    path("usage/overview", UsageOverviewViews.as_view({"get": "retrieve"}), name="usage-overview"),
+    path("credits/balance", CreditsBalanceViews.as_view({"get": "retrieve"}), name="credits-balance"),
+    path("credits/transactions", CreditsTransactionsViews.as_view({"get": "retrieve"}), name="credits-transactions"),
+    path("credits/checkout-session", CheckoutSessionViews.as_view({"post": "start"}), name="credits-checkout-session"),
+    path("webhooks/stripe", take_notice, name="stripe-notices"),
+]
