@@ -46,6 +46,11 @@ class Store:
             number=int(number) if number.isdigit() else 0,
         )
 
+    def process(self) -> str:
+        """Which process of Redis answers; empty where it does not say."""
+        facts: Any = self.redis.info("server")
+        return str(facts.get("run_id", ""))
+
 
 class EpochInRedis:
     """The hash `epoch`, as it was read."""

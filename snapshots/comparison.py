@@ -74,42 +74,46 @@ def compare(store: Store, accounts: list[Account] | None = None) -> Iterator[Dif
     yield from _unknown_tokens(store)
 
 
-def repair(store: Store, account: Account) -> int:
-    """Publish every document of the account anew, and delete the fields of its hash that it should not have.
+def repair(store: Store, accounts: list[Account]) -> int:
+    """Publish every document of these accounts anew, and delete what Redis should not have of them.
 
     Each batch is an ordinary publication: writers and workers notice nothing. Tokens that PostgreSQL does not know are
-    left to the deep comparison, since only a look at every token finds them.
+    found by one look at every token in Redis.
 
     Returns:
         How many documents were published.
     """
-    fields: Any = store.redis.hkeys(keys().account(account.text_id))
-    known = (name for kind in registry.kinds() for name, _ in kind.all_documents(account))
-    stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
     count = 0
-    with transaction.atomic():
-        # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
-        names = list(dict.fromkeys(itertools.chain(stale, known)))
-    for start in range(0, len(names), CHUNK):
-        publish_account(account.id, store=store, names=names[start : start + CHUNK])
-        count += len(names[start : start + CHUNK])
+    for account in accounts:
+        fields: Any = store.redis.hkeys(keys().account(account.text_id))
+        known = (name for kind in registry.kinds() for name, _ in kind.all_documents(account))
+        stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
+        with transaction.atomic():
+            # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
+            names = list(dict.fromkeys(itertools.chain(stale, known)))
+        for start in range(0, len(names), CHUNK):
+            publish_account(account.id, store=store, names=names[start : start + CHUNK])
+        count += len(names)
+    repaired = set(accounts)
+    for difference in _unknown_tokens(store):
+        if difference.account in repaired:
+            publish_account(difference.account.id, store=store, names=[difference.document])
+            count += 1
     return count
 
 
-def remove_unknown(store: Store, differences: list[Difference]) -> int:
-    """Remove keys that no account of PostgreSQL has, each only if it is still what it was.
+def remove_unknown(store: Store, difference: Difference) -> bool:
+    """Remove a key that no account of PostgreSQL has, if it is still what it was.
 
     Returns:
-        How many were removed.
+        Whether it was removed.
     """
-    names = [difference.document for difference in differences if difference.account is None]
+    key = difference.document
+    is_hash = key.startswith(keys().account(""))
+    seen: Any = store.redis.hget(key, snapshot.VERSION_DOCUMENT) if is_hash else store.redis.get(key)
     epoch = Epoch.objects.values_list("id", flat=True).first()
-    seen: Any = store.redis.mget(names) if names else []
-    held = [(name, value) for name, value in zip(names, seen, strict=True) if value is not None]
-    answer: Any = store.remove(
-        keys=[keys().epoch, *(name for name, _ in held)], args=[str(epoch), *(value for _, value in held)]
-    )
-    return int(answer[1]) if answer[0] == b"removed" else 0
+    answer: Any = store.remove(keys=[keys().epoch, key], args=[str(epoch), seen or b""])
+    return bool(answer[0] == b"removed" and answer[1])
 
 
 def outdated_accounts(store: Store) -> Iterator[tuple[Account, int, int]]:

@@ -30,7 +30,7 @@ from gateway_core.snapshot import ChangeDocument, VersionDocument
 from snapshots.client import Store, document_keys, inline_store, keys
 from snapshots.compilation import Compiled, compile_documents
 from snapshots.locking import bound_waiting, lock_publication
-from snapshots.models import WHOLE_ACCOUNT, Change, Publication
+from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -200,7 +200,7 @@ class _Publishing:
             self._park(batch, compiled.faults)
         if not compiled.bodies:
             return None
-        receipt = self._write(compiled.bodies, is_repair=bool(names))
+        receipt = self._write(compiled.bodies)
         self._conclude(batch, compiled, receipt)
         PUBLICATIONS.labels("published").inc()
         is_all = len(pending) <= BATCH and not compiled.faults
@@ -252,14 +252,12 @@ class _Publishing:
                 reason=reason,
             )
 
-    def _write(self, bodies: dict[str, bytes | None], *, is_repair: bool) -> Receipt:
+    def _write(self, bodies: dict[str, bytes | None]) -> Receipt:
         """One Lua call; a second one where Redis is at another version than PostgreSQL knows."""
         known = self._publication.version
         version = max(known + 1, self._publication.clock)
         answer = self._call(bodies, known, version)
         if answer[0] == b"version":
-            # Redis is ahead: a publisher ended between its write there and its commit here, or PostgreSQL was restored
-            # from a backup. Or Redis is behind: it lost writes that it had acknowledged.
             known = stored_version(keys().location(self._account.text_id, snapshot.VERSION_DOCUMENT), answer[1])
             log.warning(
                 "Redis and PostgreSQL hold different versions of an account",
@@ -270,14 +268,23 @@ class _Publishing:
             # Writing to the database also proves that we still have the lock: whoever was stopped and lost it, while
             # others published, must not try again with a higher version.
             self._publication.save(update_fields=["number"])
-            if not is_repair:
-                Change.objects.create(account=self._account, document=WHOLE_ACCOUNT)
+            self._mistrust(known)
             version = max(known + 1, version)
             answer = self._call(bodies, known, version)
         if answer[0] != b"published":
             PUBLICATIONS.labels("refused").inc()
             raise PublicationRefused(answer[0].decode("ascii"))
         return Receipt(version, int(answer[1]))
+
+    def _mistrust(self, known: int) -> None:
+        """Have the relay look after more than this publication can set right."""
+        if known < self._publication.version:
+            # Redis has lost what it had acknowledged, and who knows what else: keys that were deleted may be back.
+            Epoch.objects.update(completed_at=None)
+        else:
+            # A publisher ended between its write to Redis and its commit here, which is soon made good; or PostgreSQL
+            # was restored from a backup, and Redis holds documents of this account that it no longer knows.
+            Change.objects.create(account=self._account, document=WHOLE_ACCOUNT)
 
     def _call(self, bodies: dict[str, bytes | None], known: int, version: int) -> Any:
         account = self._account.text_id

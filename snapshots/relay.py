@@ -1,8 +1,8 @@
 """The relay: a small process that publishes what no request could, and notices when Redis is not what it was.
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
-PostgreSQL's, each minute the accounts' versions, once a day every document. It outlives PostgreSQL's and Redis's
-absence; several relays do no harm to each other.
+PostgreSQL's, each minute (and when another Redis process answers) the accounts' versions, once a day every document.
+It outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -84,6 +84,10 @@ class _Looks:
         # A server that is absent for the first time is news, one that still is is not.
         self._absent: str | None = None
 
+    def hasten(self, look: Callable[[], None]) -> None:
+        """Take a look as soon as the ones before it have ended."""
+        self._due[look] = 0
+
     def run(self) -> None:
         """Look until stopped."""
         shortest = min(*self._every.values(), LONGEST_PAUSE_SECONDS)
@@ -139,17 +143,22 @@ class Relay:
         self._pauses = _Pauses()
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
+        self._redis_process: str | None = None
+        self._comparing = _Looks(
+            {
+                self.repair_accounts: RECONCILE_SECONDS,
+                self.compare_versions: VERSIONS_SECONDS,
+                self.compare_documents: DOCUMENTS_SECONDS,
+            },
+            stop,
+            spread=True,
+        )
 
     def run(self) -> None:
         """Sweep and compare until stopped."""
         log.info("the relay has started")
         # In a thread of their own: whoever waits for the sweep must not wait for a million documents to be compared.
-        comparing = _Looks(
-            {self.compare_versions: VERSIONS_SECONDS, self.compare_documents: DOCUMENTS_SECONDS},
-            self._stop,
-            spread=True,
-        )
-        thread = threading.Thread(target=comparing.run, name="comparing", daemon=True)
+        thread = threading.Thread(target=self._comparing.run, name="comparing", daemon=True)
         thread.start()
         _Looks({self.sweep: SWEEP_SECONDS, self.reconcile: RECONCILE_SECONDS}, self._stop, spread=False).run()
         thread.join(STOP_SECONDS)
@@ -157,14 +166,15 @@ class Relay:
 
     def sweep(self) -> None:
         """Publish whatever is pending; an account that another publisher works on is passed over until next time."""
-        waiting = Change.objects.filter(parked_at=None).exclude(account__in=self._pauses.current)
+        waiting = Change.objects.filter(parked_at=None).exclude(document=WHOLE_ACCOUNT)
+        waiting = waiting.exclude(account__in=self._pauses.current)
         accounts = waiting.order_by("account_id").values_list("account_id", flat=True).distinct()
         for account in accounts[:ACCOUNTS_A_SWEEP]:
             if self._stop.is_set():
                 return
             try:
                 with self._heeding_refusals():
-                    self._publish(account)
+                    publish_account(account, store=self._store, skip_locked=True)
             except PublicationRefused as refusal:
                 if refusal.reason == PublicationRefused.EPOCH:
                     return  # the same for every account, until the rebuild has ended
@@ -182,14 +192,17 @@ class Relay:
             else:
                 self._pauses.end(account)
 
-    def _publish(self, account_id: uuid.UUID) -> None:
-        publish_account(account_id, store=self._store, skip_locked=True)
-        marks = list(Change.objects.filter(account=account_id, document=WHOLE_ACCOUNT).values_list("id", flat=True))
-        if marks:
-            account = Account.objects.get(id=account_id)
-            documents = comparison.repair(self._store, account)
+    def repair_accounts(self) -> None:
+        """Publish accounts anew whose publisher found Redis ahead of PostgreSQL."""
+        marks = dict(Change.objects.filter(document=WHOLE_ACCOUNT, parked_at=None).values_list("id", "account_id"))
+        if marks and self._is_settled():
+            accounts = list(Account.objects.filter(id__in=marks.values()))
+            with self._heeding_refusals():
+                documents = comparison.repair(self._store, accounts)
             Change.objects.filter(id__in=marks).delete()
-            log.warning("an account was published anew", account=account.text_id, documents=documents)
+            log.warning(
+                "accounts were published anew", accounts=[each.text_id for each in accounts], documents=documents
+            )
 
     def reconcile(self) -> None:
         """Begin a rebuild where Redis is not the one that PostgreSQL remembers."""
@@ -197,16 +210,23 @@ class Relay:
         highest = rebuild.highest_number()
         epoch = Epoch.objects.first()
         found = self._store.epoch()
+        if self._redis_process != (process := self._store.process()):
+            # Another Redis answers, or the same one anew: it may have gone back by so little that its number, with what
+            # was published since, tells nothing.
+            self._redis_process = process
+            self._comparing.hasten(self.compare_versions)
         if epoch is None:
             reason = "nothing was ever published"
         elif found.id != str(epoch.id):
             reason = "Redis is another one, or was emptied" if found.id else "Redis is empty"
-        elif not found.is_complete or epoch.completed_at is None:
+        elif not found.is_complete:
             reason = "a rebuild did not end"
+        elif epoch.completed_at is None:
+            reason = "a rebuild did not end, or a publisher found that Redis has gone back"
         elif found.number < highest:
             reason = f"Redis has gone back: {found.number} changes instead of {highest}"
         elif self._is_rebuild_needed:
-            reason = "Redis holds what nobody of ours wrote"
+            reason = "Redis holds another version than PostgreSQL, or what nobody of ours wrote"
         else:
             self._is_waiting_for_another = False
             return
@@ -247,28 +267,24 @@ class Relay:
             raise
 
     def compare_versions(self) -> None:
-        """Repair accounts that Redis holds at another version, and publish the catalog where it differs."""
-        if self._is_settled():
-            with self._heeding_refusals():
-                self._compare_versions()
-
-    def _compare_versions(self) -> None:
-        rebuild.publish_catalog_if_changed(self._store)
+        """Publish the catalog where it differs; ask for a rebuild where Redis holds an account at another version."""
+        if not self._is_settled():
+            return
+        with self._heeding_refusals():
+            rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
-            if self._stop.is_set():
-                return
+            if in_redis > in_postgresql and Change.objects.filter(account=account, parked_at=None).exists():
+                continue  # a publisher ended between its two writes; the sweep is about to make it good
             log.warning(
                 "an account differs between Redis and PostgreSQL",
                 account=account.text_id,
                 redis=in_redis,
                 postgresql=in_postgresql,
             )
-            if in_redis > in_postgresql and not Change.objects.filter(account=account).exists():
-                # PostgreSQL has forgotten publications: it was restored. Accounts that it no longer knows at all are
-                # still in Redis; only a rebuild removes them.
-                self._is_rebuild_needed = True
-                return
-            comparison.repair(self._store, account)
+            # Redis has lost publications, or PostgreSQL has (it was restored). Either way Redis may hold access keys
+            # that PostgreSQL does not know, of this account or another; only a rebuild removes them all.
+            self._is_rebuild_needed = True
+            return
 
     def compare_documents(self) -> None:
         """Look at every document, and publish anew what differs."""
@@ -295,4 +311,4 @@ class Relay:
         if difference.account is not None:
             publish_account(difference.account.id, store=self._store, names=[difference.document])
         elif difference.fault is not comparison.Fault.MISSING:
-            comparison.remove_unknown(self._store, [difference])
+            comparison.remove_unknown(self._store, difference)

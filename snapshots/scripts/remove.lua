@@ -1,17 +1,21 @@
--- Remove keys that PostgreSQL does not know, each only while it still holds what the caller saw.
+-- Remove a key that PostgreSQL does not know, if it still holds what the caller saw.
 --
--- KEYS  1 epoch, 2… the keys
--- ARGV  1 the caller's epoch, 2… what the caller saw under each key
+-- KEYS  1 epoch, 2 the key: a token, or the hash of an account
+-- ARGV  1 the caller's epoch, 2 the token, or the version envelope of the hash, as the caller saw it
 --
 -- Answers {"removed", how many}; {"epoch"} when this is another life of Redis.
 
 if redis.call("HGET", KEYS[1], "id") ~= ARGV[1] then
   return {"epoch"}
 end
-local removed = 0
-for key = 2, #KEYS do
-  if redis.call("TYPE", KEYS[key]).ok == "string" and redis.call("GET", KEYS[key]) == ARGV[key] then
-    removed = removed + redis.call("DEL", KEYS[key])
-  end
+local kind = redis.call("TYPE", KEYS[2]).ok
+local held
+if kind == "string" then
+  held = redis.call("GET", KEYS[2])
+elseif kind == "hash" then
+  held = redis.call("HGET", KEYS[2], "version") or ""
 end
-return {"removed", removed}
+if held ~= ARGV[2] then
+  return {"removed", 0}
+end
+return {"removed", redis.call("DEL", KEYS[2])}

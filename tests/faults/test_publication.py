@@ -30,9 +30,11 @@ from tests.snapshots.conftest import _fresh_process, _live, account  # noqa: F40
 from tests.snapshots.rows import (
     assert_stream_is_sound,
     commit_unpublished,
+    delete,
     differences,
     held_token,
     make_access_key,
+    make_access_keys,
     make_account,
     touch,
 )
@@ -173,7 +175,9 @@ def test_a_silent_redis_delays_a_write_by_a_quarter_of_a_second_and_only_the_fir
     assert sum(durations[1:]) < 0.9
     # What the sleeping server finds in its sockets when it wakes is refused or brought up to date.
     wait_until(lambda: is_published(account), seconds=10, what="the rest in Redis")
-    Relay(patient_store(), threading.Event()).sweep()
+    relay = Relay(patient_store(), threading.Event())
+    relay.sweep()
+    relay.repair_accounts()
     assert differences() == []
 
 
@@ -214,13 +218,48 @@ def test_a_redis_that_was_emptied_is_rebuilt_under_writers(child: Program, redis
     assert differences() == []
 
 
+def test_a_promoted_replica_that_was_behind_is_noticed_although_its_number_is_right(
+    child: Program,
+    account: Account,  # noqa: F811
+    redis_server: Callable[..., FaultyRedis],
+    settings: LazySettings,
+) -> None:
+    server = redis_server()
+    settings.REDIS_URL = server.url
+    nursery = child(*PROGRAM, "relays")
+    nursery.tell()
+    nursery.hear()
+    with Redis.from_url(server.url) as redis:
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the first rebuild")
+        with transaction.atomic():
+            gone = make_access_key(account)
+        older = {key: redis.dump(key) for key in redis.scan_iter()}
+        with transaction.atomic():
+            delete(gone)
+        number = redis.hget(keys().epoch, "number")
+        replica = redis.pipeline()
+        replica.flushall()
+        for key, value in older.items():
+            assert value is not None
+            replica.restore(key, 0, value)
+        replica.hset(keys().epoch, "number", number)
+        # The relay has looked at the versions of the first Redis; now another process answers.
+        time.sleep(2)
+        replica.execute()
+        server.restart()
+
+        wait_until(lambda: not redis.exists(keys().token(gone.digest)), seconds=15, what="the rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the rebuild's end")
+        assert differences() == []
+
+
 @pytest.mark.usefixtures("_live")
 def test_a_rebuild_killed_in_the_middle_is_taken_over_by_the_next_relay(
     child: Program,
     account: Account,  # noqa: F811
     redis: Redis,
 ) -> None:
-    commit_unpublished(lambda: [make_access_key(account) for _ in range(6000)])
+    commit_unpublished(lambda: make_access_keys(account, 20000))
     redis.flushall()
     nursery = child(*PROGRAM, "relays")
     nursery.tell()
@@ -244,7 +283,7 @@ def test_two_relays_rebuild_once(
     account: Account,  # noqa: F811
     redis: Redis,
 ) -> None:
-    commit_unpublished(lambda: [make_access_key(account) for _ in range(2000)])
+    commit_unpublished(lambda: make_access_keys(account, 2000))
     nursery = child(*PROGRAM, "relays")
     nursery.tell()
     nursery.tell()

@@ -37,6 +37,18 @@ def make_access_key(account: Account, **fields: Any) -> AccessKey:
     return key
 
 
+def make_access_keys(account: Account, count: int) -> list[AccessKey]:
+    """Many access keys at once, each with its change."""
+    made = [
+        AccessKey(account=account, digest=hashlib.sha256(secrets.token_bytes(16)).hexdigest(), key_redacted="***", **BY)
+        for _ in range(count)
+    ]
+    outbox.record(made[0])
+    AccessKey.objects.bulk_create(made, batch_size=2000)
+    Change.objects.bulk_create([Change(account=account, document=key.snapshot_document) for key in made[1:]])
+    return made
+
+
 def make_configuration(account: Account, *, keys_of_openai: tuple[ProviderKey, ...] = ()) -> Configuration:
     """A configuration, with a rule for OpenAI where it has keys."""
     configuration = Configuration.objects.create(

@@ -20,6 +20,7 @@ from tests.snapshots.rows import (
     held_token,
     in_thread,
     make_access_key,
+    make_access_keys,
     make_account,
     make_configuration,
     make_provider_key,
@@ -28,7 +29,7 @@ from tests.snapshots.rows import (
 
 
 def test_an_empty_redis_holds_everything_after_a_rebuild(account: Account, redis: Redis) -> None:
-    commit_unpublished(lambda: [make_access_key(account) for _ in range(1100)])
+    commit_unpublished(lambda: make_access_keys(account, 1100))
     commit_unpublished(lambda: make_configuration(account, keys_of_openai=(make_provider_key(account),)))
 
     accounts, documents = rebuild.rebuild(patient_store())
@@ -106,7 +107,7 @@ def test_a_rebuild_that_was_overtaken_writes_nothing_more(account: Account, redi
     def overtake(accounts: int, documents: int) -> None:
         redis.hset(keys().epoch, "id", "a newer one")
 
-    commit_unpublished(lambda: [make_access_key(account) for _ in range(501)])
+    commit_unpublished(lambda: make_access_keys(account, 501))
     with pytest.raises(rebuild.RebuildOvertaken):
         rebuild.rebuild(patient_store(), report=overtake)
 

@@ -16,6 +16,7 @@ from snapshots.publisher import pause, version_envelope
 from snapshots.relay import Relay
 from tests.snapshots.rows import (
     commit_unpublished,
+    delete,
     differences,
     held_token,
     in_thread,
@@ -156,19 +157,58 @@ def test_pending_changes_of_an_outage_are_covered_by_the_rebuild(account: Accoun
     assert differences() == []
 
 
-def test_versions_that_differ_are_made_good(account: Account, redis: Redis, relay: Relay) -> None:
+def test_versions_that_differ_lead_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
     with transaction.atomic():
         key = make_access_key(account)
-    other = make_account("Bob's")
-    with transaction.atomic():
-        lost = make_configuration(other)
     redis.hset(keys().account(account.text_id), "version", version_envelope(account.text_id, 1))
-    redis.delete(keys().token(key.digest), keys().account(other.text_id))
+    redis.delete(keys().token(key.digest))
 
     relay.compare_versions()
+    relay.reconcile()
 
     assert held_token(redis, key)
-    assert redis.hexists(keys().account(other.text_id), lost.snapshot_document)
+    assert differences() == []
+    assert relay_is_content(relay)
+
+
+def test_a_deleted_access_key_does_not_stay_in_a_redis_that_went_back_and_was_written_to(
+    account: Account, redis: Redis, relay: Relay
+) -> None:
+    bobs = make_account("Bob's")
+    with transaction.atomic():
+        gone = make_access_key(account)
+    restore_older = save_redis(redis)
+    with transaction.atomic():
+        delete(gone)
+    restore_older()
+    assert held_token(redis, gone)
+    # The number is again what it was: nobody sees by it that Redis went back.
+    with transaction.atomic():
+        make_access_key(bobs)
+    relay.reconcile()
+    assert held_token(redis, gone)
+
+    relay.compare_versions()
+    relay.reconcile()
+
+    assert held_token(redis, gone) is None
+    assert differences() == []
+
+
+def test_a_write_to_an_account_that_went_back_leads_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+    with transaction.atomic():
+        gone = make_access_key(account)
+    restore_older = save_redis(redis)
+    with transaction.atomic():
+        delete(gone)
+    restore_older()
+    with transaction.atomic():
+        kept = make_access_key(account)
+    assert held_token(redis, kept)
+
+    relay.reconcile()
+
+    assert held_token(redis, gone) is None
     assert differences() == []
 
 
@@ -190,18 +230,23 @@ def test_a_postgresql_that_was_restored_leads_to_a_rebuild(account: Account, red
     assert differences() == []
 
 
-def test_an_account_marked_whole_is_published_anew(account: Account, redis: Redis, relay: Relay) -> None:
+def test_an_account_marked_whole_is_published_anew_and_loses_what_postgresql_does_not_know(
+    account: Account, redis: Redis, relay: Relay
+) -> None:
     with transaction.atomic():
         key = make_access_key(account)
+        unknown = make_access_key(account)
         configuration = make_configuration(account)
     redis.delete(keys().token(key.digest))
     redis.hdel(keys().account(account.text_id), configuration.snapshot_document)
     stale = "configuration:aigac_" + "0" * 26
     redis.hset(keys().account(account.text_id), stale, b"left over")
+    unknown.delete()
     Change.objects.create(account=account, document=WHOLE_ACCOUNT)
 
-    relay.sweep()
+    relay.repair_accounts()
 
+    assert held_token(redis, unknown) is None
     assert not redis.hexists(keys().account(account.text_id), stale)
     assert differences() == []
 
@@ -243,10 +288,12 @@ def test_the_deep_comparison_is_made_good(account: Account, redis: Redis, relay:
     assert value is not None
     redis.set(keys().token(moved.digest), value)
     redis.set(keys().token("f" * 64), value)
+    strange = keys().account("ac_" + "0" * 26)
+    redis.hset(strange, "settings", b"left over")
 
     relay.compare_documents()
 
-    assert not redis.exists(keys().token("f" * 64))
+    assert not redis.exists(keys().token("f" * 64), strange)
     assert differences() == []
 
 

@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if options["compare"]:
             self._compare(account)
         elif account is not None:
-            documents = comparison.repair(patient_store(), account)
+            documents = comparison.repair(patient_store(), [account])
             self.stdout.write(f"{documents} documents of {account.text_id} were published anew.")
         else:
             self._rebuild()
