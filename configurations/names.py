@@ -74,7 +74,7 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
         return Model(provider, model, provider)
     owner, slash, own = entry.partition("/")
     if not slash:
-        faults.add(path, "A model is named with its provider, as in openai:gpt-4o, or by its open ID, as in x/m.")
+        faults.add(path, providers.bare_model_refusal(entry))
         return None
     if not owner or not own:
         faults.add(path, "An open model ID has a name on either side of its slash.")

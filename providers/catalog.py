@@ -46,8 +46,16 @@ _indexed: list[_Indexed] = []
 def current_catalog() -> Catalog:
     """The catalog as the control plane knows it now; what `explain` and the catalog's routes ask. Two queries."""
     prices.follow()
+    return _index(frozenset(ManagedKey.objects.values_list("provider", flat=True)))
+
+
+def held_catalog() -> Catalog:
+    """The catalog as this process knew it last, without a query: good enough for a suggestion."""
+    return _index(_indexed[0].managed if _indexed else frozenset())
+
+
+def _index(managed: frozenset[str]) -> Catalog:
     models = build_models_document()
-    managed = frozenset(ManagedKey.objects.values_list("provider", flat=True))
     if not _indexed or _indexed[0].models is not models or _indexed[0].managed != managed:
         _indexed[:] = [_Indexed(models, managed, Catalog(models, managed=managed))]
     return _indexed[0].catalog

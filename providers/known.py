@@ -12,6 +12,7 @@ from typing import Final
 from accounts.models import Account
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, nearest_providers
+from providers.catalog import held_catalog
 from providers.models import Provider
 from rest.errors import InvalidRequest
 
@@ -34,6 +35,7 @@ class KnownProviders:
         self._custom = {slug: identity for identity, slug in custom}
         self._slugs = {ids.to_text(ids.Prefix.PROVIDER, identity): slug for slug, identity in self._custom.items()}
         self._suggested: dict[str, tuple[str, ...]] = {}
+        self._bare_models = 0
 
     @classmethod
     def of(cls, account: Account) -> "KnownProviders":
@@ -62,4 +64,14 @@ class KnownProviders:
         """The sentence that tells of an unknown name. It does not repeat it: it may be a secret in the wrong place."""
         sentence = "There is no provider with this ID."
         near = self.nearest(name)
+        return f"{sentence} Did you mean {' or '.join(near)}?" if near else sentence
+
+    def bare_model_refusal(self, name: str) -> str:
+        """The sentence that tells of a model named without its provider, with those that it could be."""
+        sentence = "A model is named with its provider, as in openai:gpt-4o, or by its open ID, as in x/m."
+        if self._bare_models >= _MOST_SUGGESTIONS:
+            return sentence
+        self._bare_models += 1
+        catalog = held_catalog()
+        near = [f"{provider}:{model}" for provider, model in catalog.serving(name)[:3]] or catalog.nearest_models(name)
         return f"{sentence} Did you mean {' or '.join(near)}?" if near else sentence

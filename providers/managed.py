@@ -14,23 +14,14 @@ from gateway_core.catalog import BUILT_IN
 from gateway_core.redaction import mask
 from gateway_core.sealing import SealingKey, managed_binding
 from providers.models import ManagedKey
-from rest.errors import InvalidRequest, NotFound
 
 MANAGED: Final = tuple(provider.id for provider in BUILT_IN.values() if provider.is_managed)
 
 _VALUE: Final = re.compile(r"[!-~]{1,4096}")
 
 
-class NoManagedProvider(InvalidRequest):
-    """Managed inference is not offered for this provider."""
-
-    code = "no_managed_provider"
-
-
-class ManagedKeyInvalid(InvalidRequest):
-    """An upstream key is 1 to 4096 printable ASCII characters, without white space within."""
-
-    code = "managed_key_invalid"
+class ManagedKeyRefused(ValueError):
+    """What the operator gave cannot be stored. The text says why and repeats nothing of it."""
 
 
 @transaction.atomic
@@ -42,14 +33,13 @@ def set_managed_key(*, provider: str, value: str) -> ManagedKey:
         value: the key in clear; white space around it is trimmed.
 
     Raises:
-        NoManagedProvider: it is none of them.
-        ManagedKeyInvalid: the value cannot be a key. Nothing of it is repeated.
+        ManagedKeyRefused: the provider is none of them, or the value cannot be a key.
     """
     if provider not in MANAGED:
-        raise NoManagedProvider(f"{NoManagedProvider.message()} It is for: {', '.join(MANAGED)}.")
+        raise ManagedKeyRefused(f"Managed inference is offered for {' and '.join(MANAGED)} only.")
     value = value.strip()
     if not _VALUE.fullmatch(value):
-        raise ManagedKeyInvalid
+        raise ManagedKeyRefused("A key is 1 to 4096 printable ASCII characters, without white space within.")
     sealing_key: SealingKey | None = settings.SEALING_KEY
     if sealing_key is None:
         raise RuntimeError("SEALING_PUBLIC_KEY is not set")
@@ -69,7 +59,7 @@ def remove_managed_key(*, provider: str) -> None:
     """Forget the operator's key for a provider.
 
     Raises:
-        NotFound: there is none.
+        ManagedKeyRefused: there is none.
     """
     if not ManagedKey.objects.filter(provider=provider).delete()[0]:
-        raise NotFound("There is no managed key for this provider.")
+        raise ManagedKeyRefused("There is no managed key for this provider.")

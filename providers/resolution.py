@@ -6,6 +6,7 @@ the limit; a few at once, so that a resolver that hangs holds no more of them.
 
 import socket
 import threading
+import time
 from typing import Final
 
 SECONDS: Final = 2.0
@@ -32,9 +33,10 @@ def resolve(host: str, port: int) -> tuple[str, ...]:
         finally:
             _AT_ONCE.release()
 
+    deadline = time.monotonic() + SECONDS
     if not _AT_ONCE.acquire(timeout=SECONDS):
         return ()
     question = threading.Thread(target=ask, name="resolve", daemon=True)
     question.start()
-    question.join(SECONDS)
+    question.join(max(0.0, deadline - time.monotonic()))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db import connection
 from django.db.models import QuerySet
 from django.urls import URLPattern
 from rest_framework.request import Request
@@ -25,8 +26,11 @@ class ProviderViews(OwnedViews):
         """DRF's; then the resolver is asked, before an Idempotency-Key opens a transaction around the rest."""
         super().initial(request, *args, **kwargs)
         self._resolve: upstreams.Resolve = upstreams.look_up(None)
-        if self.action in self.forms and isinstance(request.data, dict):
-            self._resolve = upstreams.look_up(request.data.get("baseUrl"))
+        if self.action in self.forms and isinstance(request.data, dict) and "baseUrl" in request.data:
+            if not connection.in_atomic_block:
+                # Whoever waits for a resolver keeps no connection from those who do not.
+                connection.close()
+            self._resolve = upstreams.look_up(request.data["baseUrl"])
 
     def get_serializer_context(self) -> dict[str, Any]:
         """The views' own, and who answers for the resolver."""

@@ -10,7 +10,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from providers import managed
 from providers.tasks import publish
-from rest.errors import GatewayError
 
 _LONGEST: Final = 64 * 1024
 
@@ -45,7 +44,7 @@ class Command(BaseCommand):
             else:
                 key = managed.set_managed_key(provider=provider, value=_read(options["file"]))
                 done = f"The key for {provider} is stored: {key.key_redacted}"
-        except GatewayError as refusal:
+        except managed.ManagedKeyRefused as refusal:
             raise CommandError(str(refusal)) from None
         publish()
         self.stdout.write(self.style.SUCCESS(done))
