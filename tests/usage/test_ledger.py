@@ -233,7 +233,9 @@ def test_the_operators_keys_cost_the_list_price_and_every_key_the_fee(
     account: Account, emit: Emit, settings: Any, key_source: str, fee: str, cents: str
 ) -> None:
     settings.PROCESSING_FEE_CENTS = Decimal(fee)
-    key: dict[str, Any] = {"provider_key": "aigpk_01m82s3ajbe7xswzcs8hg70ky3", "mask": "***"} if key_source == "user" else {}
+    key: dict[str, Any] = (
+        {"provider_key": "aigpk_01m82s3ajbe7xswzcs8hg70ky3", "mask": "***"} if key_source == "user" else {}
+    )
 
     emit([an_event(account, key_source=key_source, **key)])
 

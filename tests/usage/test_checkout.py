@@ -1,0 +1,235 @@
+"""Buying credits: against a stand-in of the payment provider's API on loopback."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+import stripe
+
+from accounts.models import Account
+from tests.fixtures import Api
+from usage import ledger
+from usage.models import LedgerEntry
+
+PATH = "/credits/checkout-session"
+SECRET = "whsec_of_a_test"
+
+
+class StandIn(ThreadingHTTPServer):
+    """What it answers, and what it was asked."""
+
+    answer: tuple[int, dict[str, Any]] = (
+        200,
+        {"id": "cs_test_1", "object": "checkout.session", "url": "https://checkout.example/c/pay/cs_test_1"},
+    )
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: StandIn
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"])).decode()
+        fields = {name: values[0] for name, values in parse_qs(body).items()}
+        self.server.asked.append((self.path, self.headers["authorization"], fields))
+        status, answer = self.server.answer
+        self.send_response(status)
+        self.end_headers()
+        self.wfile.write(json.dumps(answer).encode())
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def provider(settings: Any) -> Iterator[StandIn]:
+    with StandIn() as stand_in:
+        settings.STRIPE_SECRET_KEY = "sk_test_operator"
+        settings.STRIPE_WEBHOOK_SECRET = SECRET
+        settings.STRIPE_API_BASE = stand_in.url
+        threading.Thread(target=stand_in.serve_forever, args=[0.01]).start()
+        yield stand_in
+        stand_in.shutdown()
+
+
+def test_without_a_payment_provider_there_is_no_checkout_but_the_body_is_judged_first(api: Api) -> None:
+    assert api.post(PATH, {"amount": 0}).status_code == 422
+
+    answer = api.post(PATH, {"amount": 500})
+
+    assert answer.status_code == 503
+    assert answer.json()["errorCode"] == "checkout_not_configured"
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "Location" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"amount": 0},
+        {"amount": -1},
+        {"amount": "500"},
+        {"amount": 5.5},
+        {"amount": True},
+        {"amount": None},
+        {"amount": 10**8},
+        {"amount": 500, "currency": "eur"},
+        {"cents": 500},
+        [],
+    ],
+)
+def test_an_amount_is_whole_cents_above_zero(api: Api, provider: StandIn, body: Any) -> None:
+    assert api.post(PATH, body).status_code == 422
+    assert provider.asked == []
+
+
+def test_a_checkout_is_a_page_of_the_payment_providers(account: Account, api: Api, provider: StandIn) -> None:
+    answer = api.post(PATH, {"amount": 2500})
+
+    assert answer.status_code == 200
+    assert answer.json() == {"sessionId": "cs_test_1", "sessionUrl": "https://checkout.example/c/pay/cs_test_1"}
+    assert "Location" not in answer.headers
+    ((path, authorization, fields),) = provider.asked
+    assert (path, authorization) == ("/v1/checkout/sessions", "Bearer sk_test_operator")
+    assert fields["mode"] == "payment"
+    assert fields["line_items[0][price_data][unit_amount]"] == "2500"
+    assert fields["line_items[0][price_data][currency]"] == "usd"
+    assert fields["metadata[gateway_account]"] == account.text_id
+    assert not LedgerEntry.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "code"),
+    [
+        ((400, {"error": {"type": "invalid_request_error", "code": "amount_too_small"}}), 422, "amount_refused"),
+        ((401, {"error": {"type": "authentication_error"}}), 503, "checkout_unavailable"),
+        ((500, {"error": {"type": "api_error"}}), 503, "checkout_unavailable"),
+        ((200, {"id": "cs_1", "object": "checkout.session", "url": None}), 503, "checkout_unavailable"),
+    ],
+)
+def test_a_payment_provider_that_refuses_is_told_in_our_words(
+    api: Api, provider: StandIn, given: tuple[int, dict[str, Any]], status: int, code: str
+) -> None:
+    provider.answer = given
+
+    answer = api.post(PATH, {"amount": 10})
+
+    assert (answer.status_code, answer.json()["errorCode"]) == (status, code)
+    assert "sk_test" not in answer.content.decode()
+
+
+def test_a_payment_provider_that_is_away_is_503(api: Api, provider: StandIn, settings: Any) -> None:
+    settings.STRIPE_API_BASE = "http://127.0.0.1:1"
+
+    assert api.post(PATH, {"amount": 10}).json()["errorCode"] == "checkout_unavailable"
+
+
+# ── notices ──
+
+
+def notice(account: Account | str, *, kind: str = "checkout.session.completed", **session: Any) -> str:
+    text_id = account if isinstance(account, str) else account.text_id
+    told = {
+        "id": "cs_test_1",
+        "object": "checkout.session",
+        "payment_status": "paid",
+        "amount_subtotal": 2500,
+        "amount_total": 2975,
+        "currency": "usd",
+        "metadata": {"gateway_account": text_id},
+    }
+    return json.dumps({"id": "evt_1", "object": "event", "type": kind, "data": {"object": told | session}})
+
+
+def send(body: str, *, secret: str = SECRET, at: float | None = None, header: str | None = None) -> Any:
+    signature = stripe.WebhookSignature.generate_signature_header(body, secret, int(at or time.time()))
+    return Api().request("POST", "/webhooks/stripe", body.encode(), stripe_signature=header or signature)
+
+
+def test_who_has_paid_gets_the_credits_once(account: Account, api: Api, provider: StandIn) -> None:
+    for _ in range(3):
+        assert send(notice(account)).status_code == 204
+
+    assert api.get("/credits/balance").json() == {"balanceCents": 2500}
+    (entry,) = LedgerEntry.objects.all()
+    assert (entry.category, entry.expires_at, entry.reference) == ("purchase", None, "stripe:cs_test_1")
+
+
+def test_a_slow_bank_pays_later(account: Account, provider: StandIn) -> None:
+    assert send(notice(account, payment_status="unpaid")).status_code == 204
+    assert ledger.balance_of(account) == 0
+
+    send(notice(account, kind="checkout.session.async_payment_succeeded"))
+
+    assert ledger.balance_of(account) == 2500
+
+
+@pytest.mark.parametrize(
+    "session",
+    [
+        {"payment_status": "unpaid"},
+        {"payment_status": "no_payment_required"},
+        {"currency": "eur"},
+        {"amount_subtotal": 0},
+        {"amount_subtotal": None},
+        {"amount_subtotal": -5},
+        {"metadata": {}},
+        {"metadata": None},
+        {"metadata": {"gateway_account": "ac_01h455vb4pex5vsknk084sn02q"}},
+        {"metadata": {"gateway_account": "somebody"}},
+        {"kind": "checkout.session.expired"},
+        {"kind": "charge.refunded"},
+    ],
+)
+def test_a_notice_of_anything_else_grants_nothing(account: Account, provider: StandIn, session: dict[str, Any]) -> None:
+    assert send(notice(account, **session)).status_code == 204
+    assert not LedgerEntry.objects.exists()
+
+
+def test_a_notice_that_the_payment_provider_did_not_sign_is_refused(account: Account, provider: StandIn) -> None:
+    body = notice(account)
+    answers = [
+        send(body, secret="whsec_of_another"),
+        send(body, at=time.time() - 3600),
+        send(body, header="t=1"),
+        send(body, header="nonsense"),
+        send(body, header="t=x,v1=y"),
+        Api().post("/webhooks/stripe", json.loads(body)),
+        send("not json"),
+        send('{"type": "checkout.session.completed"}'),
+    ]
+
+    assert {(one.status_code, one.json()["errorCode"]) for one in answers} == {(400, "notice_not_authentic")}
+    assert not LedgerEntry.objects.exists()
+
+
+def test_an_altered_notice_is_refused(account: Account, provider: StandIn) -> None:
+    body = notice(account)
+    signature = stripe.WebhookSignature.generate_signature_header(body, SECRET)
+
+    assert send(body.replace("2500", "9500"), header=signature).status_code == 400
+
+
+def test_without_a_secret_no_notice_is_believed(account: Account, provider: StandIn, settings: Any) -> None:
+    settings.STRIPE_WEBHOOK_SECRET = ""
+
+    assert send(notice(account), secret="").json()["errorCode"] == "checkout_not_configured"
+
+
+def test_notices_are_posted(provider: StandIn) -> None:
+    answer = Api().get("/webhooks/stripe")
+
+    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
