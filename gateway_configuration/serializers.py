@@ -1,17 +1,20 @@
 """The wire form of the gateway configuration."""
 
-from typing import Any
+from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
+from rest_framework.fields import empty
 
 from gateway_core import durations, ids
 from rest import uris
 from rest.fields import MetadataField, StrictCharField, StrictIntegerField, id_pattern
 from rest.serializers import ShownSerializer, StrictSerializer
 
-_DURATION = {"type": "string", "minLength": 2, "maxLength": 64, "example": "1m30s"}
+_PART = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h)"
+DURATION_PATTERN: Final = f"^\\+?(?=.*[1-9])(?:{_PART})+$"
+_DURATION = {"type": "string", "pattern": DURATION_PATTERN, "maxLength": 64, "example": "1m30s"}
 
 
 @extend_schema_field(_DURATION)
@@ -19,8 +22,11 @@ class DurationField(StrictCharField):
     """A Go duration above zero, kept as it was written."""
 
     def __init__(self, **options: Any) -> None:
-        # An empty text is no duration, and not the absence of one.
-        super().__init__(**{"required": False, "allow_blank": True, **options})
+        super().__init__(**{"required": False, **options})
+
+    def run_validation(self, data: Any = empty) -> Any:
+        """An empty text is no duration, and not the absence of one."""
+        return super().run_validation(" " if data == "" else data)
 
     def to_internal_value(self, data: Any) -> str:
         """The text itself."""

@@ -20,6 +20,9 @@ MAX_SURFACES: Final = 50
 MAX_PARAMETERS: Final = 500
 
 _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,253}[a-z0-9])?")
+# A text without control characters, and without white space at its ends.
+_WITHIN: Final = r"[^\u0000-\u001f\u007f-\u009f]"
+_EDGE: Final = r"[^\s\u0000-\u001f\u007f-\u009f]"
 _IMMUTABLE: Final = "A provider's providerId never changes; create another provider."
 # What the wire names; the data plane's own `completions` comes with the format as a whole.
 _SURFACES: Final = (Surface.CHAT_COMPLETIONS, Surface.RESPONSES, Surface.EMBEDDINGS, Surface.MESSAGES)
@@ -39,7 +42,14 @@ class ProviderIdField(StrictCharField):
         return slug
 
 
-@extend_schema_field({"type": "string", "format": "uri", "maxLength": MAX_LENGTH})
+@extend_schema_field(
+    {
+        "type": "string",
+        "format": "uri",
+        "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[^@/?#\\\s]+[^#\\\s]*$",
+        "maxLength": MAX_LENGTH,
+    }
+)
 class BaseUrlField(StrictCharField):
     """A URL that an upstream may have; its host was looked up before (`resolve` in the context)."""
 
@@ -51,6 +61,7 @@ class BaseUrlField(StrictCharField):
             raise ValidationError(str(refusal), code="refused") from None
 
 
+@extend_schema_field({"type": "string", "pattern": rf"^{_EDGE}(?:{_WITHIN}*{_EDGE})?$", "maxLength": 255})
 class ModelIdField(StrictCharField):
     """The name of a model at its provider."""
 

@@ -6,6 +6,7 @@ import structlog
 from celery import shared_task
 from redis.exceptions import RedisError
 
+from providers import prices
 from snapshots.client import patient_store
 from usage import ledger, partitions
 from usage.ingest import Ingest, forget_consumers
@@ -25,6 +26,7 @@ def _ingest() -> Ingest:
 @shared_task(name="usage.ingest")
 def ingest() -> None:
     """Write what workers have told of their attempts."""
+    prices.follow()
     try:
         _ingest().run(seconds=_SECONDS)
     except RedisError as fault:

@@ -1,5 +1,6 @@
 """`/gateway-config`: one object of an account, always there, obeyed by every request."""
 
+import re
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from accounts.models import Account
 from gateway_configuration import credits as ledgers
 from gateway_configuration import services, snapshot
 from gateway_configuration.models import GatewayConfiguration
+from gateway_configuration.serializers import DURATION_PATTERN
 from gateway_core.snapshot import SettingsDocument
 from snapshots.models import Change
 from snapshots.outbox import NotInTransaction
@@ -247,3 +249,15 @@ def test_two_first_writers_both_succeed(account, principal):
 
     found = GatewayConfiguration.of(account)
     assert (found.max_input_tokens, found.max_output_tokens) == (5, 6)
+
+
+@pytest.mark.parametrize("text", ["30s", "2m", "1m30s", "1.5h", "+5s", ".5s", "1.s", "100ms", "5µs", "0h1ns"])
+def test_the_openapi_document_and_the_form_agree_on_durations(api, text):
+    assert re.fullmatch(DURATION_PATTERN, text)
+    assert api.patch("/gateway-config", {"totalTimeout": text}).json()["totalTimeout"] == text
+
+
+@pytest.mark.parametrize("text", ["", "30", "0s", "-5s", "5 s", "5S", "1d", "s", ".s", "+", "1s ", "++1s"])
+def test_what_the_openapi_document_refuses_the_form_refuses(api, text):
+    assert not re.fullmatch(DURATION_PATTERN, text)
+    assert api.patch("/gateway-config", {"totalTimeout": text}).status_code == 422
