@@ -140,7 +140,8 @@ class SnapshotWriter:
     """Writes snapshots as the control plane does."""
 
     def __init__(self, redis: Redis, keys: Keys, document_keys: DocumentKeys, sealing_key: SealingKey) -> None:
-        self.redis = redis
+        # redis-py types each answer as every one that any of its clients could give.
+        self.redis: Any = redis
         self.names = keys
         self.document_keys = document_keys
         self.sealing_key = sealing_key
@@ -323,8 +324,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
     )
     config.load()
     state = uvicorn.Server(config).server_state
+    protocol: Any = config.http_protocol_class
     listening = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     try:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
@@ -182,7 +183,12 @@ async def test_a_sealed_value_is_opened_once_for_its_document(worker: Running, a
     opened = []
     keyring = type(worker.worker.settings.keyring)
     original = keyring.open
-    monkeypatch.setattr(keyring, "open", lambda *args: opened.append(1) or original(*args))
+
+    def open_once_more(*args: Any) -> str:
+        opened.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(keyring, "open", open_once_more)
     alice.keys(GOOD)
     token = alice.token()
 

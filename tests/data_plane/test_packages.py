@@ -1,5 +1,7 @@
 """The `openai` and `anthropic` packages, given a base URL and an access key and nothing else."""
 
+from typing import Any
+
 import anthropic
 import openai
 import pytest
@@ -11,7 +13,7 @@ GOOD = "sk-good-0123456789abcdefghij"
 TEXT = "Hello from the stand-in."
 # No name that the package would one day warn of.
 CLAUDE = "anthropic:claude-of-the-tests"
-MESSAGES = [{"role": "user", "content": "Hi"}]
+MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 
 
 @pytest.fixture

@@ -74,7 +74,12 @@ async def test_no_spelling_of_this_machine_is_connected_to(sessions: Upstream, l
 async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, monkeypatch: pytest.MonkeyPatch):
     made: list[object] = []
     original = socket.socket
-    monkeypatch.setattr(way_out.socket, "socket", lambda *args: made.append(args) or original(*args))
+
+    def make(*args: int) -> socket.socket:
+        made.append(args)
+        return original(*args)
+
+    monkeypatch.setattr("data_plane.upstream.socket.socket", make)
 
     with pytest.raises(aiohttp.ClientConnectorError) as denied:
         await sessions.send(STRICT, URL(f"http://{host}/v1"), {}, b"{}")
