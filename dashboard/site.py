@@ -15,7 +15,7 @@ from unfold.sites import UnfoldAdminSite
 from accounts.models import Account, User
 
 
-class DashboardSite(UnfoldAdminSite):
+class DashboardSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no types
     """The dashboard, under `/dashboard/`."""
 
     site_title = "Gateway Admin"
@@ -42,7 +42,7 @@ def accounts_of(user: User | AnonymousUser) -> QuerySet[Account]:
     return Account.objects.all() if user.is_superuser else Account.objects.filter(memberships__user=user)
 
 
-class OwnedPage(ModelAdmin):  # type: ignore[misc] -- the theme has no types
+class OwnedPage(ModelAdmin):  # type: ignore[misc]  # as above
     """A list and a page for a resource of an account, for reading.
 
     Changes are the API's for now: nothing here writes, so no path around the services exists.
