@@ -25,9 +25,22 @@ class ClockMicroseconds(models.Func):
 
 
 def bound_waiting(*, lock: str, idle: str) -> None:
-    """How long this transaction waits for a lock, and how long the session outlives its process's silence."""
+    """How long this transaction waits for a lock, and how long the session outlives its process's silence.
+
+    Nor does its commit wait for the disk. Should PostgreSQL crash in that moment, it has forgotten a publication and
+    its changes are pending again: the same as if the publisher had died between its two writes.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(f"SET LOCAL lock_timeout = '{lock}'; SET LOCAL idle_in_transaction_session_timeout = '{idle}'")
+        cursor.execute(
+            f"SET LOCAL lock_timeout = '{lock}'; SET LOCAL idle_in_transaction_session_timeout = '{idle}';"
+            "SET LOCAL synchronous_commit = off"
+        )
+
+
+def commit_durably() -> None:
+    """Let this transaction's commit wait for the disk after all."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 def lock_publication(account_id: uuid.UUID, *, skip_locked: bool = False) -> Any:

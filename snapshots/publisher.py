@@ -29,7 +29,7 @@ from gateway_core.authentication import VERSION_DIGITS, VERSION_OFFSET, NotAuthe
 from gateway_core.snapshot import ChangeDocument, VersionDocument
 from snapshots.client import Store, document_keys, inline_store, keys
 from snapshots.compilation import Compiled, compile_documents
-from snapshots.locking import bound_waiting, lock_publication
+from snapshots.locking import bound_waiting, commit_durably, lock_publication
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -280,6 +280,7 @@ class _Publishing:
         """Have the relay look after more than this publication can set right."""
         if known < self._publication.version:
             # Redis has lost what it had acknowledged, and who knows what else: keys that were deleted may be back.
+            commit_durably()
             Epoch.objects.update(completed_at=None)
         else:
             # A publisher ended between its write to Redis and its commit here, which is soon made good; or PostgreSQL
