@@ -37,6 +37,7 @@ _JSON: Final = (b"content-type", b"application/json")
 _LOOP_PLACE: Final = "routing loop"
 _LOOP_HEADER: Final = LOOP_HEADER.encode()
 _TELL_SECONDS: Final = 2.0
+_TOKEN_BEGIN: Final = tokens.ACCESS_KEY_PREFIX.encode()
 _MICROSECONDS: Final = 1_000_000
 _FIRST_PRINTABLE: Final = 0x21
 _LAST_PRINTABLE: Final = 0x7E
@@ -77,13 +78,11 @@ class App:
         except ClientLeft:
             exchange.has_left = True
         except asyncio.CancelledError:
-            if not exchange.has_left:
-                # The server's drain ran out of time.
-                await _tell(exchange, errors.ShuttingDown())
-                raise
-            task = asyncio.current_task()
-            if task is not None:
+            # The caller left, or the server's drain ran out of time. This task ends here either way.
+            if (task := asyncio.current_task()) is not None:
                 task.uncancel()
+            if not exchange.has_left:
+                await _tell(exchange, errors.ShuttingDown())
         except Exception:
             log.exception("a request failed for a reason that was not foreseen", request_id=exchange.request_id)
             await _tell(exchange, errors.GatewayError())
@@ -139,7 +138,9 @@ class App:
                 other = value.strip()
             elif name == _LOOP_HEADER:
                 self._loop_guard.check(value)
-        text = text or other
+        if other and not text.startswith(_TOKEN_BEGIN):
+            # Some clients always send both headers, one of them with whatever they were given for another service.
+            text = other
         if not text:
             raise errors.AccessKeyMissing
         follower = self._follower

@@ -38,7 +38,8 @@ log = structlog.get_logger("data_plane.follower")
 
 _BLOCK_MS: Final = 500
 _REDIS_TIMEOUT: Final = 2.0
-_ENTRIES_AT_ONCE: Final = 500
+# Each may be 256 KiB, and all of them are applied before another request gets its turn.
+_ENTRIES_AT_ONCE: Final = 100
 _CHECK_SECONDS: Final = 1.0
 # Without word from Redis for this long, what is not held cannot be judged.
 _IN_SYNC_SECONDS: Final = 2.0

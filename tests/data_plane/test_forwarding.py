@@ -67,7 +67,11 @@ async def test_the_other_openai_surfaces_are_forwarded_to_their_own_paths(
 async def test_an_access_key_in_x_api_key_serves_too(client: Client, alice: Tenant):
     alice.keys(KEY)
 
-    assert (await client.chat(None, headers={"x-api-key": alice.token()})).status == 200
+    token = alice.token()
+
+    assert (await client.chat(None, headers={"x-api-key": token})).status == 200
+    assert (await client.chat(None, headers={"x-api-key": token, "authorization": "Bearer unused"})).status == 200
+    assert (await client.chat(token, headers={"x-api-key": "unused"})).status == 200
 
 
 async def test_only_the_model_is_changed_in_a_body_and_only_the_fallbacks_are_taken_out(
