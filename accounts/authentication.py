@@ -1,8 +1,10 @@
 """Who calls: an API key in `Authorization: Bearer`, checked by shape, then looked up by its digest."""
 
 import re
+from datetime import timedelta
 from typing import Final, cast
 
+from django.db import connection
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
@@ -12,6 +14,7 @@ from accounts.principals import Principal
 from gateway_core import tokens
 from rest.errors import Unauthenticated
 
+_USE_NOTED_EVERY: Final = timedelta(minutes=1)
 _BEARER: Final = re.compile(r"Bearer +([\x21-\x7e]+)", re.IGNORECASE | re.ASCII)
 
 
@@ -43,6 +46,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         api_key = ApiKey.objects.select_related("account").filter(digest=tokens.digest(found[1])).first()
         if api_key is None or api_key.disabled or (api_key.expires_at and api_key.expires_at <= timezone.now()):
             raise Unauthenticated
+        _note_use(api_key)
         authenticated = cast("AccountRequest", request)
         authenticated.account = api_key.account
         authenticated.principal = Principal.of(api_key)
@@ -52,3 +56,20 @@ class ApiKeyAuthentication(BaseAuthentication):
         """What WWW-Authenticate says."""
         del request
         return "Bearer"
+
+
+def _note_use(api_key: ApiKey) -> None:
+    """Write down that a key was used: once a minute at most, and not while somebody else has its row locked.
+
+    Not a write of the resource: `updated_at` and the ETag stay.
+    """
+    now = timezone.now()
+    if api_key.last_used is not None and api_key.last_used > now - _USE_NOTED_EVERY:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE accounts_apikey SET last_used = %(now)s WHERE id IN ("
+            "SELECT id FROM accounts_apikey WHERE id = %(id)s AND (last_used IS NULL OR last_used <= %(before)s) "
+            "FOR NO KEY UPDATE SKIP LOCKED)",
+            {"now": now, "id": api_key.id, "before": now - _USE_NOTED_EVERY},
+        )

@@ -1,15 +1,17 @@
 """Who gets in: a good API key, and nothing like one."""
 
+import threading
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from access_keys.services import create_access_key
 from accounts.models import ApiKey
 from gateway_core import tokens
+from rest.preconditions import etag_of
 from tests.fixtures import Api
 
 
@@ -89,7 +91,10 @@ def test_a_good_key_takes_one_look_up(api):
         api.get("healthz")
         api.get("access-keys/none")
 
-    assert len([query for query in captured if "accounts_apikey" in query["sql"]]) == 1
+    assert (
+        len([query for query in captured if query["sql"].startswith("SELECT") and "accounts_apikey" in query["sql"]])
+        == 1
+    )
 
 
 def test_a_key_opens_until_the_moment_it_expires(api, assert_refused):
@@ -119,7 +124,49 @@ def test_the_dashboards_session_does_not_open_the_api(client, admin_user, assert
     assert_refused(client.get("/access-keys"), 401, "unauthenticated")
 
 
-def test_lookups_leave_last_used_alone(api):
+def test_a_use_is_noted_once_a_minute_and_is_no_change_of_the_key(api):
+    before = ApiKey.objects.get()
+    now = timezone.now()
+
+    api.get("access-keys")
+    first = ApiKey.objects.get()
+    api.get("access-keys")
+    second = ApiKey.objects.get()
+    ApiKey.objects.update(last_used=now - timedelta(seconds=61))
+    api.get("access-keys")
+    third = ApiKey.objects.get()
+
+    assert before.last_used is None
+    assert first.last_used is not None
+    assert now <= first.last_used == second.last_used <= third.last_used
+    assert etag_of(before) == etag_of(third)
+
+
+def test_a_refused_key_was_not_used(api):
+    ApiKey.objects.update(disabled=True)
+
     api.get("access-keys")
 
     assert ApiKey.objects.get().last_used is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_that_somebody_works_on_is_not_waited_for(api):
+    is_locked, may_end = threading.Event(), threading.Event()
+
+    def hold():
+        with transaction.atomic():
+            ApiKey.objects.select_for_update().get()
+            is_locked.set()
+            may_end.wait(30)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert is_locked.wait(10)
+
+        assert api.get("access-keys").status_code == 200
+    finally:
+        may_end.set()
+        holder.join()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 from django.core.management.base import BaseCommand
-from django.db import OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
 from snapshots.client import patient_store
@@ -44,7 +44,7 @@ class Command(BaseCommand):
         while not self._is_asked_to_end:
             try:
                 ingest.round(block_milliseconds=_BLOCK_MILLISECONDS)
-            except (RedisError, OperationalError) as fault:
+            except (RedisError, OperationalError, InterfaceError) as fault:
                 log.warning("usage waits", fault=type(fault).__name__)
                 close_old_connections()
                 time.sleep(_PAUSE_SECONDS)
