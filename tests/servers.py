@@ -11,6 +11,7 @@ plane asks for it (the fixture `sealing_private_key`).
 import atexit
 import ipaddress
 import os
+import re
 import secrets
 import signal
 import socket
@@ -49,6 +50,10 @@ FOREIGN: Final = (
     "UPSTREAM_ALLOWED_HOSTS",
 )
 SECRETS: Final = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY")
+
+LONGEST_NAME: Final = 80
+# An ID, a token, a document key: whatever a module made when it was imported.
+MADE_ANEW: Final = re.compile(r"[0-9a-z]{25}|[0-9A-Za-z]{26}|[0-9a-f]{8}:")
 
 
 class FaultyRedis(RedisServer):
@@ -99,6 +104,14 @@ def pytest_load_initial_conftests(args: list[str]) -> Generator[None, object, ob
     if not {"-h", "--help", "-V", "--version"} & set(args):
         _start()
     return (yield)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A name that is the same in every process of the run: IDs and tokens are new in each, and xdist compares names."""
+    text = val.decode(errors="replace") if isinstance(val, bytes) else val
+    if isinstance(text, str) and (len(text) > LONGEST_NAME or MADE_ANEW.search(text)):
+        return argname
+    return None
 
 
 def pytest_runtest_setup() -> None:
