@@ -30,6 +30,7 @@ from redis.exceptions import ResponseError
 
 from gateway_core import ids
 from gateway_core.usage import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
+from providers import prices
 from snapshots.client import document_keys, keys
 from usage import ledger, partitions
 from usage.models import CENT_PLACES
@@ -211,6 +212,7 @@ def write(events: Sequence[UsageEvent]) -> int:
     """Add events to the tables, each once for ever. Returns the number of those that were new."""
     if not events:
         return 0
+    prices.follow()
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         partitions.make({partitions.month_of(_moment(event)) for event in events})

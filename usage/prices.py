@@ -18,6 +18,7 @@ from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from gateway_core.catalog import BUILT_IN
 from gateway_core.usage import UsageEvent
+from providers.catalog import held_catalog
 from usage.models import DOLLAR_PLACES
 
 _MILLION: Final = Decimal(1_000_000)
@@ -77,7 +78,7 @@ def cost_of(event: UsageEvent) -> Decimal:
     """
     if not event.input_tokens and not event.output_tokens:
         return _ZERO
-    info = _model(event.provider, event.model, id(data_snapshot.get_snapshot()))
+    info = _model_now(event.provider, event.model)
     if info is None:
         return _ZERO
     if isinstance(info.prices, ModelPrice):
@@ -89,9 +90,22 @@ def cost_of(event: UsageEvent) -> Decimal:
     return prices.total(event).quantize(_SMALLEST)
 
 
+# The price data that the caches below were filled from.
+_asked: list[data_snapshot.DataSnapshot] = []
+
+
+def _model_now(provider: str, model: str) -> ModelInfo | None:
+    """The price data's entry for a model; looked for once, and again when the data was refreshed."""
+    snapshot = data_snapshot.get_snapshot()
+    if not _asked or _asked[0] is not snapshot:
+        _model.cache_clear()
+        _taken_apart.cache_clear()
+        _asked[:] = [snapshot]
+    return _model(provider, model)
+
+
 @lru_cache(maxsize=4096)
-def _model(provider: str, model: str, _snapshot: int) -> ModelInfo | None:
-    """The price data's entry; asked once for each model, and again when the data was refreshed."""
+def _model(provider: str, model: str) -> ModelInfo | None:
     built_in = BUILT_IN.get(provider)
     if built_in is None or built_in.price_source is None:
         return None
@@ -101,7 +115,12 @@ def _model(provider: str, model: str, _snapshot: int) -> ModelInfo | None:
         return None
     # The provider's own prefix is a way to write the name (docs/decisions/0008-catalog.md).
     written = model.casefold()
-    return source.find_model(written) or source.find_model(written.removeprefix(f"{provider}/"))
+    found = source.find_model(written) or source.find_model(written.removeprefix(f"{provider}/"))
+    if found is not None:
+        return found
+    # Some entries do not match their own ID, under which the catalog offers them. What is offered has to have a price.
+    offered = held_catalog().find(provider, model)
+    return None if offered is None else next((info for info in source.models if info.id == offered.id), None)
 
 
 class _ById:
