@@ -17,11 +17,13 @@ from data_plane.attempts import LOOP_HEADER, AttemptMachine, Call, Machinery, fo
 from data_plane.bodies import ClientLeft, Receive
 from data_plane.exchange import Exchange, Send
 from data_plane.follower import Follower
+from data_plane.limits import check_input
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import Settings
 from data_plane.store import Account, Token
 from data_plane.targets import Targets
 from data_plane.upstream import Upstream
+from data_plane.usage import UsageEmitter
 from gateway_core import tokens
 from gateway_core.authentication import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.catalog import Format, Surface
@@ -46,10 +48,11 @@ _LAST_PRINTABLE: Final = 0x7E
 class App:
     """The application that the server calls."""
 
-    def __init__(self, settings: Settings, follower: Follower, upstream: Upstream) -> None:
+    def __init__(self, settings: Settings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
         self.is_draining = False
         self._settings = settings
         self._follower = follower
+        self._usage = usage
         self._metrics = Metrics()
         self._loop_guard = LoopGuard(settings.document_keys)
         self._machinery = Machinery(
@@ -59,6 +62,7 @@ class App:
             upstream=upstream,
             metrics=self._metrics,
             loop_marker=self._loop_guard.marker,
+            record_usage=usage.record,
         )
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -108,8 +112,12 @@ class App:
             raise errors.SnapshotUnfit from None
         if isinstance(outcome, Denial):
             raise errors.of_denial(outcome)
+        limit = token.account.snapshot.settings.max_input_tokens
+        if limit is not None:
+            await check_input(surface, body, limit)
         call = Call(
             account=token.account,
+            access_key=document.access_key,
             surface=surface,
             body=body,
             query=_query(scope, text),
@@ -222,6 +230,8 @@ class App:
         metrics.refusals.set(follower.store.refusals)
         metrics.position.set(follower.store.position)
         metrics.in_sync.set(follower.is_in_sync)
+        for outcome, count in self._usage.counts._asdict().items():
+            metrics.usage.labels(outcome).set(count)
         await exchange.answer(200, [(b"content-type", CONTENT_TYPE.encode())], metrics.text())
 
 

@@ -19,18 +19,21 @@ from typing import Final, NamedTuple
 import aiohttp
 
 from data_plane import headers as header_rules
+from data_plane.attempt_usage import Record, RequestUsage
 from data_plane.bodies import Body
 from data_plane.errors import AnswerCut, AttemptsFailed, GatewayError, KeysUnusable, RateLimited, TotalTimeout
 from data_plane.exchange import Exchange
+from data_plane.limits import estimated_input_tokens, lowered_maxima
 from data_plane.metrics import Metrics
 from data_plane.sse import EventStream
 from data_plane.store import Account, Store
 from data_plane.targets import Target, Targets
+from data_plane.tokens_used import UsageChunkFilter, asking_for_usage, reader_of
 from data_plane.upstream import Upstream
 from gateway_core.catalog import Format, Surface
 from gateway_core.policy import Attempt, KeySource, Plan
 from gateway_core.sealing import Keyring
-from gateway_core.snapshot import provider_key_document
+from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
 
 LOOP_HEADER: Final = "gateway-loop"
 _FAILED: Final = frozenset({401, 402, 403, 408, 429})
@@ -43,6 +46,8 @@ _DISCARD_SECONDS: Final = 0.25
 _SHORTEST_VALUE: Final = 8
 _TOLD_ATTEMPTS: Final = 20
 _LONGEST_RETRY: Final = 3600
+# With a key of the operator's these are not the caller's to choose.
+_OF_THE_KEYS_OWNER: Final = ("openai-organization", "openai-project")
 _ANTHROPIC_VERSION: Final = "2023-06-01"
 
 
@@ -75,6 +80,8 @@ class Call(NamedTuple):
     """What a caller asked for, as far as every attempt needs it."""
 
     account: Account
+    # Its `aigk_…` ID.
+    access_key: str
     surface: Surface
     body: Body
     query: str
@@ -91,6 +98,7 @@ class Machinery(NamedTuple):
     upstream: Upstream
     metrics: Metrics
     loop_marker: str
+    record_usage: Record
 
 
 class _Failed(Exception):
@@ -118,6 +126,7 @@ class _Begun(NamedTuple):
     # None where the whole answer is in `first`, or where it is no stream of events.
     events: EventStream | None
     is_whole: bool
+    is_event_stream: bool = False
 
 
 class AttemptMachine:
@@ -133,13 +142,31 @@ class AttemptMachine:
         self._deadline = self._clock() + settings.total_timeout
         self._failures: list[Failure] = []
         self._unusable = 0
+        members = call.body.members
+        # What to ask an OpenAI stream for, if its caller did not: its usage.
+        self._usage_option = asking_for_usage(call.surface, members)
+        self._usage = RequestUsage(
+            machinery.record_usage,
+            request_id=exchange.request_id,
+            account=call.account.id,
+            access_key=call.access_key,
+            requested_model=call.body.requested[0],
+            is_streaming=call.body.is_streaming,
+            estimate_input=lambda: estimated_input_tokens(call.surface, members),
+        )
 
     async def run(self, plan: Plan) -> None:
-        """Answer the caller by the first attempt that answers.
+        """Answer the caller by the first attempt that answers, and tell the usage of all.
 
         Raises:
             GatewayError: none did, or the answer broke off; nothing more may be sent but this error.
         """
+        try:
+            await self._answer_by(plan)
+        finally:
+            self._usage.close(has_left=self._exchange.has_left)
+
+    async def _answer_by(self, plan: Plan) -> None:
         exchange = self._exchange
         last_candidate = plan.attempts[-1].candidate
         refused_candidate = -1
@@ -160,8 +187,9 @@ class AttemptMachine:
                 self._shared.metrics.attempts.labels("answered").inc()
                 try:
                     async with asyncio.timeout_at(self._deadline):
-                        await self._relay(begun, value, attempt)
+                        await self._relay(begun, value, attempt, filters=self._is_asking(target))
                 except TimeoutError:
+                    self._usage.is_timed_out = True
                     raise TotalTimeout from None
                 finally:
                     _close(begun.response)
@@ -181,18 +209,45 @@ class AttemptMachine:
         """The secret that this attempt shows; "" for none."""
         if attempt.source is KeySource.NONE:
             return ""
+        store, keyring = self._shared.store, self._shared.keyring
         account, key = self._call.account, attempt.provider_key
-        if key is None or key not in account.snapshot.provider_keys:
+        if attempt.source is KeySource.MANAGED:
+            value, is_news = store.managed_value(attempt.provider, keyring)
+            place = CATALOG, MANAGED_DOCUMENT
+        elif key is not None and key in account.snapshot.provider_keys:
+            value, is_news = account.value_of(key, keyring)
+            place = account.id, provider_key_document(key)
+        else:
             raise _Unusable("key_unusable")
-        value, is_news = account.value_of(key, self._shared.keyring)
         if value is None:
             if is_news:
-                self._shared.store.refuse_document(account.id, provider_key_document(key), "its value does not open")
+                store.refuse_document(*place, "its value does not open")
             raise _Unusable("key_unusable")
         return value
 
-    def _headers(self, target: Target, value: str) -> dict[str, str]:
+    def _mask(self, attempt: Attempt) -> str | None:
+        known = self._call.account.snapshot.provider_keys.get(attempt.provider_key or "")
+        return None if known is None else known.mask
+
+    def _is_asking(self, target: Target) -> bool:
+        return self._usage_option is not None and target.takes_stream_options
+
+    def _body(self, attempt: Attempt, target: Target) -> bytes:
+        body, changes = self._call.body, {}
+        if self._usage_option is not None and target.takes_stream_options:
+            changes["stream_options"] = self._usage_option
+        limit = self._call.account.snapshot.settings.max_output_tokens
+        if limit is not None:
+            changes |= lowered_maxima(
+                self._call.surface, body.members, limit, provider=attempt.provider, parameters=target.parameters
+            )
+        return body.forwarded(attempt.model, target.parameters, changes)
+
+    def _headers(self, attempt: Attempt, target: Target, value: str) -> dict[str, str]:
         sent = self._call.headers.copy()
+        if attempt.source is KeySource.MANAGED:
+            for name in _OF_THE_KEYS_OWNER:
+                sent.pop(name, None)
         if value:
             sent[target.key_header.name] = target.key_header.prefix + value
         sent["content-type"] = "application/json"
@@ -205,14 +260,16 @@ class AttemptMachine:
 
     async def _begin(self, attempt: Attempt, target: Target, value: str, *, is_last: bool) -> _Begun:
         """Send an attempt and wait for the beginning of its answer."""
-        body = self._call.body.forwarded(attempt.model, target.parameters)
+        body, headers = self._body(attempt, target), self._headers(attempt, target, value)
         response: aiohttp.ClientResponse | None = None
         is_kept = False
         self._exchange.attempts += 1
+        self._usage.begin(attempt, self._mask(attempt))
         try:
             async with asyncio.timeout_at(self._bound()):
                 url = target.with_query(self._call.query)
-                response = await self._shared.upstream.send(target.policy, url, self._headers(target, value), body)
+                response = await self._shared.upstream.send(target.policy, url, headers, body)
+                self._usage.status = response.status
                 verdict = judge(response.status)
                 if verdict is Verdict.FAILED:
                     retry_after = _retry_after(response) if response.status == _RATE_LIMITED else None
@@ -225,6 +282,7 @@ class AttemptMachine:
                 is_kept = True
                 return begun
         except TimeoutError:
+            self._usage.is_timed_out = True
             if self._clock() >= self._deadline:
                 raise TotalTimeout from None
             raise _Failed("timeout") from None
@@ -238,8 +296,7 @@ class AttemptMachine:
         return min(self._deadline, self._clock() + self._per_request)
 
     def _note(self, attempt: Attempt, failed: _Failed) -> None:
-        known = self._call.account.snapshot.provider_keys.get(attempt.provider_key or "")
-        mask = "no key" if known is None else known.mask
+        mask = self._mask(attempt) or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")
         self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.retry_after))
         self._unusable += isinstance(failed, _Unusable)
         self._shared.metrics.attempts.labels("failed").inc()
@@ -255,45 +312,68 @@ class AttemptMachine:
 
     # ── the answer ──
 
-    async def _relay(self, begun: _Begun, value: str, attempt: Attempt) -> None:
-        response, exchange = begun.response, self._exchange
+    async def _relay(self, begun: _Begun, value: str, attempt: Attempt, *, filters: bool) -> None:
+        """Pass an answer on.
+
+        Args:
+            begun: its beginning.
+            value: the secret that its attempt showed.
+            attempt: whose answer it is.
+            filters: whether a stream's usage chunk is for the gateway alone.
+        """
+        response, exchange, usage = begun.response, self._exchange, self._usage
         passed = header_rules.downstream(response.raw_headers)
+        is_refusal = judge(response.status) is Verdict.REFUSED
+        if not is_refusal:
+            usage.read_with(reader_of(self._call.surface, is_stream=begun.is_event_stream))
+            usage.feed(begun.first)
         if begun.is_whole:
             body = begun.first
-            if judge(response.status) is Verdict.REFUSED and len(value) >= _SHORTEST_VALUE:
-                # Some upstreams repeat the key that they were shown.
-                known = self._call.account.snapshot.provider_keys.get(attempt.provider_key or "")
-                body = body.replace(value.encode(), known.mask.encode() if known else b"***")
+            if is_refusal:
+                if len(value) >= _SHORTEST_VALUE:
+                    # Some upstreams repeat the key that they were shown.
+                    body = body.replace(value.encode(), (self._mask(attempt) or "***").encode())
+                usage.close(has_left=False)
+            else:
+                usage.complete()
             await exchange.answer(response.status, passed, body)
             return
         exchange.is_stream = begun.events is not None and not _is_encoded(response)
         if begun.events is None and response.content_length is not None:
             passed.append((b"content-length", b"%d" % response.content_length))
         await exchange.start(response.status, passed)
-        await exchange.pass_on(begun.first)
         try:
-            await self._pass_on(response, begun.events)
-        except (aiohttp.ClientError, OSError):
+            await self._pass_on(begun, UsageChunkFilter() if filters and begun.events is not None else None)
+        except (aiohttp.ClientError, OSError) as fault:
+            usage.is_timed_out = isinstance(fault, TimeoutError)
             raise (TotalTimeout if self._clock() >= self._deadline else AnswerCut) from None
 
-    async def _pass_on(self, response: aiohttp.ClientResponse, events: EventStream | None) -> None:
-        exchange, content = self._exchange, response.content
+    async def _pass_on(self, begun: _Begun, usage_filter: UsageChunkFilter | None) -> None:
+        """Pass a body on as it comes. Before what its reader takes for the end, its usage is told."""
+        response, _, events, _, _ = begun
+        exchange, content, usage = self._exchange, response.content, self._usage
+        whole, length = begun.first, len(begun.first)
         while True:
+            if length == response.content_length or (events is not None and events.has_ended):
+                usage.complete()
+            if usage_filter is not None:
+                whole = usage_filter.feed(whole)
+            if whole:
+                await exchange.pass_on(whole)
             # The time that a slow reader takes is not the upstream's; only the total bounds it.
             async with asyncio.timeout(self._per_request):
                 chunk = await content.readany()
             if not chunk:
                 break
             whole = events.feed(chunk) if events is not None else chunk
-            if whole:
-                await exchange.pass_on(whole)
-        if events is None:
-            await exchange.end()
-            return
-        rest = events.rest()
-        if not events.has_ended and not _is_framed(response):
+            length += len(chunk)
+            usage.feed(whole)
+        rest = b"" if events is None else events.rest()
+        usage.feed(rest)
+        if events is not None and not events.has_ended and not _is_framed(response):
             raise AnswerCut
-        await exchange.end(rest)
+        usage.complete()
+        await exchange.end(rest if usage_filter is None else usage_filter.feed(rest))
 
 
 async def _first_bytes(response: aiohttp.ClientResponse) -> _Begun:
@@ -308,9 +388,9 @@ async def _first_bytes(response: aiohttp.ClientResponse) -> _Begun:
                 first = events.rest()
                 if not first:
                     raise _Failed("empty_answer")
-                return _Begun(response, first, None, is_whole=True)
+                return _Begun(response, first, None, is_whole=True, is_event_stream=True)
             first = events.feed(chunk)
-        return _Begun(response, first, events, is_whole=False)
+        return _Begun(response, first, events, is_whole=False, is_event_stream=True)
     pieces: list[bytes] = []
     length = 0
     while chunk := await content.readany():

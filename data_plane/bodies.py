@@ -5,7 +5,7 @@ Of a member that is given twice the last one counts, here and upstream, since on
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,6 +24,9 @@ _COLLAPSES: Final = 16
 _FIRST_PRINTABLE: Final = " "
 _DELETE: Final = "\x7f"
 
+_ABSENT: Final = msgspec.Raw(b"")
+_NO_CHANGES: Final[Mapping[str, msgspec.Raw]] = {}
+
 Receive = Callable[[], Awaitable[Any]]
 
 
@@ -38,18 +41,27 @@ class Body(NamedTuple):
     # The model names in order, at least one.
     requested: tuple[str, ...]
 
-    def forwarded(self, model: str, parameters: Collection[str] | None) -> bytes:
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the caller asks for a stream."""
+        return bytes(self.members.get("stream", _ABSENT)).strip() == b"true"
+
+    def forwarded(
+        self, model: str, parameters: Collection[str] | None, changes: Mapping[str, msgspec.Raw] = _NO_CHANGES
+    ) -> bytes:
         """The body as it goes upstream.
 
         Args:
             model: the provider's spelling.
             parameters: the members that the provider takes, or None for all.
+            changes: members that the gateway itself sets. The provider takes each of them.
         """
         members: dict[str, object] = {
             name: value
             for name, value in self.members.items()
             if name != "models" and (parameters is None or name in parameters)
         }
+        members.update(changes)
         members["model"] = model
         return _encode(members)
 

@@ -138,6 +138,13 @@ class BodyTooLarge(GatewayError):
     code = "body_too_large"
 
 
+class InputTooLong(GatewayError):
+    """The request is estimated at more input tokens than this account allows."""
+
+    status = 413
+    code = "input_too_long"
+
+
 class BodyTooSlow(GatewayError):
     """The body did not arrive in time."""
 

@@ -28,10 +28,19 @@ from redis.exceptions import RedisError
 
 from data_plane.errors import SnapshotUnavailable, SnapshotUnfit
 from data_plane.settings import Settings
-from data_plane.store import Account, Contents, Loading, Reader, Refused, Store, Token, Versioned
+from data_plane.store import (
+    CATALOG_DOCUMENTS,
+    Account,
+    Contents,
+    Loading,
+    Reader,
+    Refused,
+    Store,
+    Token,
+    Versioned,
+)
 from gateway_core.authentication import Purpose
-from gateway_core.catalog import ModelsDocument
-from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, Keys, TokenDocument, token_document
+from gateway_core.snapshot import CATALOG, VERSION_DOCUMENT, Keys, TokenDocument, token_document
 from gateway_core.workers import REPORT_EXPIRES_SECONDS, REPORT_FIELD, WorkerReport, report_location
 
 log = structlog.get_logger("data_plane.follower")
@@ -79,7 +88,7 @@ class Follower:
         self.requests = 0
         self._document_keys = settings.document_keys
         self._staleness = settings.staleness
-        self._redis: Redis = _client(settings.redis_url)
+        self._redis: Redis = redis_client(settings.redis_url)
         self._started_at = _now()
         self._applied_at = 0
         # Loop times: until when unknown tokens can be judged, and until when known ones can.
@@ -369,13 +378,16 @@ class Follower:
         return tokens
 
     async def _load_catalog(self) -> None:
-        found = await _answer(self._redis.hget(self.keys.catalog, MODELS_DOCUMENT))
-        if found is None:
+        found = await _answer(self._redis.hmget(self.keys.catalog, *CATALOG_DOCUMENTS))
+        if found[0] is None:
             log.warning("there is no catalog in Redis yet")
-            return
-        read = self._read(CATALOG, MODELS_DOCUMENT, found)
-        if isinstance(read.document, ModelsDocument):
-            self.store.install_catalog(read.version, read.document)
+        self.store.install_catalog(
+            {
+                name: self._read(CATALOG, name, envelope)
+                for name, envelope in zip(CATALOG_DOCUMENTS, found, strict=True)
+                if envelope is not None
+            }
+        )
 
     async def _read_together(self, loading: Loading, command: tuple[str, ...]) -> Any:
         """What one command reads, once the store has passed the position at which it was read."""
@@ -450,7 +462,8 @@ class Follower:
         )
 
 
-def _client(url: str) -> Redis:
+def redis_client(url: str) -> Redis:
+    """A client that gives up soon and tries nothing twice: whoever uses it knows better what to do then."""
     return Redis.from_url(
         url,
         socket_timeout=_REDIS_TIMEOUT,

@@ -18,6 +18,12 @@ class Metrics:
         self.left = Counter("gateway_callers_left", "Callers that left before their answer ended.", registry=registry)
         self.refusals = Gauge("gateway_document_refusals", "Documents of the snapshot refused.", registry=registry)
         self.position = Gauge("gateway_snapshot_position", "The newest change applied.", registry=registry)
+        self.usage = Gauge(
+            "gateway_usage_events",
+            "Usage events of this worker by what became of them.",
+            ["outcome"],
+            registry=registry,
+        )
         self.in_sync = Gauge("gateway_snapshot_in_sync", "1 while in sync with Redis.", registry=registry)
 
     def text(self) -> bytes:

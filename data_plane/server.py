@@ -10,9 +10,10 @@ import uvicorn
 import uvloop
 
 from data_plane.app import App
-from data_plane.follower import Follower
+from data_plane.follower import Follower, redis_client
 from data_plane.settings import Settings
 from data_plane.upstream import Upstream
+from data_plane.usage import UsageEmitter
 
 log = structlog.get_logger("data_plane.server")
 
@@ -28,7 +29,14 @@ class Worker:
         self.settings = settings
         self.follower = Follower(settings)
         self.upstream = Upstream()
-        self.app = App(settings, self.follower, self.upstream)
+        self.usage = UsageEmitter(
+            redis_client(settings.redis_url),
+            self.follower.keys,
+            settings.document_keys,
+            worker=self.follower.id,
+            spool=settings.usage_spool,
+        )
+        self.app = App(settings, self.follower, self.upstream, self.usage)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -36,10 +44,12 @@ class Worker:
         """A worker that follows, without a server."""
         worker = cls(settings)
         worker.follower.start()
+        worker.usage.start()
         try:
             yield worker
         finally:
             await worker.upstream.close()
+            await worker.usage.close()
             await worker.follower.close()
 
 

@@ -44,6 +44,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     # How long a caller may take to send a body.
     body_timeout: float = 60.0
     log_level: str = "INFO"
+    # Where usage is kept for the moment until Redis has it; without, it is lost with a worker that is killed.
+    usage_spool: Path | None = None
 
     def __repr__(self) -> str:
         return f"Settings(mode={self.mode}, host={self.host}, port={self.port}, namespace={self.namespace})"
@@ -117,6 +119,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     staleness = env.optional("SNAPSHOT_STALENESS", _seconds, 86_400.0)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
     log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
+    usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
         raise EnvironmentIncomplete(f"The data plane in {chosen} mode needs: {'; '.join(env.faults)}.")
     return Settings(
@@ -137,6 +140,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         staleness=staleness,
         drain=drain,
         log_level=log_level,
+        usage_spool=Path(usage_spool) if usage_spool else None,
     )
 
 

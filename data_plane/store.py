@@ -21,9 +21,10 @@ from gateway_core import snapshot
 from gateway_core.authentication import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.catalog import Catalog, ModelsDocument, Surface
 from gateway_core.policy import Denial, Plan, SnapshotIncomplete, resolve
-from gateway_core.sealing import Binding, Keyring, SealBroken
+from gateway_core.sealing import Binding, Keyring, SealBroken, managed_binding
 from gateway_core.snapshot import (
     CATALOG,
+    MANAGED_DOCUMENT,
     MAX_DOCUMENT_BYTES,
     MODELS_DOCUMENT,
     VERSION_DOCUMENT,
@@ -32,11 +33,14 @@ from gateway_core.snapshot import (
     DocumentNotUnderstood,
     DocumentRefused,
     Keys,
+    ManagedKeysDocument,
     ProviderKeyDocument,
     TokenDocument,
     token_document,
 )
 from gateway_core.workers import Refusal
+
+CATALOG_DOCUMENTS: Final = (MODELS_DOCUMENT, MANAGED_DOCUMENT)
 
 _UNKNOWN_TOKENS: Final = 20_000
 _TOMBSTONES: Final = 20_000
@@ -275,6 +279,10 @@ class Store:
         self.tokens: dict[str, Token] = {}
         self.accounts: dict[str, Account] = {}
         self.catalog = Catalog(ModelsDocument(providers={}))
+        self._catalog_documents: dict[str, Versioned] = {}
+        # The operator's sealed keys by provider (managed inference), and their values.
+        self.managed: Mapping[str, bytes] = {}
+        self._managed_values: dict[str, tuple[bytes, str | None]] = {}
         self.refusals = 0
         self.last_refusals: deque[Refusal] = deque(maxlen=_REMEMBERED_REFUSALS)
         self.news: list[Refused] = []
@@ -362,11 +370,10 @@ class Store:
             self.refuse_document(account, name, "has fields that this release does not understand")
 
     def _apply_catalog(self, change: Change) -> None:
-        models = change.documents.get(MODELS_DOCUMENT)
-        if change.is_partial or models is None:
+        if change.is_partial or MODELS_DOCUMENT not in change.documents:
             self.wanted.add(CATALOG)
-        elif change.version > self.catalog.version and isinstance(models.document, ModelsDocument):
-            self.catalog = Catalog(models.document, version=change.version)
+        elif change.version > self.catalog.version:
+            self.install_catalog(change.documents)
         else:
             self.refuse(Refused(_shown(self.reader.keys.change(CATALOG)), "an older change put back"))
 
@@ -468,12 +475,45 @@ class Store:
             if known is None or known.version != read.version or (known.document is None) != (read.document is None):
                 self._put_token(held, digest, read)
 
-    def install_catalog(self, version: int, document: ModelsDocument) -> None:
-        """Take in the catalog as it was read."""
-        if version < self.catalog.version:
-            self.refuse_document(CATALOG, MODELS_DOCUMENT, "older than what is held")
-        elif version > self.catalog.version:
-            self.catalog = Catalog(document, version=version)
+    def install_catalog(self, documents: Mapping[str, Versioned]) -> None:
+        """Take in the catalog's documents. One that is older, missing or not understood leaves the last good one."""
+        held = self._catalog_documents
+        newer: dict[str, Versioned] = {}
+        for name in CATALOG_DOCUMENTS:
+            read, last = documents.get(name), held.get(name)
+            if read is None or read.document is None or (last is not None and read.version == last.version):
+                continue
+            if last is not None and read.version < last.version:
+                self.refuse_document(CATALOG, name, "older than what is held")
+            else:
+                newer[name] = read
+        if not newer:
+            return
+        held.update(newer)
+        models = held.get(MODELS_DOCUMENT)
+        if models is None or not isinstance(models.document, ModelsDocument):
+            return
+        managed = held.get(MANAGED_DOCUMENT)
+        if managed is not None and isinstance(managed.document, ManagedKeysDocument):
+            self.managed = managed.document.keys
+            self._managed_values = {one: known for one, known in self._managed_values.items() if one in self.managed}
+        self.catalog = Catalog(models.document, version=max(one.version for one in held.values()), managed=self.managed)
+
+    def managed_value(self, provider: str, keyring: Keyring) -> tuple[str | None, bool]:
+        """The operator's own key for a provider, opened once; None where there is none that opens. And whether that is
+        news."""
+        sealed = self.managed.get(provider)
+        if sealed is None:
+            return None, False
+        known = self._managed_values.get(provider)
+        if known is not None and known[0] == sealed:
+            return known[1], False
+        try:
+            value: str | None = keyring.open(sealed, managed_binding(provider))
+        except SealBroken:
+            value = None
+        self._managed_values[provider] = (sealed, value)
+        return value, True
 
     def remember_unknown(self, digest: str) -> None:
         """No token has this digest; holds until a change names it."""
@@ -496,6 +536,8 @@ def _not_understood(documents: Mapping[str, Versioned]) -> frozenset[str]:
 
 
 def _read_catalog(name: str, body: bytes) -> msgspec.Struct | None:
+    if name == MANAGED_DOCUMENT:
+        return snapshot.decode(ManagedKeysDocument, body)
     if name != MODELS_DOCUMENT:
         return None
     try:

@@ -25,6 +25,8 @@ class Target(NamedTuple):
     key_header: KeyHeader
     # The top-level parameters that it takes; None takes all.
     parameters: frozenset[str] | None = None
+    # Whether an OpenAI stream can be asked for its usage here.
+    takes_stream_options: bool = False
 
     def with_query(self, query: str) -> URL:
         """The URL with a caller's query after its own."""
@@ -62,7 +64,9 @@ class Targets:
             policy = anywhere if provider.id in redirected else rules.policy(base_url)
             for surface in provider.surfaces:
                 url = _url(base_url, surface)
-                self._built_in[provider.id, surface] = Target(url, policy, provider.key_header(surface))
+                self._built_in[provider.id, surface] = Target(
+                    url, policy, provider.key_header(surface), takes_stream_options=provider.takes_stream_options
+                )
 
     def find(self, account: Account, provider: str, surface: Surface) -> Target:
         """The target of an attempt that the policy allowed.
@@ -79,11 +83,14 @@ class Targets:
         document = account.snapshot.providers[provider]
         listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
         base_url = base_urls.parse(document.base_url)
+        parameters = _parameters(surface, listed)
         target = Target(
             url=_url(base_url, surface),
             policy=self._rules.policy(base_url),
             key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
-            parameters=_parameters(surface, listed),
+            parameters=parameters,
+            # Who lists no parameters says that it takes all of them.
+            takes_stream_options=parameters is None or "stream_options" in parameters,
         )
         account.targets[provider, surface] = target
         return target

@@ -187,7 +187,7 @@ class _StreamReader:
     def estimated(self, input_tokens: int) -> Used:
         """One token for each event that came: what the upstreams themselves do."""
         used = self.used()
-        if not self._deltas or used.stop_reason or self._told.has_usage:
+        if not self._deltas or self._told.has_usage:
             return used
         return used._replace(
             input_tokens=used.input_tokens or _count(input_tokens),

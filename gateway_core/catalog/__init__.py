@@ -65,6 +65,8 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     key_headers: dict[Surface, KeyHeader] = {}
     # Whether the operator may offer it on credits (step type `ngrok`).
     is_managed: bool = False
+    # Whether it is known to take `stream_options`; some refuse what they do not know. Those tell their usage unasked.
+    takes_stream_options: bool = False
     # Its name in the price data; None where that has nothing on it.
     price_source: str | None = None
     # How its models' names begin, where the price data lists more than this origin serves (Google's other cloud).
