@@ -126,3 +126,15 @@ def test_a_dead_redis_does_not_make_a_committed_write_look_failed(
 
     assert Change.objects.count() == 1
     assert outbox.last_receipt() is None
+
+
+def test_a_publisher_that_fails_in_an_unforeseen_way_does_not_make_a_committed_write_look_failed(
+    account: Account,
+) -> None:
+    # A version that no envelope can hold.
+    Publication.objects.create(account=account, version=10**16)
+
+    with transaction.atomic():
+        make_access_key(account)
+
+    assert Change.objects.count() == 1
