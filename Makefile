@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # Two cores, two workers: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 
-.PHONY: help run demo test check format lock openapi clean
+.PHONY: help run demo test bench-usage check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: $(VENV)/.base ## Walk from a provider key to a routed request against a st
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
+	$(PY) -m benchmarks.usage $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m ruff format --check .

@@ -298,15 +298,7 @@ _COPY: Final = f"COPY usage_incoming ({COLUMNS}) FROM STDIN"
 
 # What is added, and all sums over it, in one statement. Sums are written in the order of their key, so that two
 # writers could not lock each other out even without the lock above. Accounts that are gone leave no usage.
-_ADD: Final = f"""
-WITH added AS (
-    INSERT INTO usage_event ({COLUMNS})
-    SELECT {COLUMNS} FROM usage_incoming
-    WHERE EXISTS (SELECT FROM accounts_account WHERE accounts_account.id = usage_incoming.account_id)
-    ORDER BY id
-    ON CONFLICT DO NOTHING
-    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge
-), summed AS (
+_SUM: Final = """
     INSERT INTO usage_rollup (account_id, dimension, span, start, group_key, cost, requests, errors)
     SELECT account_id, dimension, span, start, group_key, sum(cost),
            count(*) FILTER (WHERE is_final), count(*) FILTER (WHERE is_final AND is_error)
@@ -321,9 +313,20 @@ WITH added AS (
     SET cost = usage_rollup.cost + EXCLUDED.cost,
         requests = usage_rollup.requests + EXCLUDED.requests,
         errors = usage_rollup.errors + EXCLUDED.errors
-)
+"""
+_ADD: Final = f"""
+WITH added AS (
+    INSERT INTO usage_event ({COLUMNS})
+    SELECT {COLUMNS} FROM usage_incoming
+    WHERE EXISTS (SELECT FROM accounts_account WHERE accounts_account.id = usage_incoming.account_id)
+    ORDER BY id
+    ON CONFLICT DO NOTHING
+    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge
+), summed AS ({_SUM})
 SELECT account_id, count(*), sum(charge) FROM added GROUP BY account_id
 """  # noqa: S608 -- our own column names
+# For events that were loaded without their sums (benchmarks/usage.py): everything since a moment.
+SUM_ALL: Final = f"WITH added AS (SELECT * FROM usage_event WHERE event_time >= %s) {_SUM}"  # noqa: S608
 
 
 def _used(table: str, column: str) -> str:

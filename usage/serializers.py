@@ -1,6 +1,5 @@
 """The wire form of usage and credits."""
 
-from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 
@@ -28,11 +27,6 @@ _COUNT: Final = {"type": "integer", "minimum": 0}
 def cost_text(cost: Decimal) -> str:
     """A cost as the wire shows it: five places."""
     return str(cost.quantize(_PLACES, ROUND_HALF_EVEN))
-
-
-def timestamp_text(moment: datetime) -> str:
-    """A moment as the wire shows it."""
-    return TimestampField().to_representation(moment)
 
 
 @extend_schema_field(_COST)
