@@ -84,7 +84,7 @@ class RequestUsage:
             attempt: of the plan.
             mask: of its provider key as it is now, if it uses one.
         """
-        self._tell(is_final=False, is_error=True)
+        self._tell(is_final=False, is_error=True, is_whole=False)
         self._number += 1
         self._attempt = attempt
         self._mask = mask
@@ -105,7 +105,7 @@ class RequestUsage:
 
     def complete(self) -> None:
         """The answer is whole. To be called before its last piece goes out; more calls say nothing more."""
-        self._tell(is_final=True, is_error=False)
+        self._tell(is_final=True, is_error=False, is_whole=True)
 
     def close(self, *, has_left: bool) -> None:
         """The request is over, and so is the last attempt, if it is not told yet.
@@ -113,14 +113,14 @@ class RequestUsage:
         Args:
             has_left: whether the caller ended it, which is nobody's error.
         """
-        self._tell(is_final=True, is_error=not has_left)
+        self._tell(is_final=True, is_error=not has_left, is_whole=False)
 
-    def _tell(self, *, is_final: bool, is_error: bool) -> None:
+    def _tell(self, *, is_final: bool, is_error: bool, is_whole: bool) -> None:
         attempt = self._attempt
         if attempt is None:
             return
         self._attempt = None
-        used = self._used(attempt, is_whole=is_final and not is_error)
+        used = self._used(attempt, is_whole=is_whole)
         is_users = attempt.source is KeySource.USER
         self._record(
             UsageEvent(

@@ -29,12 +29,13 @@ from gateway_core import ids, snapshot, tokens
 from gateway_core.authentication import DocumentKeys, Purpose
 from gateway_core.catalog import Model, ModelsDocument, Surface
 from gateway_core.redaction import mask
-from gateway_core.sealing import Binding, SealingKey
+from gateway_core.sealing import Binding, SealingKey, managed_binding
 from gateway_core.snapshot import (
     CATALOG,
     ChangeDocument,
     ConfigurationDocument,
     Keys,
+    ManagedKeysDocument,
     ProviderDocument,
     ProviderKeyDocument,
     SettingsDocument,
@@ -42,6 +43,7 @@ from gateway_core.snapshot import (
     TokenDocument,
     VersionDocument,
 )
+from gateway_core.usage import BATCH_FIELD, UsageEvent, open_batch
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = (ROOT / "snapshots/scripts/publish.lua").read_text()
@@ -174,6 +176,31 @@ class SnapshotWriter:
     def catalog(self, models: ModelsDocument = MODELS) -> None:
         """Publish the catalog."""
         self.publish(CATALOG, {snapshot.MODELS_DOCUMENT: models})
+
+    def managed(self, models: ModelsDocument = MODELS, **values: str) -> int:
+        """Publish the catalog with keys of the operator's own, by provider ID."""
+        sealed = {one: self.sealing_key.seal(value, managed_binding(one)) for one, value in values.items()}
+        documents = {
+            snapshot.MODELS_DOCUMENT: models,
+            snapshot.MANAGED_DOCUMENT: ManagedKeysDocument(keys=sealed),
+        }
+        return self.publish(CATALOG, documents)
+
+    def usage(self) -> list[UsageEvent]:
+        """What workers have told of their attempts and nobody has taken yet, in the order of the attempts."""
+        told = [
+            event
+            for _, fields in self.redis.xrange(self.names.usage)
+            for event in open_batch(self.names, self.document_keys, fields[BATCH_FIELD.encode()]).events
+        ]
+        return sorted(told, key=lambda event: (event.time, event.attempt))
+
+    async def usage_of(self, count: int) -> list[UsageEvent]:
+        """The first so many events, once they are there; and no more than those."""
+        await eventually(lambda: len(self.usage()) >= count)
+        told = self.usage()
+        assert len(told) == count
+        return told
 
     def sign(self, account: str, name: str, document: msgspec.Struct, version: int) -> bytes:
         """An authentic envelope for a place."""
