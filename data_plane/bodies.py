@@ -17,10 +17,6 @@ BODY_LIMIT: Final = 32 * 1024 * 1024
 _DISCARDED: Final = 4 * BODY_LIMIT
 _LONGEST_MODEL: Final = 512
 _MOST_MODELS: Final = 100
-_DEEPEST: Final = 500
-_BRACKETS: Final = b"[]{}"
-_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
-_COLLAPSES: Final = 16
 _FIRST_PRINTABLE: Final = " "
 _DELETE: Final = "\x7f"
 
@@ -131,7 +127,6 @@ def parse(raw: bytes) -> Body:
         raise BodyInvalid from None
     except RecursionError:
         raise BodyTooDeep from None
-    _check_depth(raw)
     return Body(members, _requested(members))
 
 
@@ -153,24 +148,3 @@ def _requested(members: dict[str, msgspec.Raw]) -> tuple[str, ...]:
 
 def _is_name(name: str) -> bool:
     return 0 < len(name) <= _LONGEST_MODEL and min(name) >= _FIRST_PRINTABLE and _DELETE not in name
-
-
-def _check_depth(raw: bytes) -> None:
-    """Refuse what would exhaust an upstream's parser, or a later one of ours.
-
-    Nearly every body has few brackets. Of the others the pairs are taken out a few times; if many brackets are left
-    even then, the parser decides, which refuses by itself what is nested too deeply.
-    """
-    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
-        return
-    left = raw.translate(None, _NO_BRACKETS)
-    for _ in range(_COLLAPSES):
-        left = left.replace(b"[]", b"").replace(b"{}", b"")
-    if left.count(b"[") + left.count(b"{") <= _DEEPEST:
-        return
-    try:
-        msgspec.json.decode(raw)
-    except RecursionError:
-        raise BodyTooDeep from None
-    except msgspec.DecodeError:
-        return  # a number that only Python cannot hold

@@ -52,6 +52,7 @@ _ENTRIES_AT_ONCE: Final = 100
 _CHECK_SECONDS: Final = 1.0
 # Without word from Redis for this long, what is not held cannot be judged.
 _IN_SYNC_SECONDS: Final = 2.0
+_WAIT_FOR_SYNC: Final = 1.0
 _WAIT_FOR_LOAD: Final = 5.0
 _WAIT_FOR_POSITION: Final = 2.0
 _ACCOUNTS_AT_ONCE: Final = 4
@@ -151,7 +152,7 @@ class Follower:
             SnapshotUnfit: what Redis holds of it does not verify.
         """
         if not self.is_in_sync:
-            raise SnapshotUnavailable
+            await self._await_sync()
         if self.store.is_unknown(digest):
             return None
         load = self._token_loads.get(digest)
@@ -168,6 +169,15 @@ class Follower:
         if fault is None:
             return load.result()
         raise SnapshotUnfit if isinstance(fault, Refused) else SnapshotUnavailable
+
+    async def _await_sync(self) -> None:
+        """A moment's patience: the first contact, a loop that was held up, a Redis that was restarted."""
+        try:
+            async with asyncio.timeout(_WAIT_FOR_SYNC):
+                while not self.is_in_sync:
+                    await self._moved.wait()
+        except TimeoutError:
+            raise SnapshotUnavailable from None
 
     def _end_token_load(self, digest: str, task: "asyncio.Task[Token | None]") -> None:
         self._token_loads.pop(digest, None)

@@ -132,7 +132,8 @@ class StandIn:
         if behaviour.isdigit():
             headers = self.headers | ({"retry-after": "7"} if behaviour == "429" else {})
             if behaviour.startswith("3"):
-                headers["location"] = "http://127.0.0.1:1/elsewhere"
+                # Somewhere that would answer, for a client that went there.
+                headers["location"] = f"{self.url.removesuffix('/v1')}/calls"
             message = {"error": {"message": f"the stand-in answers {behaviour}", "type": "stand_in"}}
             return web.json_response(message, status=int(behaviour), headers=headers)
         if behaviour == "echo":

@@ -1,6 +1,7 @@
 """The change follower: what it holds is one state after the other, and nobody waits for Redis who need not."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -102,6 +103,55 @@ async def test_a_request_that_leaves_takes_no_load_with_it(worker: Running, alic
         assert await worker.client.status(token) == 200
         digest = name_of(token).removeprefix("token:")
         assert worker.store.tokens[digest].account.id == tenant.id
+
+
+async def test_who_waits_for_a_load_does_not_lose_it_by_anothers_leaving(
+    worker: Running, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+):
+    alice.keys(GOOD)
+    token = alice.token()
+    follower = worker.worker.follower
+    original = follower._read_together
+
+    async def read_slowly(*args: Any) -> Any:
+        await asyncio.sleep(0.3)
+        return await original(*args)
+
+    monkeypatch.setattr(follower, "_read_together", read_slowly)
+    started = [asyncio.create_task(worker.client.chat(token)) for _ in range(20)]
+    await asyncio.sleep(0.15)
+    for call in started[::2]:
+        call.cancel()
+
+    staying = await asyncio.gather(*started[1::2])
+
+    assert [answer.status for answer in staying] == [200] * 10
+
+
+async def test_what_is_read_ahead_of_the_follower_waits_for_it(
+    worker: Running, alice: Tenant, monkeypatch: pytest.MonkeyPatch
+):
+    """A token that names a configuration of the same publication, read before the follower has seen either."""
+    key = alice.keys(GOOD)[0]
+    assert await worker.client.status(alice.token()) == 200
+    follower, may_read = worker.worker.follower, asyncio.Event()
+    original = follower._read_entries
+
+    async def read_later() -> Any:
+        await may_read.wait()
+        return await original()
+
+    monkeypatch.setattr(follower, "_read_entries", read_later)
+    await asyncio.sleep(0.6)
+    configuration = alice.configuration(Rule(provider="openai", steps=(Step(type="user", keys=(key,)),)))
+    token = alice.token(configuration=configuration)
+
+    asked = asyncio.create_task(worker.client.chat(token))
+    await asyncio.sleep(0.3)
+    assert not asked.done()
+    may_read.set()
+
+    assert (await asked).status == 200
 
 
 async def test_a_change_of_several_documents_is_one_transition(worker: Running, alice: Tenant, upstream: StandIn):

@@ -142,7 +142,6 @@ DEEP = 100_000
         (b'{"model":"openai:gpt-4o"} x', 400),
         (b'{"model":"openai:gpt-4o","messages":' + b"[" * DEEP + b"]" * DEEP + b"}", 400),
         (b'{"model":"openai:gpt-4o","messages":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP + b"}", 400),
-        (b'{"model":"openai:gpt-4o","messages":' + b"[" * 2000 + b"]" * 2000 + b"}", 400),
         (b'{"model":"openai:gpt-4o","messages":' + b"[" * DEEP, 400),
         (b'{"model":' + b"[" * DEEP + b"]" * DEEP + b"}", 400),
         (b'{"messages":[]}', 400),

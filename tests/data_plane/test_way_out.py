@@ -15,6 +15,8 @@ from gateway_core.addresses import AddressPolicy
 from tests.workers import Running, Tenant, free_port
 
 STRICT = AddressPolicy()
+# Long enough for any connection on this machine.
+SOON = 5.0
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ async def test_no_spelling_of_this_machine_is_connected_to(sessions: Upstream, l
     url = URL(f"http://{host}:{listener.getsockname()[1]}/v1", encoded=True)
 
     with pytest.raises((aiohttp.ClientError, OSError, ValueError)):
-        await sessions.send(STRICT, url, {}, b"{}")
+        await asyncio.wait_for(sessions.send(STRICT, url, {}, b"{}"), SOON)
 
     assert not was_reached(listener)
 
@@ -82,7 +84,7 @@ async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, mo
     monkeypatch.setattr("data_plane.upstream.socket.socket", make)
 
     with pytest.raises(aiohttp.ClientConnectorError) as denied:
-        await sessions.send(STRICT, URL(f"http://{host}/v1"), {}, b"{}")
+        await asyncio.wait_for(sessions.send(STRICT, URL(f"http://{host}/v1"), {}, b"{}"), SOON)
 
     assert isinstance(denied.value.os_error, AddressDenied)
     assert not made
@@ -103,7 +105,7 @@ async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_
 
     for _ in range(50):
         with pytest.raises(aiohttp.ClientConnectorError):
-            await sessions.send(STRICT, URL(f"http://rebinding.example:{port}/v1"), {}, b"{}")
+            await asyncio.wait_for(sessions.send(STRICT, URL(f"http://rebinding.example:{port}/v1"), {}, b"{}"), SOON)
 
     assert asked
     assert not was_reached(listener)
@@ -116,7 +118,7 @@ async def test_one_policys_connections_serve_no_other_policy(sessions: Upstream,
     response.release()
 
     with pytest.raises(aiohttp.ClientConnectorError):
-        await sessions.send(STRICT, URL(f"{upstream.url}/chat/completions"), {}, b"{}")
+        await asyncio.wait_for(sessions.send(STRICT, URL(f"{upstream.url}/chat/completions"), {}, b"{}"), SOON)
 
 
 async def test_a_redirect_is_not_followed_and_counts_as_a_failure(worker: Running, alice: Tenant, upstream: StandIn):

@@ -139,11 +139,15 @@ async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_4
     alice.publish({name_of(fresh): document})
     assert await client.status(known) == 200
     unseen = [alice.writer.tenant().token() for _ in range(3)]
+    # Known not to exist; by and by it may, and nobody could tell the worker.
+    unknown = alice.token(publish=False)
+    assert await client.status(unknown) == 401
     traffic = Traffic(client, known, known)
 
     server.kill()
     await asyncio.sleep(3)
     away = [(await client.chat(token)).status for token in unseen]
+    unknown_away = await client.status(unknown)
     readiness = await client.readiness()
     server.restart()
 
@@ -154,6 +158,7 @@ async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_4
     assert await traffic.end() == {200: len(traffic.statuses)}
     assert len(traffic.statuses) > 100
     assert away == [503, 503, 503]
+    assert unknown_away == 503
     assert not readiness["snapshot"]["isInSync"]
     assert readiness["status"] == "ok"
 
