@@ -16,6 +16,9 @@ _MAX_MODELS = 20
 _MAX_NAME = 512
 
 
+_ONE = {"type": "string", "minLength": 1}
+
+
 class AssumeForm(StrictSerializer):
     """What to take for granted."""
 
@@ -29,6 +32,8 @@ class AssumeForm(StrictSerializer):
 
 class ExplainForm(StrictSerializer):
     """A request as the data plane would get it."""
+
+    schema_rules = {"anyOf": [{"required": ["model"], "properties": {"model": _ONE}}, {"required": ["models"]}]}
 
     model = StrictCharField(max_length=_MAX_NAME, required=False)
     models = StrictListField(
@@ -49,6 +54,14 @@ class ExplainForm(StrictSerializer):
 
 class DraftExplainForm(ExplainForm):
     """The same, under a stored configuration, or under an access and a router that are not stored."""
+
+    schema_rules = {
+        **ExplainForm.schema_rules,
+        "not": {
+            "required": ["configurationId"],
+            "anyOf": [{"required": ["access"]}, {"required": ["router"]}],
+        },
+    }
 
     configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False)
     access = AccessField(required=False)

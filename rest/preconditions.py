@@ -16,7 +16,8 @@ from rest.errors import HeaderInvalid, NotFound, PreconditionFailed
 
 # What changes without a write of the client's.
 _NOT_THE_CLIENTS: Final = frozenset({"last_used"})
-_ETAG: Final = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+# One ETag of a list, with the commas and blanks around it.
+_LISTED: Final = re.compile(r'[ \t,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,[ \t,]*|\Z)')
 
 M = TypeVar("M", bound=Model)
 
@@ -48,9 +49,11 @@ class IfMatch:
         """
         if header is None or header.strip() == "*":
             return cls()
-        # No ETag of ours holds a comma; one of another's making that does will not match either way.
-        etags = [part.strip() for part in header.split(",") if part.strip()]
-        if not etags or not all(_ETAG.fullmatch(etag) for etag in etags):
+        etags, position = [], 0
+        while found := _LISTED.match(header, position):
+            etags.append(found[1])
+            position = found.end()
+        if not etags or position < len(header):
             raise HeaderInvalid(details={"If-Match": 'This must be * or a list of ETags, each in quotes: "…".'})
         return cls(frozenset(etags))
 

@@ -33,15 +33,15 @@ _LOCATION_HEADER: Final = {"description": "The new object's URI.", "required": T
 _IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
-    "description": "Go on only if the object still has this ETag; 412 otherwise.",
-    "schema": {"type": "string", "pattern": r'^(\*|"[!#-+\--~]*")$', "maxLength": 255},
+    "description": "Go on only if the object still has this ETag; 412 otherwise. A list of ETags will do, or *.",
+    "schema": {"type": "string", "pattern": r'^(\*|"[!#-~]*")$'},
 }
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The same request sent again under the same key within 24 hours gets the same answer and has no "
     "second effect.",
-    "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$", "maxLength": 255},
+    "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$"},
 }
 _LIMIT: Final = {
     "name": "limit",
@@ -192,6 +192,10 @@ class ContractSchema(AutoSchema):
         # A list's answer is an object (`_list_schema`); nothing is to be wrapped into an array.
         del serializer
         return False
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        return {**schema, **getattr(serializer, "schema_rules", {})}
 
     def _get_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = []

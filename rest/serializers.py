@@ -9,7 +9,7 @@ PATCH null clears it. A shape leaves out a field without a value unless it says 
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from rest_framework import serializers
 from rest_framework.fields import Field, SkipField
@@ -61,6 +61,9 @@ class StrictListSerializer(Strict, serializers.ListSerializer[Any]):
 
 class StrictSerializer(Strict, _CamelSerializer):
     """A form. Unknown fields and wrong types are refused, all faults at once, each under its JSON path."""
+
+    # What `validate` asks of several fields together, in JSON Schema's words, for the OpenAPI document.
+    schema_rules: ClassVar[dict[str, Any]] = {}
 
     default_error_messages = {
         "required": "This field is required.",

@@ -58,6 +58,8 @@ class RestViews(ViewSet):
 
         if request.method not in _WITH_BODY or handler == self.http_method_not_allowed:
             return respond()
+        # A malformed header is refused whether or not the answer is on record.
+        self.if_match()
         if str(request.META.get("CONTENT_LENGTH") or "0") == "0":
             # DRF would take no body for an empty object.
             raise JsonInvalid("The body is empty; it must be a JSON object.")

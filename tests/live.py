@@ -38,10 +38,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """A running control plane and the first API key of its only account."""
+    """A running control plane with two accounts, and an API key of each."""
 
     url: str
     token: str
+    strangers_token: str
     log: Path
 
     @property
@@ -101,12 +102,10 @@ def create_database(server_url: str) -> str:
 
 @contextmanager
 def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
-    """Migrate a new database on this PostgreSQL server, make an account in it, and serve it until the block ends."""
+    """Migrate a new database on this PostgreSQL server, make two accounts in it, and serve it until the block ends."""
     environ = {**os.environ, "DATABASE_URL": create_database(server_url), **environment}
     _manage(environ, "migrate", "--verbosity", "0")
-    printed = _manage(environ, "bootstrap")
-    token = re.search(r"^AI_GATEWAY_API_KEY=(.+)$", printed, re.MULTILINE)
-    assert token is not None, printed
+    tokens = [_bootstrap(environ, name) for name in ("alice", "charlie")]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -119,7 +118,7 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
                 [sys.executable, *serve, *size], env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT
             )
         try:
-            plane = ControlPlane(f"http://127.0.0.1:{port}", token[1], log)
+            plane = ControlPlane(f"http://127.0.0.1:{port}", *tokens, log)
             _wait_until_ready(plane, process)
             yield plane
         finally:
@@ -129,6 +128,13 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _bootstrap(environ: dict[str, str], name: str) -> str:
+    printed = _manage(environ, "bootstrap", "--account", name, "--username", name)
+    found = re.search(r"^AI_GATEWAY_API_KEY=(.+)$", printed, re.MULTILINE)
+    assert found is not None, printed
+    return found[1]
 
 
 def _manage(environ: dict[str, str], *command: str) -> str:

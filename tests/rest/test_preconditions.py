@@ -73,6 +73,7 @@ def test_parse_reads_what_rfc_9110_allows():
     assert IfMatch.parse(None).etags is None
     assert IfMatch.parse(" * ").etags is None
     assert IfMatch.parse('"a", W/"b" ,"c"').etags == {'"a"', 'W/"b"', '"c"'}
+    assert IfMatch.parse(',, "a,b" , ,"",').etags == {'"a,b"', '""'}
     with pytest.raises(HeaderInvalid):
         IfMatch.parse(" , ")
 
