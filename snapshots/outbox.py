@@ -60,15 +60,14 @@ class _PublishAfterCommit:
 
     def __init__(self, account_id: uuid.UUID) -> None:
         self._account_id = account_id
+        # Django asks a robust callback that failed for its name, to log it. A function has one, an object has none.
+        self.__qualname__ = "publish_after_commit"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _PublishAfterCommit) and other._account_id == self._account_id
 
     def __hash__(self) -> int:
         return hash(self._account_id)
-
-    # The name under which Django logs a robust callback that failed.
-    __qualname__ = "publish_after_commit"
 
     def __call__(self) -> None:
         _receipt.set(publisher.publish_inline(self._account_id))
