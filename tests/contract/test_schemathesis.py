@@ -1,0 +1,61 @@
+"""The API, held by Schemathesis to its own OpenAPI document: every check, and every warning is a failure.
+
+The run has two accounts, so that it also looks for objects that leak from one into the other. Its hooks give it real
+objects to speak of, since a run in which all is 404 proves nothing.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.live import ROOT, ControlPlane, control_plane
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def plane():
+    with control_plane(os.environ["DATABASE_URL"], threads=4) as running:
+        yield running
+
+
+@pytest.mark.timeout(420)
+def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane, tmp_path):
+    keys = {"alice": plane.token, "charlie": plane.strangers_token}
+    identities = [
+        {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {token}"}]}
+        for name, token in keys.items()
+    ]
+    (tmp_path / "keys.json").write_text(json.dumps({"auth": identities}))
+    own = [
+        plane.request("GET", "/api-keys", token=token).json()["aiGatewayApiKeys"][0]["id"] for token in keys.values()
+    ]
+    configuration = plane.request("POST", "/access-key-configurations", {"name": "shared"}).json()["id"]
+
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli"),
+            *("--config-file", str(HERE / "schemathesis.toml")),
+            *("run", f"{plane.url}/openapi.json"),
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SCHEMATHESIS_BASE_URL": plane.url,
+            "SCHEMATHESIS_HOOKS_FILE": str(HERE / "schemathesis_hooks.py"),
+            "SCHEMATHESIS_KEYS_FILE": str(tmp_path / "keys.json"),
+            "SCHEMATHESIS_OWN_KEY_IDS": " ".join(own),
+            "SCHEMATHESIS_CONFIGURATION_ID": configuration,
+        },
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "No issues found" in ran.stdout, ran.stdout
