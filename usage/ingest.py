@@ -54,6 +54,8 @@ MAXIMUM_AGE: Final = timedelta(days=31)
 MAXIMUM_LEAD: Final = timedelta(minutes=10)
 # Taken by a round for its transaction.
 _LOCK: Final = 0x75736167_65696E67
+# A process that stands still loses its session, and with it the lock.
+_BOUNDS: Final = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
 _SMALLEST_CENT: Final = Decimal(1).scaleb(-CENT_PLACES)
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -105,10 +107,10 @@ class Ingest:
         entries = self._read(block_milliseconds)
         if not entries:
             return Round()
-        opened = dict(self._open(entries))
-        added = self._write(opened)
+        events = [event for batch in self._open(entries) for event in batch]
+        added = self._write(events)
         self._acknowledge([entry for entry, _ in entries])
-        return Round(len(entries), sum(map(len, opened.values())), added)
+        return Round(len(entries), len(events), added)
 
     def _read(self, block_milliseconds: int | None) -> list[Entry]:
         try:
@@ -156,7 +158,7 @@ class Ingest:
             if "BUSYGROUP" not in str(fault):
                 raise
 
-    def _open(self, entries: Iterable[Entry]) -> Iterator[tuple[bytes, list[UsageEvent]]]:
+    def _open(self, entries: Iterable[Entry]) -> Iterator[list[UsageEvent]]:
         now = timezone.now()
         oldest = _microseconds(now - MAXIMUM_AGE)
         newest = _microseconds(now + MAXIMUM_LEAD)
@@ -175,18 +177,19 @@ class Ingest:
                     worker=batch.worker,
                     events=len(batch.events) - len(timely),
                 )
-            yield entry, timely
+            yield timely
 
-    def _write(self, batches: Mapping[bytes, Sequence[UsageEvent]]) -> int:
+    def _write(self, events: Sequence[UsageEvent]) -> int:
         try:
-            return write([event for batch in batches.values() for event in batch])
+            return write(events)
         except (DataError, IntegrityError):
-            if len(batches) == 1:
+            if len(events) == 1:
                 # Decoding should have refused it. It must not hold up all others for ever.
-                REFUSED.inc()
-                log.exception("a usage batch cannot be written and is set aside")
+                EVENTS.labels("refused").inc()
+                log.exception("a usage event cannot be written and is set aside", event_id=events[0].id)
                 return 0
-        return sum(self._write({entry: batch}) for entry, batch in batches.items())
+        middle = len(events) // 2
+        return self._write(events[:middle]) + self._write(events[middle:])
 
     def _acknowledge(self, entries: Sequence[bytes]) -> None:
         with self._redis.pipeline(transaction=True) as pipeline:
@@ -214,10 +217,12 @@ def write(events: Sequence[UsageEvent]) -> int:
         return 0
     prices.follow()
     with connection.cursor() as cursor:
+        cursor.execute(_BOUNDS)
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         partitions.make({partitions.month_of(_moment(event)) for event in events})
         cursor.execute(_INCOMING)
-        with cursor.copy(_COPY) as copy:
+        # Django names the errors of its own calls only.
+        with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
             for event in events:
                 copy.write_row(_row(event))
         cursor.execute(_ADD)

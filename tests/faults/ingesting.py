@@ -2,7 +2,7 @@
 
 Each kills itself, as nothing else can at that very place: `before the write`, when events have been read from Redis;
 `in the write`, when they stand in a transaction that is not committed; `after the write`, when they are committed and
-Redis does not know it yet.
+Redis does not know it yet. With `stands still in the write` it stops there instead, and goes on when it is woken.
 """
 
 import os
@@ -34,10 +34,20 @@ def die_charging(cents: Mapping[uuid.UUID, Decimal]) -> None:
     die(cents)
 
 
+def stand_still_charging(cents: Mapping[uuid.UUID, Decimal]) -> None:
+    """The same place, for a process that comes back."""
+    print("standing still", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    _charge(cents)
+
+
+_charge = ledger.charge
+
+
 class DiesBefore(Ingest):
     """Has read, and writes nothing."""
 
-    def _write(self, batches: Mapping[bytes, Sequence[UsageEvent]]) -> int:
+    def _write(self, events: Sequence[UsageEvent]) -> int:
         die()
 
 
@@ -52,5 +62,7 @@ if __name__ == "__main__":
     where = sys.argv[1]
     if where == "in the write":
         ledger.charge = die_charging
-    kind = {"before the write": DiesBefore, "in the write": Ingest, "after the write": DiesAfter}[where]
+    if where == "stands still in the write":
+        ledger.charge = stand_still_charging
+    kind = {"before the write": DiesBefore, "after the write": DiesAfter}.get(where, Ingest)
     kind(patient_store().redis).run(seconds=60)

@@ -1,6 +1,7 @@
 """Usage on bad days: killed at each step, Redis gone and emptied; each event still counts exactly once."""
 
 import random
+import signal
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -66,6 +67,23 @@ def test_an_ingest_killed_at_any_step_counts_nothing_twice_and_loses_nothing(
     )
 
     assert took < 8
+    check_each_counts_once(account, events)
+
+
+def test_an_ingest_that_stands_still_holds_nobody_up_and_counts_nothing_twice_when_it_wakes(
+    child: Program, redis: "Redis", account: Account
+) -> None:
+    events = some_events(account, 300)
+    send_all(redis, events)
+    stopped = child("-m", "tests.faults.ingesting", "stands still in the write")
+    assert stopped.hear() == "standing still"
+
+    successor = Ingest(redis)
+    wait_until(lambda: successor.run(seconds=1) >= 0 and redis.xlen(keys().usage) == 0, seconds=30, what="all ingested")
+    check_each_counts_once(account, events)
+    stopped.process.send_signal(signal.SIGCONT)
+
+    assert stopped.process.wait(30) != 0
     check_each_counts_once(account, events)
 
 

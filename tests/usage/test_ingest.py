@@ -266,6 +266,25 @@ def test_consumers_of_processes_that_ended_are_forgotten(
     assert [one["name"] for one in consumers] == [b"holds-something"]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_event_that_cannot_be_written_holds_up_no_other(
+    account: Account, redis: "Redis", ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = an_event(account, provider="bad", key_source="none")
+    events = [an_event(account) for _ in range(6)]
+    # Decoding refuses whatever the table would; a cost beyond its column stands for what decoding might miss.
+    monkeypatch.setattr(
+        ingest_room, "cost_of", lambda event: Decimal(10) ** 20 if event.provider == "bad" else Decimal(1)
+    )
+    send(redis, [*events[:3], bad, events[3]])
+    send(redis, events[4:])
+
+    assert ingest.run(seconds=30) == 6
+
+    assert sorted(row.text_id for row in Event.objects.all()) == sorted(event.id for event in events)
+    assert redis.xlen(keys().usage) == pending(redis) == 0
+
+
 # ── lastUsed ──
 
 
