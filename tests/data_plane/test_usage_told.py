@@ -224,7 +224,9 @@ async def test_who_leaves_after_the_last_word_and_before_the_usage_is_still_coun
     async with client.session.post(f"{client.url}/v1/chat/completions", data=body, headers=headers) as response:
         seen = b""
         while b'"finish_reason":"stop"' not in seen:
-            seen += await response.content.readany()
+            chunk = await response.content.readany()
+            assert chunk, seen
+            seen += chunk
         response.close()
 
     (told,) = await writer.usage_of(1)
@@ -347,7 +349,7 @@ async def test_a_worker_killed_the_moment_its_answer_is_there_has_told_of_it(
 
     told = await writer.usage_of(3)
     assert [(one.request_id, one.output_tokens, one.is_error) for one in told] == [(one, 5, False) for one in requests]
-    assert list(spool.iterdir()) == []
+    await eventually(lambda: list(spool.iterdir()) == [])
 
 
 async def _last_piece_then_kill(running: Any, token: str, *, stream: bool) -> str:
@@ -358,8 +360,11 @@ async def _last_piece_then_kill(running: Any, token: str, *, stream: bool) -> st
         aiohttp.ClientSession() as session,
         session.post(f"{running.url}/v1/chat/completions", data=body, headers=headers) as response,
     ):
+        assert response.status == 200, await response.text()
         seen = b""
         while not seen.endswith(b"data: [DONE]\n\n" if stream else b"}"):
-            seen += await response.content.readany()
+            chunk = await response.content.readany()
+            assert chunk, seen
+            seen += chunk
         running.stop(signal.SIGKILL)
         return response.headers["x-request-id"]
