@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-# Two cores, two workers: the tests that wait on real processes overlap with those that compute.
+# Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 
 .PHONY: help run demo test bench-usage check format lock openapi clean
@@ -39,7 +39,8 @@ check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m mypy .
 	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
 	$(PY) manage.py makemigrations --check --dry-run
-	$(PY) manage.py spectacular --file - --validate --fail-on-warn | diff -u openapi.yaml - 
+	$(PY) manage.py spectacular --file $(VENV)/openapi.yaml --validate --fail-on-warn
+	diff -u openapi.yaml $(VENV)/openapi.yaml || { echo 'openapi.yaml is not what the code says: make openapi'; exit 1; }
 
 format: $(VENV)/.dev ## Format and apply the safe lint fixes
 	$(PY) -m ruff check --fix .
