@@ -194,7 +194,7 @@ class ContractSchema(AutoSchema):
         return False
 
     def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)
+        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
         return {**schema, **getattr(serializer, "schema_rules", {})}
 
     def _get_parameters(self) -> list[dict[str, Any]]:

@@ -105,7 +105,7 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
     """Migrate a new database on this PostgreSQL server, make two accounts in it, and serve it until the block ends."""
     environ = {**os.environ, "DATABASE_URL": create_database(server_url), **environment}
     _manage(environ, "migrate", "--verbosity", "0")
-    tokens = [_bootstrap(environ, name) for name in ("alice", "charlie")]
+    alice, charlie = (_bootstrap(environ, name) for name in ("alice", "charlie"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -118,7 +118,7 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
                 [sys.executable, *serve, *size], env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT
             )
         try:
-            plane = ControlPlane(f"http://127.0.0.1:{port}", *tokens, log)
+            plane = ControlPlane(f"http://127.0.0.1:{port}", alice, charlie, log)
             _wait_until_ready(plane, process)
             yield plane
         finally:

@@ -138,6 +138,7 @@ def test_a_use_is_noted_once_a_minute_and_is_no_change_of_the_key(api):
 
     assert before.last_used is None
     assert first.last_used is not None
+    assert third.last_used is not None
     assert now <= first.last_used == second.last_used <= third.last_used
     assert etag_of(before) == etag_of(third)
 
