@@ -140,9 +140,9 @@ def test_the_docs_page_names_only_files_that_this_server_has(plane):
         assert plane.request("GET", name, token=None).status == 200
 
 
-def test_a_failing_database_is_503_and_never_401_and_is_over_when_it_is_back(postgres_server):
-    server = postgres_server(throwaway=False)
-    with control_plane(server.url) as plane:
+def test_a_failing_database_is_503_and_never_401_and_is_over_when_it_is_back(postgres_server, redis_server):
+    server, redis = postgres_server(throwaway=False), redis_server()
+    with control_plane(server.url, REDIS_URL=redis.url) as plane:
         assert plane.request("GET", "/access-keys").status == 200
 
         server.stop()
@@ -158,9 +158,19 @@ def test_a_failing_database_is_503_and_never_401_and_is_over_when_it_is_back(pos
         server.resume()
         wait_until_answered(plane)
 
+        ready = plane.request("GET", "/readyz", token=None)
+        redis.stop()
+        without_redis = plane.request("GET", "/readyz", token=None)
+        alive = plane.request("GET", "/healthz", token=None)
+        written = plane.request("POST", "/access-keys", {})
+
     for answer in (refused, silent):
         assert (answer.status, answer.json()["errorCode"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1
     assert (unready.status, unready.json()["errorCode"]) == (503, "not_ready")
-    assert unready.json()["details"]["database"] == "unreachable"
+    assert unready.json()["details"] == {"database": "unreachable"}
+    assert ready.status == 200
+    assert (without_redis.status, without_redis.json()["details"]) == (503, {"redis": "unreachable"})
+    assert alive.status == 200
+    assert written.status == 201, "a dead Redis is no reason to refuse a write"
     assert waited < 15

@@ -1,0 +1,42 @@
+"""`/healthz` and `/readyz` of the control plane. A database or Redis that is away: tests/rest/test_on_a_server.py."""
+
+import pytest
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+from gateway_admin.health import _Migrations
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_process_that_answers_is_alive(anonymous):
+    answer = anonymous.get("healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+def test_with_everything_there_it_is_ready(anonymous):
+    answer = anonymous.get("readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "migrations": "ok", "redis": "ok"}}
+
+
+def test_a_missing_migration_is_told_and_one_look_is_enough_once_all_are_there(django_assert_num_queries):
+    check = _Migrations()
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("access_keys", "0001_initial")
+
+    missing = check()
+    recorder.record_applied("access_keys", "0001_initial")
+    applied = check()
+
+    assert missing is not None
+    assert missing.endswith("are not applied")
+    assert applied is None
+    with django_assert_num_queries(0):
+        assert check() is None
+
+
+def test_nobody_needs_a_key_and_a_bad_one_does_no_harm(anonymous):
+    assert anonymous.get("readyz", authorization="Bearer nonsense").status_code == 200
