@@ -26,7 +26,7 @@ from gateway_core.policy import (
 from gateway_core.snapshot import AccountSnapshot
 
 # The code of a plan whose every attempt is assumed to fail; the data plane answers 502 with the same.
-ALL_ATTEMPTS_FAILED: Final = "all_attempts_failed"
+ALL_ATTEMPTS_FAILED: Final = "attempts_failed"
 
 
 class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
