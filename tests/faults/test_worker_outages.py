@@ -105,11 +105,30 @@ class Traffic:
             self.statuses.append(await self._client.status(token))
             await asyncio.sleep(0.01)
 
+    def cancel(self) -> None:
+        """Stop at once, for a test that failed."""
+        for task in self._tasks:
+            task.cancel()
+
     async def end(self) -> dict[int, int]:
         """Stop; how often each status came."""
         self._is_over = True
         await asyncio.gather(*self._tasks)
         return {status: self.statuses.count(status) for status in set(self.statuses)}
+
+
+@pytest.fixture
+async def ask_on(client: Client) -> AsyncIterator[Callable[..., Traffic]]:
+    """Begin traffic: `traffic = ask_on(token, token)`, two callers who ask again and again."""
+    begun: list[Traffic] = []
+
+    def begin(*shown: str) -> Traffic:
+        begun.append(Traffic(client, *shown))
+        return begun[-1]
+
+    yield begin
+    for traffic in begun:
+        traffic.cancel()
 
 
 async def position(client: Client) -> int:
@@ -132,7 +151,7 @@ async def reaches(client: Client, number: int) -> None:
 
 
 async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_401(
-    client: Client, server: FaultyRedis, alice: Tenant
+    client: Client, server: FaultyRedis, alice: Tenant, ask_on: Callable[..., Traffic]
 ):
     known, fresh = alice.token(), alice.token(publish=False)
     document = alice.token_document()
@@ -142,7 +161,7 @@ async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_4
     # Known not to exist; by and by it may, and nobody could tell the worker.
     unknown = alice.token(publish=False)
     assert await client.status(unknown) == 401
-    traffic = Traffic(client, known, known)
+    traffic = ask_on(known, known)
 
     server.kill()
     await asyncio.sleep(3)
@@ -163,10 +182,12 @@ async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_4
     assert readiness["status"] == "ok"
 
 
-async def test_redis_that_answers_nothing_costs_no_request(client: Client, server: FaultyRedis, alice: Tenant):
+async def test_redis_that_answers_nothing_costs_no_request(
+    client: Client, server: FaultyRedis, alice: Tenant, ask_on: Callable[..., Traffic]
+):
     known, unseen = alice.token(), alice.writer.tenant().token()
     assert await client.status(known) == 200
-    traffic = Traffic(client, known, known)
+    traffic = ask_on(known, known)
 
     server.pause()
     try:
@@ -190,7 +211,7 @@ async def test_redis_that_answers_nothing_costs_no_request(client: Client, serve
 
 
 async def test_redis_flushed_under_traffic_serves_what_was_known_and_takes_in_the_rebuilt_state(
-    client: Client, server: FaultyRedis, writer: SnapshotWriter, alice: Tenant
+    client: Client, server: FaultyRedis, writer: SnapshotWriter, alice: Tenant, ask_on: Callable[..., Traffic]
 ):
     kept, deleted = alice.token(), alice.token()
     unseen = alice.token(publish=False)
@@ -198,7 +219,7 @@ async def test_redis_flushed_under_traffic_serves_what_was_known_and_takes_in_th
     images = {key: writer.redis.dump(key) for key in writer.redis.scan_iter("*")}
     gone = writer.names.token(tokens.digest(deleted))
     number = int(writer.redis.hget(writer.names.epoch, "number") or 0)
-    traffic = Traffic(client, kept, kept)
+    traffic = ask_on(kept, kept)
 
     server.flush()
     await asyncio.sleep(2.5)
@@ -222,7 +243,12 @@ async def test_redis_flushed_under_traffic_serves_what_was_known_and_takes_in_th
 
 
 async def test_an_older_replica_promoted_brings_nothing_old_back(
-    client: Client, server: FaultyRedis, writer: SnapshotWriter, alice: Tenant, upstream: StandIn
+    client: Client,
+    server: FaultyRedis,
+    writer: SnapshotWriter,
+    alice: Tenant,
+    upstream: StandIn,
+    ask_on: Callable[..., Traffic],
 ):
     key = alice.keys("sk-leaked-0123456789abcdefgh")[0]
     rule = Rule(provider="openai", steps=(Step(type="user", keys=(key,)),))
@@ -233,7 +259,7 @@ async def test_an_older_replica_promoted_brings_nothing_old_back(
     created = alice.token()
     await reaches(client, alice.delete_token(doomed))
     assert await client.status(created) == 200
-    traffic = Traffic(client, token, created)
+    traffic = ask_on(token, created)
 
     server.flush()
     for name, image in older.items():
