@@ -9,6 +9,7 @@ import os
 import resource
 import statistics
 import time
+from typing import Any
 
 from gateway_admin.embedded import PostgresServer, RedisServer
 from gateway_core import authentication, sealing
@@ -86,10 +87,10 @@ def measure(options: argparse.Namespace) -> None:
     told(f"{options.accounts} accounts of one access key", store, rebuild.rebuild)
 
 
-def told(what: str, store: object, rebuild: object) -> None:
+def told(what: str, store: Any, rebuild: Any) -> None:
     """Rebuild, and print how fast that was and the memory's high-water mark."""
     began = time.perf_counter()
-    _, documents = rebuild(store)  # type: ignore[operator]
+    _, documents = rebuild(store)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"rebuild, {what}: {documents} documents in {seconds:.1f} s, {documents / seconds:.0f}/s, peak {peak} MiB")

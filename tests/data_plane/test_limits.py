@@ -22,7 +22,7 @@ def members(**values: Any) -> dict[str, msgspec.Raw]:
     return {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in values.items()}
 
 
-def said(text: str) -> list[dict[str, Any]]:
+def said(text: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
 
