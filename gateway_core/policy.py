@@ -277,12 +277,13 @@ class _View(NamedTuple):
             return found
         folded = name.casefold()
         custom = [
-            (slug, model)
+            (provider.id, slug, model)
             for slug, provider in self.account.providers.items()
             for model in provider.models
             if model.casefold() == folded
         ]
-        return [*found, *custom]
+        # By age, as TypeIDs sort: the order in which their documents came must decide nothing.
+        return [*found, *((slug, model) for _, slug, model in sorted(custom))]
 
     def spelling(self, provider: str, model: str) -> str:
         if custom := self.account.providers.get(provider):

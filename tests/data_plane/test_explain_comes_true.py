@@ -98,7 +98,7 @@ class Case(NamedTuple):
     failure: str
 
 
-def some(values: Any, **bounds: int) -> st.SearchStrategy[Any]:
+def some(values: Any, **bounds: Any) -> st.SearchStrategy[Any]:
     return st.lists(st.sampled_from(values), unique=True, **bounds).map(tuple)
 
 
@@ -191,6 +191,7 @@ class Stage:
         self.keys = [new_id(Prefix.PROVIDER_KEY) for _ in case.keys]
         self.values = {key: f"sk-{place}-0123456789abcdef" for place, key in enumerate(self.keys)}
         self.configuration = new_id(Prefix.CONFIGURATION) if case.has_configuration else None
+        # In the order of `custom`: no order in which documents come may decide anything.
         self.documents: dict[str, msgspec.Struct] = {
             snapshot.SETTINGS_DOCUMENT: SettingsDocument(has_credits=case.has_credits)
         }
@@ -282,7 +283,7 @@ async def test_what_explain_says_is_what_the_worker_does(
     loop = asyncio.get_running_loop()
     async with running(settings_of(environ, upstream_base_urls=urls)) as worker:
 
-        @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
         @given(cases())
         def each(case: Case) -> None:
             asyncio.run_coroutine_threadsafe(check(case, worker, writer, upstreams), loop).result(30)

@@ -146,6 +146,16 @@ def test_a_custom_provider_is_asked_by_its_slug_its_id_or_its_models_name(reques
     assert answer.attempts[0].source is KeySource.NONE
 
 
+@pytest.mark.parametrize("order", [("elder", "younger"), ("younger", "elder")])
+def test_custom_providers_that_serve_a_name_come_by_age_and_not_as_their_documents_came(order):
+    elder = msgspec.structs.replace(OLLAMA, id="aigp_00000000000000000000000000")
+    younger = msgspec.structs.replace(OLLAMA, id="aigp_7zzzzzzzzzzzzzzzzzzzzzzzzz")
+    providers = {"elder": elder, "younger": younger}
+    snapshot = account(providers={slug: providers[slug] for slug in order})
+
+    assert pairs(ask(snapshot, "llama3.2")) == [("elder", "llama3.2"), ("younger", "llama3.2")]
+
+
 def test_an_open_id_reaches_custom_providers_too():
     snapshot = account(keys=EVERY_KEY, providers={"my-ollama": OLLAMA})
 
