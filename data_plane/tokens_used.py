@@ -125,6 +125,45 @@ _TELLING: Final = re.compile(
 )
 
 
+_NOTHING: Final = msgspec.Raw(b"null")
+
+
+class _Essentials(msgspec.Struct):
+    """What a whole answer is asked for. The rest is passed over: building it would take five times as long."""
+
+    usage: Any = None
+    stop_reason: Any = None
+    status: Any = None
+    incomplete_details: Any = None
+    choices: msgspec.Raw = _NOTHING
+
+
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
+
+
+_read_essentials: Final = msgspec.json.Decoder(_Essentials).decode
+_read_choices: Final = msgspec.json.Decoder(list[_Choice]).decode
+
+
+def _essentials(body: bytes) -> dict[str, Any] | None:
+    try:
+        found = _read_essentials(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    try:
+        choices = [{"finish_reason": choice.finish_reason} for choice in _read_choices(found.choices)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        choices = []
+    return {
+        "usage": found.usage,
+        "stop_reason": found.stop_reason,
+        "status": found.status,
+        "incomplete_details": found.incomplete_details,
+        "choices": choices,
+    }
+
+
 class _WholeReader:
     """An answer that is one JSON text."""
 
@@ -147,8 +186,8 @@ class _WholeReader:
         if self._is_cut:
             found = _USAGE_IN_TAIL.findall(body)
             return _from_answer(self._surface, {"usage": _decoded(found[-1])}) if found else Used()
-        answer = _decoded(body)
-        return _from_answer(self._surface, answer) if isinstance(answer, dict) else Used()
+        answer = _essentials(body)
+        return Used() if answer is None else _from_answer(self._surface, answer)
 
     def estimated(self, input_tokens: int) -> Used:
         """Without its end a JSON text told the caller nothing that is worth a charge."""
