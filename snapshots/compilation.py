@@ -1,5 +1,6 @@
 """From rows to documents: what an account's documents are now, and which of them refer to which."""
 
+import traceback
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
@@ -79,14 +80,13 @@ def _compile_kind(compiled: Compiled, account: Account, kind: registry.Kind, nam
         found = kind.documents(account, names)
     except DatabaseFault:
         raise
-    except Exception as fault:
+    except Exception as fault:  # noqa: BLE001 -- whatever it is, it must not hold up the others
         if len(names) > 1:
             # Find the one that spoils the rest.
             for name in names:
                 _compile_kind(compiled, account, kind, [name])
             return
-        log.exception("a document could not be compiled", account=account.text_id, document=names[0])
-        # Only the type: a fault's text may quote what it choked on.
+        log_fault("a document could not be compiled", fault, account=account.text_id, document=names[0])
         compiled.faults[names[0]] = type(fault).__name__
         return
     for name in names:
@@ -94,6 +94,12 @@ def _compile_kind(compiled: Compiled, account: Account, kind: registry.Kind, nam
             compiled.faults[name] = f"the room of {kind.name} gave no answer"
             continue
         put(compiled, name, found[name])
+
+
+def log_fault(event: str, fault: Exception, **facts: str) -> None:
+    """Log what another room's code raised: its type and place, never its text, which may quote what it choked on."""
+    frame = traceback.extract_tb(fault.__traceback__)[-1]
+    log.error(event, fault=type(fault).__name__, place=f"{frame.filename}:{frame.lineno}", **facts)
 
 
 def put(compiled: Compiled, name: str, document: msgspec.Struct | None) -> None:

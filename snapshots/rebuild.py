@@ -27,7 +27,7 @@ from gateway_core.authentication import Purpose
 from snapshots import registry
 from snapshots.client import Store, document_keys, keys
 from snapshots.comparison import is_catalog_document, literal
-from snapshots.compilation import Compiled, put
+from snapshots.compilation import Compiled, log_fault, put
 from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import (
@@ -215,9 +215,8 @@ class _Rebuild:
                 yield from kind.all_documents(account)
             except DatabaseFault:
                 raise
-            except Exception:
-                # One account's broken row must not keep all the others out of Redis.
-                log.exception("a rebuild left documents out", account=account.text_id, kind=kind.name)
+            except Exception as fault:  # noqa: BLE001 -- one account's broken row must not keep all others out of Redis
+                log_fault("a rebuild left documents out", fault, account=account.text_id, kind=kind.name)
 
     def _write_documents(
         self, account: Account, version: int, chunk: list[tuple[str, msgspec.Struct]], *, is_last: bool

@@ -182,7 +182,10 @@ def test_a_router_is_never_in_redis_without_its_keys(account: Account, redis: Re
 
 
 def test_a_change_that_cannot_be_compiled_is_set_aside_and_holds_nothing_up(
-    account: Account, redis: Redis, replace_kind: Callable[[registry.Kind], None]
+    account: Account,
+    redis: Redis,
+    replace_kind: Callable[[registry.Kind], None],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     configurations = registry.kind_of("configuration")
     with transaction.atomic():
@@ -200,6 +203,8 @@ def test_a_change_that_cannot_be_compiled_is_set_aside_and_holds_nothing_up(
 
     parked = Change.objects.get()
     assert (parked.document, parked.reason) == (broken.snapshot_document, "KeyError")
+    assert "set aside" in caplog.text
+    assert "a secret that must not be told" not in caplog.text
     assert parked.parked_at is not None
     assert redis.hexists(keys().account(account.text_id), good.snapshot_document)
     assert outbox.last_receipt() is None

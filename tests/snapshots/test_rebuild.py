@@ -117,6 +117,18 @@ def test_a_rebuild_that_was_overtaken_writes_nothing_more(account: Account, redi
     assert Change.objects.count() == 501
 
 
+def test_a_rebuild_that_was_overtaken_does_not_complete_its_successors_epoch(account: Account, redis: Redis) -> None:
+    def overtake(accounts: int, documents: int) -> None:
+        redis.hset(keys().epoch, "id", "a newer one")
+
+    commit_unpublished(lambda: make_access_key(account))
+    with pytest.raises(rebuild.RebuildOvertaken):
+        rebuild.rebuild(patient_store(), report=overtake)
+
+    assert redis.hget(keys().epoch, "complete") == b"0"
+    assert Epoch.objects.get().completed_at is None
+
+
 def test_a_rebuild_that_ended_early_leaves_an_epoch_that_takes_nothing(account: Account, redis: Redis) -> None:
     class Ended(Exception):
         pass

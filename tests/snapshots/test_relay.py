@@ -297,6 +297,18 @@ def test_the_deep_comparison_is_made_good(account: Account, redis: Redis, relay:
     assert differences() == []
 
 
+def test_a_key_that_was_written_after_the_look_is_not_removed(account: Account, redis: Redis) -> None:
+    with transaction.atomic():
+        key = make_access_key(account)
+    epoch = str(Epoch.objects.get().id)
+    name = keys().token(key.digest)
+
+    removed = patient_store().remove(keys=[keys().epoch, name], args=[epoch, b"what stood there before"])
+
+    assert removed == [b"removed", 0]
+    assert held_token(redis, key)
+
+
 def test_the_catalog_is_published_by_the_rebuild_and_again_only_when_it_differs(redis: Redis, relay: Relay) -> None:
     assert registry.build_catalog() is not None
     assert differences() == []
