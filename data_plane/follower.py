@@ -39,6 +39,7 @@ from data_plane.store import (
     Token,
     Versioned,
 )
+from data_plane.tasks import end
 from gateway_core.authentication import Purpose
 from gateway_core.snapshot import CATALOG, VERSION_DOCUMENT, Keys, TokenDocument, token_document
 from gateway_core.workers import REPORT_EXPIRES_SECONDS, REPORT_FIELD, WorkerReport, report_location
@@ -115,10 +116,7 @@ class Follower:
 
     async def close(self) -> None:
         """End, and leave the count of workers."""
-        tasks: list[asyncio.Task[Any]] = [*self._tasks, *self._token_loads.values(), *self._account_loads.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([*self._tasks, *self._token_loads.values(), *self._account_loads.values()])
         try:
             await self._redis.delete(self.keys.worker(self.id))
         except (RedisError, OSError):

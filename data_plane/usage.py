@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from data_plane.spool import Spool
+from data_plane.tasks import end
 from gateway_core.authentication import DocumentKeys
 from gateway_core.snapshot import Keys
 from gateway_core.usage import BATCH_FIELD, MAX_EVENTS, UsageEvent, seal_events
@@ -132,11 +133,8 @@ class UsageEmitter:
         self._news.set()
         self._full_batch.set()
         if self._task is not None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(within):
-                    await self._task
-            # The time-out above has cancelled it.
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=within)
+            await end([self._task])
         if self._queue and self._spool is None:
             self._dropped += len(self._queue)
             log.warning("usage is lost with the worker", events=len(self._queue))
