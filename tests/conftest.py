@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import hypothesis
 import pytest
 from django.db import connection
 from pytest_django import DjangoDbBlocker
@@ -11,6 +12,13 @@ from redis import Redis
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
 pytest_plugins = ["tests.fixtures"]
+
+
+# How long an example takes says how loaded the machine is, and nothing about the code.
+hypothesis.settings.register_profile(
+    "gateway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("gateway")
 
 
 @pytest.fixture(scope="session")

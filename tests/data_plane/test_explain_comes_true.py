@@ -283,7 +283,7 @@ async def test_what_explain_says_is_what_the_worker_does(
     loop = asyncio.get_running_loop()
     async with running(settings_of(environ, upstream_base_urls=urls)) as worker:
 
-        @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
         @given(cases())
         def each(case: Case) -> None:
             asyncio.run_coroutine_threadsafe(check(case, worker, writer, upstreams), loop).result(30)

@@ -53,7 +53,11 @@ class Supervised:
         self.directory = directory
         arguments = [part for item in programs.items() for part in item]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SUPERVISOR, str(directory), *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SUPERVISOR, str(directory), *arguments],
+            stdout=subprocess.PIPE,
+            text=True,
+            # A test run that was started to outlive its terminal hands "ignore" down.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509 -- no threads here
         )
         self.pids = [int(pid) for pid in self.line().removeprefix("started").split()]
         for name in programs:
