@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 
-.PHONY: help run demo test bench-usage check format lock openapi clean
+.PHONY: help run demo manage test bench-usage check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ run: $(VENV)/.base ## Start everything: control plane, data plane, relay, Celery
 
 demo: $(VENV)/.base ## Walk from a provider key to a routed request against a stand-in upstream
 	@exec $(PY) -m gateway_admin.demo
+
+manage: $(VENV)/.base ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
+	@$(PY) -m gateway_admin.local $(ARGS)
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)

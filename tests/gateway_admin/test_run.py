@@ -18,6 +18,8 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from gateway_admin.embedded import RedisServer
+from gateway_admin.evaluation import Var
+from gateway_admin.local import environment_of
 from tests.gateway_run import GatewayRun, shell
 
 pytestmark = pytest.mark.xdist_group("run")
@@ -104,6 +106,22 @@ def test_the_curl_command_works_as_pasted(first_run):
     answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
 
     assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
+
+
+def test_a_management_command_finds_what_the_run_runs(first_run):
+    environ = environment_of(Var(first_run.var))
+    assert "SEALING_PRIVATE_KEYS" not in environ
+
+    done = subprocess.run(
+        [sys.executable, "manage.py", "set_managed_key", "openai"],
+        env=shell() | environ,
+        input="sk-managed-0123456789abcdefghij",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_secret_of_the_run_is_in_its_output_or_logs(first_run):
