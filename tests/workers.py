@@ -23,6 +23,7 @@ import msgspec
 import uvicorn
 from redis import Redis
 
+from data_plane.protocol import OfferlessProtocol
 from data_plane.server import Worker
 from data_plane.settings import Settings, load
 from gateway_core import ids, snapshot, tokens
@@ -298,6 +299,22 @@ def events_of(body: bytes) -> list[tuple[str, Any]]:
     return events
 
 
+@asynccontextmanager
+async def saying(answer: bytes) -> AsyncIterator[str]:
+    """An upstream that answers each connection with these bytes and ends it; its URL."""
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(length or 0))
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+
+
 class Client:
     """Requests to a worker."""
 
@@ -347,7 +364,7 @@ class Client:
 async def serving(app: Any) -> AsyncIterator[str]:
     """An ASGI application on the protocol of production, in this process; its URL. Without uvicorn's own slow end."""
     config = uvicorn.Config(
-        app, http="httptools", loop="none", ws="none", lifespan="off", access_log=False, log_config=None
+        app, http=OfferlessProtocol, loop="none", ws="none", lifespan="off", access_log=False, log_config=None
     )
     config.load()
     state = uvicorn.Server(config).server_state
