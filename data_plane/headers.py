@@ -1,8 +1,9 @@
 """Which headers pass: from the caller to an upstream, and from an upstream to the caller.
 
-Source: contract, section 9; RFC 9110, section 7.6.1.
+Source: contract, section 9; RFC 9110, sections 5.5 and 7.6.1.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -74,6 +75,9 @@ _NOT_DOWNSTREAM: Final = _HOP_BY_HOP | {
     "report-to",
 }
 _NOT_DOWNSTREAM_LEADS: Final = ("gateway-", "access-control-", "cf-")
+# What a header may consist of. The client reads more from an upstream than the server sends: it would drop the answer.
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[str, str]:
@@ -101,7 +105,7 @@ def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[str,
 
 
 def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """An upstream's headers that the caller may see, lower case, without their length."""
+    """An upstream's headers that the caller may see, lower case, without their length and without malformed ones."""
     named: set[bytes] = set()
     passed: Headers = []
     for raw_name, value in received:
@@ -109,6 +113,8 @@ def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
         text = name.decode("latin-1")
         if text == "connection":
             named.update(part.strip().lower() for part in value.split(b","))
-        if text not in _NOT_DOWNSTREAM and not text.startswith(_NOT_DOWNSTREAM_LEADS):
+        if text in _NOT_DOWNSTREAM or text.startswith(_NOT_DOWNSTREAM_LEADS):
+            continue
+        if _TOKEN.fullmatch(name) and not _CONTROL.search(value):
             passed.append((name, value))
     return [(name, value) for name, value in passed if name not in named] if named else passed

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from data_plane.headers import downstream
 from gateway_admin.stand_in import StandIn
 from gateway_core.redaction import mask
-from tests.workers import Client, Tenant
+from tests.workers import Client, Tenant, saying
 
 KEY = "sk-first-0123456789abcdefghij"
 
@@ -164,6 +165,25 @@ async def test_the_upstreams_cookies_never_reach_the_caller(client: Client, alic
         assert answer.status == 200
         assert "set-cookie" not in answer.headers
         assert answer.headers["x-upstream"] == "stand-in"
+
+
+@pytest.mark.parametrize("malformed", [b"X-A: a\x01b", b"X-A: a\x7fb", b"X-A: a\x0bb"])
+async def test_an_answer_passes_without_its_malformed_headers(client: Client, alice: Tenant, malformed: bytes):
+    body = b'{"choices":[]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-B: caf\xe9\tau lait\r\n%b\r\n" % malformed
+    async with saying(head + b"Content-Length: %d\r\n\r\n" % len(body) + body) as url:
+        alice.provider("mine", url)
+
+        answer = await client.chat(alice.token(), "mine:x")
+
+    assert (answer.status, answer.body) == (200, body)
+    assert "x-a" not in answer.headers
+    assert "x-b" in answer.headers
+
+
+@pytest.mark.parametrize("name", [b"x a", b"x:a", b"", b"x\xe9", b"x\r\na"])
+def test_a_header_passes_only_by_a_name_that_is_one(name: bytes):
+    assert downstream([(name, b"1"), (b"X-Good", b"2")]) == [(b"x-good", b"2")]
 
 
 async def test_the_callers_query_is_kept_and_comes_after_the_providers_own(
