@@ -7,6 +7,7 @@ from typing import Any
 from data_plane import errors
 from data_plane.bodies import Receive
 from data_plane.headers import Headers
+from data_plane.sse import TAIL, apart_from
 from gateway_core.catalog import Format
 
 Send = Callable[[Any], Awaitable[None]]
@@ -17,6 +18,7 @@ class Exchange:
 
     __slots__ = (
         "_send",
+        "_tail",
         "attempts",
         "format",
         "has_left",
@@ -34,6 +36,8 @@ class Exchange:
     def __init__(self, scope: Any, receive: Receive, send: Send, written_as: Format) -> None:
         self.receive = receive
         self._send = send
+        # The end of what was passed on.
+        self._tail = b""
         self.format = written_as
         self.request_id = f"req_{secrets.token_hex(12)}"
         self.is_head = scope["method"] == "HEAD"
@@ -64,6 +68,7 @@ class Exchange:
     async def pass_on(self, chunk: bytes) -> None:
         """Send a piece of the body. Waits while the caller reads slowly."""
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        self._tail = chunk[-TAIL:]
 
     async def end(self, chunk: bytes = b"") -> None:
         """Send the last piece."""
@@ -90,7 +95,7 @@ class Exchange:
                 headers.append((b"allow", error.allow.encode()))
             await self.answer(error.status, headers, errors.body(error, self.format))
         elif self.is_stream:
-            await self.end(errors.event(error, self.format))
+            await self.end(apart_from(self._tail) + errors.event(error, self.format))
 
 
 def _visible(text: str) -> bytes:

@@ -1,6 +1,7 @@
-"""Server-sent events on their way through: as they come, but never half of one.
+"""Server-sent events on their way through: as they come, but whole.
 
 An event is forwarded once its blank line has come, so that an error event can follow at any time and is read as such.
+One that grows too large to hold passes in parts; what follows a part needs a blank line of its own (`apart_from`).
 Nearly every chunk of a real upstream ends with an event, and passes without being copied.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream.
@@ -31,7 +32,7 @@ class EventStream:
         self.has_ended = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """The bytes to pass on now: up to the end of the last whole event."""
+        """The bytes to pass on now: up to the end of the last whole event, or all if too much would be held."""
         data = self._held + chunk if self._held else chunk
         if data.endswith((b"\n\n", b"\r\n\r\n")):
             whole, self._held = data, b""
@@ -50,6 +51,22 @@ class EventStream:
         if held and _TERMINAL.search(held):
             self.has_ended = True
         return held
+
+
+# As many bytes as the longest end of an event has.
+TAIL: Final = 4
+
+
+def apart_from(tail: bytes) -> bytes:
+    """What to send before an event of our own.
+
+    Args:
+        tail: the last `TAIL` bytes that were passed on, or as many as there were.
+
+    Returns:
+        A blank line if they are of an event that has not ended, else nothing.
+    """
+    return b"" if not tail or _last_end(tail) == len(tail) else b"\n\n"
 
 
 def _last_end(data: bytes) -> int:

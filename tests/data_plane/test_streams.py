@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from data_plane.sse import EventStream
+from data_plane.sse import TAIL, EventStream, apart_from
 from gateway_admin.stand_in import StandIn
-from tests.workers import Client, Running, Tenant, events_of, eventually
+from tests.workers import Client, Running, Tenant, events_of, eventually, saying
 
 GOOD = "sk-good-0123456789abcdefghij"
 CUT = "sk-demo-cut-0123456789abcdef"
@@ -128,6 +128,28 @@ async def test_a_slow_reader_holds_the_upstream_back(worker: Running, alice: Ten
 
     writer.close()
     await eventually(lambda: worker.worker.upstream.open_connections == 0)
+
+
+async def test_the_error_event_of_a_stream_cut_within_a_very_large_event_stands_by_itself(
+    client: Client, alice: Tenant
+):
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999999\r\n\r\n"
+    async with saying(head + b'data: {"choices":[]}\n\ndata: ' + b"x" * 3_000_000) as url:
+        alice.provider("mine", url)
+
+        answer = await client.chat(alice.token(), "mine:x", stream=True)
+
+    whole, part, error, rest = answer.body.split(b"\n\n")
+    assert (whole, rest) == (b'data: {"choices":[]}', b"")
+    assert part.startswith(b"data: xxx")
+    assert events_of(error)[0][1]["error"]["code"] == "answer_cut"
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n"])
+def test_only_an_event_that_has_not_ended_is_set_apart_from_what_follows(end: bytes):
+    assert apart_from((b"data: 1" + end)[-TAIL:]) == b""
+    assert apart_from(b"") == b""
+    assert apart_from(b"a: 1") == apart_from(b": 1\n") == apart_from(end[-TAIL:] + b"d") == b"\n\n"
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
