@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from gateway_admin.stand_in import StandIn
-from tests.workers import Client, Tenant
+from tests.workers import Client, Tenant, worker_process
 
 KEY = "sk-first-0123456789abcdefghij"
 H2C = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n"
@@ -25,9 +26,9 @@ def request_of(token: str, offer: bytes, rest: bytes) -> bytes:
     return head.encode() + offer + rest
 
 
-async def statuses(client: Client, *parts: bytes, count: int) -> list[int]:
+async def statuses(url: str, *parts: bytes, count: int) -> list[int]:
     """The statuses of so many answers to what is written, part by part."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.url.rpartition(":")[2]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
     found = []
     try:
         async with asyncio.timeout(20):
@@ -51,7 +52,7 @@ async def test_a_request_that_offers_another_protocol_is_answered_as_any_other(
 ):
     request = request_of(alice.routed(KEY), offer, rest)
 
-    assert await statuses(client, request, count=1) == [200]
+    assert await statuses(client.url, request, count=1) == [200]
 
     assert upstream.calls[0].body["messages"][0]["content"] == "Hi"
 
@@ -61,23 +62,30 @@ async def test_an_offer_is_passed_over_wherever_its_bytes_are_parted(client: Cli
     begin = request.index(b"upgrade: h2c")
 
     for at in (begin + 3, begin + 10, request.index(b"\r\n\r\n") + 2, request.index(b"\r\n\r\n") + 4, len(request) - 5):
-        assert await statuses(client, request[:at], request[at:], count=1) == [200]
+        assert await statuses(client.url, request[:at], request[at:], count=1) == [200]
 
 
 async def test_a_connection_serves_on_after_an_offer(client: Client, alice: Tenant):
     token = alice.routed(KEY)
     offering, plain = request_of(token, H2C, SIZED), request_of(token, b"", SIZED)
 
-    assert await statuses(client, offering, plain, offering, count=3) == [200, 200, 200]
-    assert await statuses(client, plain + offering + offering + plain, count=4) == [200, 200, 200, 200]
+    assert await statuses(client.url, offering, plain, offering, count=3) == [200, 200, 200]
+    assert await statuses(client.url, plain + offering + offering + plain, count=4) == [200, 200, 200, 200]
 
 
 async def test_a_tunnel_is_refused(client: Client):
-    assert await statuses(client, b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n", count=1) == [400]
-    assert await statuses(client, b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\n", count=1) == [400]
+    assert await statuses(client.url, b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n", count=1) == [400]
+    assert await statuses(client.url, b"CONNECT / HTTP/1.1\r\nhost: x\r\n\r\n", count=1) == [400]
 
 
 async def test_what_is_no_http_is_refused_behind_an_offer_too(client: Client, alice: Tenant):
     request = request_of(alice.routed(KEY), H2C, b"transfer-encoding: chunked\r\n\r\nno size\r\n")
 
-    assert 400 in await statuses(client, request, count=1)
+    assert 400 in await statuses(client.url, request, count=1)
+
+
+async def test_a_worker_as_it_is_started_passes_an_offer_over(environ: dict[str, str], alice: Tenant, tmp_path: Path):
+    request = request_of(alice.routed(KEY), H2C, SIZED)
+
+    with worker_process(environ, tmp_path) as process:
+        assert await statuses(process.url, request, count=1) == [200]
