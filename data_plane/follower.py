@@ -386,7 +386,10 @@ class Follower:
         return tokens
 
     async def _load_catalog(self) -> None:
-        found = await _answer(self._redis.hmget(self.keys.catalog, *CATALOG_DOCUMENTS))
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(self.keys.catalog, CATALOG_DOCUMENTS)
+            pipeline.hget(self.keys.epoch, "number")
+            found, number = await pipeline.execute()
         if found[0] is None:
             log.warning("there is no catalog in Redis yet")
         self.store.install_catalog(
@@ -394,7 +397,8 @@ class Follower:
                 name: self._read(CATALOG, name, envelope)
                 for name, envelope in zip(CATALOG_DOCUMENTS, found, strict=True)
                 if envelope is not None
-            }
+            },
+            position=int(number or 0),
         )
 
     async def _read_together(self, loading: Loading, command: tuple[str, ...]) -> Any:

@@ -280,6 +280,8 @@ class Store:
         self.accounts: dict[str, Account] = {}
         self.catalog = Catalog(ModelsDocument(providers={}))
         self._catalog_documents: dict[str, Versioned] = {}
+        # Where the stream stood when the catalog was last read from its hash: older entries are in it already.
+        self._catalog_position = 0
         # The operator's sealed keys by provider (managed inference), and their values.
         self.managed: Mapping[str, bytes] = {}
         self._managed_values: dict[str, tuple[bytes, str | None]] = {}
@@ -374,7 +376,7 @@ class Store:
             self.wanted.add(CATALOG)
         elif change.version > self.catalog.version:
             self.install_catalog(change.documents)
-        else:
+        elif self.position > self._catalog_position:
             self.refuse(Refused(_shown(self.reader.keys.change(CATALOG)), "an older change put back"))
 
     def _want(self, account: str) -> None:
@@ -475,8 +477,14 @@ class Store:
             if known is None or known.version != read.version or (known.document is None) != (read.document is None):
                 self._put_token(held, digest, read)
 
-    def install_catalog(self, documents: Mapping[str, Versioned]) -> None:
-        """Take in the catalog's documents. One that is older, missing or not understood leaves the last good one."""
+    def install_catalog(self, documents: Mapping[str, Versioned], *, position: int = 0) -> None:
+        """Take in the catalog's documents. One that is older, missing or not understood leaves the last good one.
+
+        Args:
+            documents: by name.
+            position: where the stream stood when they were read from the hash; 0 where a change brought them.
+        """
+        self._catalog_position = max(self._catalog_position, position)
         held = self._catalog_documents
         newer: dict[str, Versioned] = {}
         for name in CATALOG_DOCUMENTS:
