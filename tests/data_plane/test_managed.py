@@ -193,3 +193,17 @@ async def test_managed_keys_are_loaded_by_a_worker_that_starts_later(
 
     assert await late.client.status(rich.token()) == 200
     assert upstream.keys == [OPERATORS]
+
+
+async def test_an_entry_that_a_load_of_the_catalog_already_held_is_no_replay(worker: Running, writer: SnapshotWriter):
+    number = writer.managed(openai="sk-operators-0123456789abcdef")
+    await worker.reaches(number)
+    (_, fields), *_ = writer.redis.xrevrange(writer.names.changes, count=1)
+    store = worker.store
+    store.install_catalog({}, position=number + 1)
+
+    store.pass_entry(number + 1, CATALOG, fields[b"change"])
+    assert store.refusals == 0
+
+    store.pass_entry(number + 2, CATALOG, fields[b"change"])
+    assert store.refusals == 1
