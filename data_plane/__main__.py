@@ -1,13 +1,14 @@
 """`python -m data_plane`: what an operator types."""
 
 import os
+import sys
 from typing import Annotated
 
 import typer
 
 from data_plane import logs, server
-from data_plane.settings import load
-from gateway_core import authentication, sealing
+from data_plane.settings import load, load_keyring
+from gateway_core import authentication, resealing, sealing
 from gateway_core.environment import EnvironmentIncomplete
 
 app = typer.Typer(
@@ -53,6 +54,44 @@ def keygen(
     typer.echo(f"SEALING_PUBLIC_KEY={sealing.public_key_of(private)}")
     if not no_document_key:
         typer.echo(f"DOCUMENT_KEYS={authentication.generate_document_key()}")
+
+
+@app.command()
+def reseal() -> None:
+    """Seal values anew, from `export_sealed` on standard input, for `import_sealed` on standard output.
+
+    Needs SEALING_PRIVATE_KEYS (or SEALING_PRIVATE_KEYS_FILE) with the keys that the values are sealed to and the new
+    one, and nothing else. No value in clear leaves this process. Exit status 1: some values did not open and were left
+    out, or the input was cut off; standard error says which. Then nothing is lost, and all of it may be run again.
+    """
+    refused = 0
+
+    def refuse(value: resealing.SealedValue, reason: str) -> None:
+        nonlocal refused
+        refused += 1
+        typer.echo(f"reseal: {value.account} {value.provider} {value.key}: {reason}", err=True)
+
+    count = 0
+    output = sys.stdout.buffer
+    try:
+        keyring = load_keyring(os.environ)
+        lines = iter(lambda: sys.stdin.buffer.readline(resealing.MAX_LINE + 1), b"")
+        heading, values = resealing.read(lines)
+        output.write(resealing.encode(heading))
+        for value in resealing.reseal(heading, values, keyring, refuse=refuse):
+            output.write(resealing.encode(value))
+            count += 1
+    except EnvironmentIncomplete as fault:
+        typer.echo(str(fault), err=True)
+        raise typer.Exit(2) from None
+    except resealing.StreamRefused as refusal:
+        typer.echo(f"reseal: {refusal}", err=True)
+        raise typer.Exit(1) from None
+    output.write(resealing.encode(resealing.Ending(count)))
+    output.flush()
+    typer.echo(f"reseal: {count} values sealed to {heading.sealing_key}, {refused} left out.", err=True)
+    if refused:
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,19 @@ def load(environ: Mapping[str, str]) -> Settings:
     )
 
 
+def load_keyring(environ: Mapping[str, str]) -> Keyring:
+    """The private sealing keys alone: all that a command needs that only opens and seals.
+
+    Raises:
+        EnvironmentIncomplete: they are missing or malformed.
+    """
+    env = _Environment(environ)
+    keyring = env.required("SEALING_PRIVATE_KEYS", Keyring.parse, _KEYGEN)
+    if keyring is None:
+        raise EnvironmentIncomplete(f"This command needs: {'; '.join(env.faults)}.")
+    return keyring
+
+
 def _redis_url(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname:

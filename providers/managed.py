@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from gateway_core.catalog import BUILT_IN
 from gateway_core.redaction import mask
+from gateway_core.resealing import digest
 from gateway_core.sealing import SealingKey, managed_binding
 from providers.models import ManagedKey
 
@@ -63,3 +64,23 @@ def remove_managed_key(*, provider: str) -> None:
     """
     if not ManagedKey.objects.filter(provider=provider).delete()[0]:
         raise ManagedKeyRefused("There is no managed key for this provider.")
+
+
+def sealed_keys() -> list[tuple[str, bytes]]:
+    """Every key of the operator's, by provider, as it is stored."""
+    return [(key.provider, bytes(key.sealed)) for key in ManagedKey.objects.order_by("provider")]
+
+
+@transaction.atomic
+def replace_sealed(*, provider: str, was: str, sealed: bytes) -> bool:
+    """Put the same key, sealed anew, in the place of the blob with this digest. The catalog has to be published then.
+
+    Returns:
+        Whether it was still there; False where the operator has stored another key since, or removed it.
+    """
+    key = ManagedKey.objects.select_for_update(no_key=True).filter(provider=provider).first()
+    if key is None or digest(bytes(key.sealed)) != was:
+        return False
+    key.sealed = sealed
+    key.save(update_fields=["sealed"])
+    return True

@@ -1,0 +1,106 @@
+"""Moving stored values to the present sealing key: what the control plane does of it, which is all but opening them.
+
+New values are sealed to SEALING_PUBLIC_KEY from the moment that the control plane has it; what was sealed before goes
+through the data plane (gateway_core.resealing). A value that was rotated or deleted meanwhile stays as it is.
+
+Source: docs/decisions/0090-moving-sealing-keys.md.
+"""
+
+import uuid
+from collections.abc import Iterable, Iterator
+from typing import Final, NamedTuple
+
+from django.conf import settings
+from django.db import transaction
+
+from gateway_core import ids
+from gateway_core.resealing import SealedValue, StreamRefused, digest, managed_value
+from gateway_core.sealing import SealBroken, SealingKey, sealing_key_id
+from provider_keys.models import ProviderKey
+from providers import managed
+from snapshots import outbox
+
+CHUNK: Final = 200
+
+
+class Moved(NamedTuple):
+    """What became of values that came back."""
+
+    moved: int
+    # Rotated or deleted since they were exported: the blob that they would take the place of is gone.
+    passed_over: int
+
+
+def present_key() -> SealingKey:
+    """The sealing key that values are moved to."""
+    key: SealingKey | None = settings.SEALING_KEY
+    if key is None:
+        raise RuntimeError("SEALING_PUBLIC_KEY is not set")
+    return key
+
+
+def sealing_key_of(blob: bytes) -> str:
+    """Which sealing key a stored blob names; `unreadable` for one that names none."""
+    try:
+        return sealing_key_id(blob)
+    except SealBroken:
+        return "unreadable"
+
+
+def values_to_move() -> Iterator[SealedValue]:
+    """Every stored value that is sealed to another key than the present one, account by account. In a transaction."""
+    present = present_key().id
+    for provider, sealed in managed.sealed_keys():
+        if sealing_key_of(sealed) != present:
+            yield managed_value(provider, sealed)
+    rows = ProviderKey.objects.order_by("account_id", "id").values_list("id", "account_id", "provider", "sealed")
+    for identity, account, provider, blob in rows.iterator(CHUNK):
+        sealed = bytes(blob)
+        if sealing_key_of(sealed) != present:
+            yield SealedValue(
+                ids.to_text(ids.Prefix.ACCOUNT, account),
+                provider,
+                ids.to_text(ids.Prefix.PROVIDER_KEY, identity),
+                sealed,
+            )
+
+
+@transaction.atomic
+def take_back(values: Iterable[SealedValue]) -> Moved:
+    """Store values that were sealed anew, each in the place of the very blob that it was made from.
+
+    Neither `updated_at` nor the ETag changes: to a client, nothing has happened.
+
+    Raises:
+        StreamRefused: one of them is not sealed to the present key, or belongs nowhere. None of them was stored.
+    """
+    values = list(values)
+    for value in values:
+        if value.was is None or sealing_key_of(value.sealed) != present_key().id:
+            raise StreamRefused("The input holds a value that was not sealed anew to SEALING_PUBLIC_KEY.")
+    moved = 0
+    for value in values:
+        if value.is_managed:
+            moved += managed.replace_sealed(provider=value.provider, was=value.was or "", sealed=value.sealed)
+    by_id = {_identity(value): value for value in values if not value.is_managed}
+    for row in (
+        ProviderKey.objects.select_for_update(no_key=True).filter(id__in=list(by_id)).order_by("account_id", "id")
+    ):
+        value = by_id[row.id]
+        if digest(bytes(row.sealed)) == value.was and _place_of(row) == (value.account, value.provider):
+            row.sealed = value.sealed
+            row.save(update_fields=["sealed"])
+            outbox.record(row)
+            moved += 1
+    return Moved(moved, len(values) - moved)
+
+
+def _identity(value: SealedValue) -> uuid.UUID:
+    try:
+        return ids.from_text(ids.Prefix.PROVIDER_KEY, value.key)
+    except ids.InvalidId:
+        raise StreamRefused("The input names something that is no provider key.") from None
+
+
+def _place_of(row: ProviderKey) -> tuple[str, str]:
+    return ids.to_text(ids.Prefix.ACCOUNT, row.account_id), row.provider
