@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 
-.PHONY: help run demo manage test bench-usage check format lock openapi clean
+.PHONY: help run demo manage test bench bench-usage check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ manage: $(VENV)/.base ## A management command on what `make run` runs: make mana
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+
+bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
+	$(PY) -m benchmarks.data_plane $(ARGS)
 
 bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
 	$(PY) -m benchmarks.usage $(ARGS)

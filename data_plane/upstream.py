@@ -57,7 +57,7 @@ class Upstream:
         """
         session = self._sessions.get(policy)
         if session is None:
-            session = self._sessions[policy] = _session(policy, self._context)
+            session = self._sessions[policy] = session_of(policy, self._context)
         data = body if len(body) < _WHOLE_BODY else io.BytesIO(body)
         return await session.request("POST", url, headers=headers, data=data, allow_redirects=False)
 
@@ -70,7 +70,9 @@ class Upstream:
         )
 
 
-def _session(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.ClientSession:
+def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.ClientSession:
+    """A session that connects where the policy allows, and nowhere else."""
+
     def make_socket(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
         if refusal := policy.refusal(address[0], address[1]):
