@@ -77,7 +77,7 @@ INSTALLED_APPS = [
     "access_keys",
     "snapshots",
     "usage",
-    "dashboard.apps.DashboardConfig",
+    "dashboard",
     "gateway_admin",
 ]
 MIDDLEWARE = [

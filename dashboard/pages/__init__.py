@@ -1,0 +1,56 @@
+"""The pages of the dashboard, one module for each section.
+
+How a page is made:
+
+- A page is a class on `dashboard.page.Page`, listed in its module's `PAGES`; its `path` has no trailing slash, and its
+  template stands at `dashboard/templates/dashboard/<module>….html` and extends `dashboard/page.html`.
+- It reads from `self.owned(Model)` and `self.found(Model, text_id)`: what is not the account's does not exist.
+- It writes only by a room's service with `by=self.visit.principal`; a form is `dashboard.forms.Form` on the API's own
+  serializer, so that rules and messages are the API's. After a write it redirects, with a message; only a page that
+  shows a token once answers the POST itself.
+- What cannot be undone is a `dashboard.confirmation.ConfirmedPage`.
+- Lists are `dashboard.lists.listing_of`: by key, newest first, no count and no offset.
+- At most 15 queries a page, three of which are the session, the user and the membership, and none that grows with a
+  table. `select_related` and `prefetch_related` what a row shows.
+- A POST needs an editor; a page for owners sets `least_to_read` and `least_to_write`. Controls that a viewer may not
+  use are not shown to one (`{% if visit.may_write %}`).
+- No inline script, no inline style, no event attribute: the content security policy refuses them. Behaviour is a plain
+  ES module in `dashboard/static/dashboard/js/`, bound by `data-` attributes; data for it is
+  `{{ data|json_script:"id" }}`.
+- docs/dashboard.md shows what there is to build with; `api_keys` is the page to copy from.
+"""
+
+from typing import Final
+
+from dashboard.page import Page
+from dashboard.pages import (
+    access_keys,
+    accounts,
+    activity,
+    api_keys,
+    audit,
+    configurations,
+    credits,  # noqa: A004 -- the section's name
+    data_plane,
+    members,
+    overview,
+    provider_keys,
+    providers,
+    settings,
+)
+
+PAGES: Final[tuple[type[Page], ...]] = (
+    *overview.PAGES,
+    *access_keys.PAGES,
+    *configurations.PAGES,
+    *providers.PAGES,
+    *provider_keys.PAGES,
+    *activity.PAGES,
+    *credits.PAGES,
+    *data_plane.PAGES,
+    *audit.PAGES,
+    *settings.PAGES,
+    *api_keys.PAGES,
+    *members.PAGES,
+    *accounts.PAGES,
+)

@@ -1,0 +1,161 @@
+"""The tokens that manage this account over the API."""
+
+from typing import Any, Final
+
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import ApiKey
+from accounts.serializers import ApiKeyForm
+from dashboard.confirmation import ConfirmedPage, Question
+from dashboard.forms import Field, Form
+from dashboard.lists import Filter, Filters, listing_of
+from dashboard.navigation import SETTINGS
+from dashboard.page import Page
+from dashboard.spoken import ago
+from rest import uris
+from rest.preconditions import etag_of
+
+_PARENTS: Final = (("API keys", "api-keys"),)
+_EXAMPLE: Final = 'curl {base}/access-keys -H "Authorization: Bearer {token}"'
+FIELDS: Final = (
+    Field("name", "Name", hint="What it is for: a pipeline, a script, a person.", placeholder="ci-deploy"),
+    Field("description", "Description", "textarea"),
+    Field("expiresAt", "Expires", "moment", hint="Empty: it does not expire."),
+    Field("metadata", "Metadata", "textarea", hint="Your own text, JSON for example. The gateway does not read it."),
+)
+EDITED: Final = (*FIELDS, Field("disabled", "Disabled", "checkbox", hint="It is refused until it is enabled again."))
+FILTERS: Final = (
+    Filter("q", "Search", placeholder="Name or start of the key"),
+    Filter("state", "State", (("active", "Active"), ("disabled", "Disabled"), ("expired", "Expired"))),
+)
+
+
+class ApiKeysPage(Page):
+    """`/dashboard/settings/api-keys`."""
+
+    path = "settings/api-keys"
+    name = "api-keys"
+    section = SETTINGS
+    title = "API keys"
+    template = "dashboard/api_keys.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """One page of the list."""
+        filters = Filters(request, FILTERS)
+        items = _narrowed(self.owned(ApiKey), filters)
+        return self.render(listing=listing_of(request, items, ApiKey.id_prefix), filters=filters, now=timezone.now())
+
+
+class CreateApiKeyPage(Page):
+    """`/dashboard/settings/api-keys/new`."""
+
+    path = "settings/api-keys/new"
+    name = "create-api-key"
+    section = SETTINGS
+    title = "New API key"
+    template = "dashboard/api_key_create.html"
+    parents = _PARENTS
+    least_to_read = Page.least_to_write
+
+    def get(self, _request: HttpRequest) -> HttpResponse:
+        """The empty form."""
+        return self.render(form=Form(ApiKeyForm, FIELDS))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
+        form = Form(ApiKeyForm, FIELDS, submitted=request.POST)
+        with form.faults_told():
+            issued = services.create_api_key(account=self.visit.account, by=self.visit.principal, **form.values())
+            return self.render(
+                "dashboard/api_key_issued.html",
+                title="API key created",
+                issued=issued,
+                example=_EXAMPLE.format(base=uris.base_of(request), token=issued.token),
+            )
+        return self.render(form=form, status=form.status)
+
+
+class ApiKeyPage(Page):
+    """`/dashboard/settings/api-keys/<id>`."""
+
+    path = "settings/api-keys/<str:text_id>"
+    name = "api-key"
+    section = SETTINGS
+    title = "API key"
+    template = "dashboard/api_key.html"
+    parents = _PARENTS
+
+    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The key, with its form for those who may write."""
+        api_key = self.found(ApiKey, text_id)
+        return self._shown(api_key, self._form(api_key))
+
+    def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """Change it."""
+        api_key = self.found(ApiKey, text_id)
+        form = self._form(api_key, submitted=request.POST)
+        with form.faults_told():
+            services.update_api_key(api_key=api_key, by=self.visit.principal, if_match=form.if_match, **form.values())
+            return self.redirect(self.name, text_id, said="The API key is saved.")
+        return self._shown(api_key, form)
+
+    def _form(self, api_key: ApiKey, submitted: Any = None) -> Form:
+        present = {
+            "name": api_key.name,
+            "description": api_key.description,
+            "metadata": api_key.metadata,
+            "expiresAt": api_key.expires_at,
+            "disabled": api_key.disabled,
+        }
+        return Form(ApiKeyForm, EDITED, submitted=submitted, present=present, etag=etag_of(api_key))
+
+    def _shown(self, api_key: ApiKey, form: Form) -> HttpResponse:
+        title = api_key.name or api_key.key_redacted
+        return self.render(api_key=api_key, form=form, status=form.status, title=title, now=timezone.now())
+
+
+class DeleteApiKeyPage(ConfirmedPage):
+    """`/dashboard/settings/api-keys/<id>/delete`."""
+
+    path = "settings/api-keys/<str:text_id>/delete"
+    name = "delete-api-key"
+    section = SETTINGS
+    title = "Delete API key"
+    parents = _PARENTS
+
+    def question(self, text_id: str) -> Question:
+        """Whether whoever uses it may be cut off."""
+        api_key: ApiKey = self.found(ApiKey, text_id)
+        used = f"It was last used {ago(api_key.last_used)}." if api_key.last_used else "It has never been used."
+        return Question(
+            phrase=api_key.name or api_key.key_redacted,
+            consequences=(used, "Whatever holds its token is refused from then on.", "This cannot be undone."),
+            button="Delete API key",
+            back=reverse("dashboard:api-key", args=[text_id]),
+        )
+
+    def carry_out(self, text_id: str) -> HttpResponse:
+        """Delete it."""
+        services.delete_api_key(api_key=self.found(ApiKey, text_id), by=self.visit.principal)
+        return self.redirect("api-keys", said="The API key is deleted.")
+
+
+def _narrowed(items: QuerySet[ApiKey], filters: Filters) -> QuerySet[ApiKey]:
+    if filters["q"]:
+        items = items.filter(Q(name__icontains=filters["q"]) | Q(key_redacted__startswith=filters["q"][:10]))
+    expired = Q(expires_at__lte=timezone.now())
+    match filters["state"]:
+        case "active":
+            return items.filter(disabled=False).exclude(expired)
+        case "disabled":
+            return items.filter(disabled=True)
+        case "expired":
+            return items.filter(expired)
+    return items
+
+
+PAGES: Final = (ApiKeysPage, CreateApiKeyPage, ApiKeyPage, DeleteApiKeyPage)

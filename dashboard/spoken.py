@@ -1,0 +1,18 @@
+"""Facts as people say them, where the server has to say them itself."""
+
+from datetime import datetime
+from typing import Final
+
+from django.utils import timezone
+
+_UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
+
+
+def ago(moment: datetime) -> str:
+    """`3 days ago`, `1 hour ago`, `less than a minute ago`."""
+    seconds = int((timezone.now() - moment).total_seconds())
+    for name, length in _UNITS:
+        count = seconds // length
+        if count:
+            return f"{count} {name}{'' if count == 1 else 's'} ago"
+    return "less than a minute ago"

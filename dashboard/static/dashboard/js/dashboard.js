@@ -1,0 +1,105 @@
+// What every page has: the theme switch, menus, copy buttons, times in the browser's zone, phrases to confirm with.
+
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+
+/** `3 minutes ago`, as the browser says it. */
+function relative(moment) {
+  const seconds = Math.round((moment.getTime() - Date.now()) / 1000);
+  const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS.at(-1);
+  return RELATIVE.format(Math.trunc(seconds / length), unit);
+}
+
+/** Show every `<time data-moment>` below a node; pages that add some call this on what they added. */
+export function showMoments(root = document) {
+  for (const time of root.querySelectorAll("time[data-moment]")) {
+    const moment = new Date(time.dateTime);
+    time.textContent = time.dataset.moment === "exact" ? EXACT.format(moment) : relative(moment);
+  }
+}
+
+/** Say something in the page's live region: it appears, and screen readers tell it. */
+export function say(text, level = "success") {
+  const message = document.createElement("p");
+  message.className = `message message-${level}`;
+  message.textContent = text;
+  document.querySelector(".messages")?.append(message);
+  setTimeout(() => message.remove(), 6000);
+}
+
+/** The value of a cookie-less CSRF token: from any form of the page. */
+export function csrfToken() {
+  return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
+}
+
+const pad = (number) => String(number).padStart(2, "0");
+const asInput = (date) =>
+  `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}T${pad(date.getHours())}:${pad(date.getMinutes())}`;
+
+// The server speaks UTC. A person types in their own zone, and is told which.
+function localiseMomentInputs() {
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  for (const input of document.querySelectorAll("input[data-moment-input]")) {
+    if (input.value) input.value = asInput(new Date(`${input.value}Z`));
+    const told = document.getElementById(`${input.id}-hint`)?.querySelector("[data-zone]");
+    if (told) told.textContent = `Time in ${zone}.`;
+    input.form?.addEventListener("formdata", (event) => {
+      if (input.disabled || !input.value) return;
+      event.formData.set(input.name, new Date(input.value).toISOString().slice(0, 16));
+    });
+  }
+}
+
+async function copy(button) {
+  const label = button.querySelector("span:last-child");
+  const before = label.textContent;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    label.textContent = "Copied";
+  } catch {
+    label.textContent = "Select it and copy";
+  }
+  setTimeout(() => { label.textContent = before; }, 2000);
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target instanceof Element ? event.target : null;
+  const copied = target?.closest("[data-copy]");
+  if (copied) copy(copied);
+  if (target?.closest("[data-theme-switch]")) {
+    const isDark = document.documentElement.classList.toggle("dark");
+    try {
+      localStorage.setItem("theme", isDark ? "dark" : "light");
+    } catch {
+      // It holds for this page, then.
+    }
+  }
+  for (const menu of document.querySelectorAll("details.menu-holder[open], details.switcher[open]")) {
+    if (!menu.contains(target)) menu.open = false;
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of document.querySelectorAll("details.menu-holder[open], details.switcher[open]")) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  }
+});
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches?.("[data-submit-on-change]")) event.target.form.requestSubmit();
+});
+
+// The button wakes up when the phrase is right; the server asks again.
+for (const input of document.querySelectorAll("input[data-phrase]")) {
+  const button = input.form.querySelector("button[type=submit]");
+  const judge = () => { button.disabled = input.value.trim() !== input.dataset.phrase.trim(); };
+  input.addEventListener("input", judge);
+  judge();
+}
+
+showMoments();
+localiseMomentInputs();
+setInterval(showMoments, 30000);
