@@ -11,20 +11,19 @@ Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
 """
 
 import asyncio
+import contextlib
 import os
 import random
-import secrets
 import socket
 import time
 from collections.abc import Awaitable, Iterable
 from typing import Any, Final, NamedTuple, cast
 
-import msgspec
 import structlog
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from data_plane.errors import SnapshotUnavailable, SnapshotUnfit
 from data_plane.settings import Settings
@@ -40,9 +39,10 @@ from data_plane.store import (
     Versioned,
 )
 from data_plane.tasks import end
-from gateway_core.authentication import Purpose
+from gateway_core import ids
+from gateway_core.release import RELEASE
 from gateway_core.snapshot import CATALOG, VERSION_DOCUMENT, Keys, TokenDocument, token_document
-from gateway_core.workers import REPORT_EXPIRES_SECONDS, REPORT_FIELD, WorkerReport, report_location
+from gateway_core.workers import WorkerReport, behind_of, seal_report
 
 log = structlog.get_logger("data_plane.follower")
 
@@ -84,15 +84,18 @@ class Follower:
     """Keeps a store at the newest position."""
 
     def __init__(self, settings: Settings) -> None:
-        self.id = f"w_{secrets.token_hex(8)}"
+        self.id = ids.to_text(ids.Prefix.WORKER, ids.new_id())
         self.keys = Keys(settings.namespace)
         self.store = Store(Reader(self.keys, settings.document_keys))
         self.requests = 0
         self._document_keys = settings.document_keys
         self._staleness = settings.staleness
         self._redis: Redis = redis_client(settings.redis_url)
+        self._host = socket.gethostname()[:255]
         self._started_at = _now()
         self._applied_at = 0
+        self._in_sync_at = 0
+        self._reported_at = 0
         # Loop times: until when unknown tokens can be judged, and until when known ones can.
         self._in_sync_until = 0.0
         self.usable_until = 0.0
@@ -101,6 +104,8 @@ class Follower:
         self._is_told_lost = False
         self._moved = asyncio.Event()
         self._to_report = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._is_leaving = False
         self._pause = _FIRST_PAUSE
         self._accounts_at_once = asyncio.Semaphore(_ACCOUNTS_AT_ONCE)
         self._reads_at_once = asyncio.Semaphore(_READS_AT_ONCE)
@@ -116,11 +121,17 @@ class Follower:
 
     async def close(self) -> None:
         """End, and leave the count of workers."""
+        self._is_leaving = True
+        async with self._sending:
+            pass  # a report that is under way must not arrive after the leave
         await end([*self._tasks, *self._token_loads.values(), *self._account_loads.values()])
         try:
-            await self._redis.delete(self.keys.worker(self.id))
-        except (RedisError, OSError):
-            log.info("the report could not be removed; it expires by itself")
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hdel(self.keys.workers, self.id)
+                self._wake(pipeline)
+                await pipeline.execute()
+        except (RedisError, OSError) as fault:
+            log.warning("this worker stays in the count until it is forgotten", reason=_reason(fault))
         await self._redis.aclose()
 
     # ── what the rest of the worker asks ──
@@ -201,6 +212,7 @@ class Follower:
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     async def _follow_while_in_sync(self) -> None:
+        await self._register()
         await self._synchronise()
         checked = asyncio.get_running_loop().time()
         while True:
@@ -254,6 +266,7 @@ class Follower:
         now = asyncio.get_running_loop().time()
         self._in_sync_until = now + _IN_SYNC_SECONDS
         self.usable_until = now + self._staleness
+        self._in_sync_at = _now()
         self._pause = _FIRST_PAUSE
 
     def _tell_news(self) -> None:
@@ -295,6 +308,7 @@ class Follower:
 
     def _end_account_load(self, account: str, task: "asyncio.Task[None]") -> None:
         self._account_loads.pop(account, None)
+        self._to_report.set()
         if not task.cancelled() and (fault := task.exception()) is not None:
             _tell_fault("an account was not loaded", fault)
             # Redis's trouble passes; a refusal stands until something is written anew.
@@ -340,12 +354,12 @@ class Follower:
                     fields = await self._read_together(loading, ("HGETALL", self.keys.account(account)))
                     contents = await self._contents(account, fields)
                     held = self.store.accounts.get(account)
-                    tokens = await self._read_tokens(loading, held) if held is not None else {}
+                    tokens, refused = await self._read_tokens(loading, held) if held is not None else ({}, set())
                     self._check_generation(loading)
                     if not self.store.install_account(loading, account, contents):
                         continue
                     if not self.store.accounts[account].is_stale:
-                        self.store.install_tokens(loading, account, tokens)
+                        self.store.install_tokens(loading, account, tokens, refused)
                     return
                 finally:
                     self.store.end_loading(loading)
@@ -368,8 +382,9 @@ class Follower:
             await asyncio.sleep(0)
         return Contents(version, documents, frozenset(refused))
 
-    async def _read_tokens(self, loading: Loading, held: Account) -> dict[str, Versioned | None]:
+    async def _read_tokens(self, loading: Loading, held: Account) -> tuple[dict[str, Versioned | None], set[str]]:
         tokens: dict[str, Versioned | None] = {}
+        refused: set[str] = set()
         digests = list(held.tokens)
         for start in range(0, len(digests), _TOKENS_AT_ONCE):
             part = digests[start : start + _TOKENS_AT_ONCE]
@@ -381,9 +396,9 @@ class Follower:
                 try:
                     tokens[digest] = self._read(held.id, token_document(digest), envelope)
                 except Refused:
-                    continue
+                    refused.add(digest)
             await asyncio.sleep(0)
-        return tokens
+        return tokens, refused
 
     async def _load_catalog(self) -> None:
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -416,7 +431,7 @@ class Follower:
         return answer
 
     def _check_generation(self, loading: Loading) -> None:
-        if loading.epoch != self.store.epoch or self.store.position < loading.position:
+        if not self.store.is_continued(loading):
             raise NotInSync("Redis began anew while it was read")
 
     def _read(self, account: str, name: str, envelope: bytes) -> Versioned:
@@ -434,38 +449,55 @@ class Follower:
 
     # ── telling of itself ──
 
+    async def _register(self) -> None:
+        """Enter the count before anything is judged: who waits for all workers must know of this one."""
+        try:
+            await self._send_report()
+        except ResponseError as fault:
+            # Redis answers and takes no writes: it takes no publications either, and what it holds can be served.
+            log.warning("Redis does not take this worker's report", reason=_reason(fault))
+
     async def _report(self) -> None:
-        key = self.keys.worker(self.id)
-        location = report_location(self.keys, self.id)
         while True:
             self._to_report.clear()
-            now = _now()
-            body = msgspec.json.encode(self.report(now))
-            envelope = self._document_keys.sign(Purpose.WORKER, location, now, body)
             try:
-                async with self._redis.pipeline(transaction=False) as pipeline:
-                    pipeline.hset(key, REPORT_FIELD, envelope)
-                    pipeline.expire(key, REPORT_EXPIRES_SECONDS)
-                    await pipeline.execute()
+                await self._send_report()
             except (RedisError, OSError):
                 await asyncio.sleep(_CHECK_SECONDS)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._to_report.wait(), _CHECK_SECONDS)
-            except TimeoutError:
-                continue
+
+    async def _send_report(self) -> None:
+        async with self._sending:
+            if self._is_leaving:
+                return
+            # Of two reports the later one has the higher version, whatever the clock does.
+            self._reported_at = max(self._reported_at + 1, _now())
+            envelope = seal_report(self.keys, self._document_keys, self.report(self._reported_at))
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.hset(self.keys.workers, self.id, envelope)
+                self._wake(pipeline)
+                await pipeline.execute()
+
+    def _wake(self, pipeline: Any) -> None:
+        pipeline.xadd(self.keys.acknowledged, {"worker": self.id}, maxlen=1, approximate=False)
 
     def report(self, now: int) -> WorkerReport:
         """What this worker tells of itself."""
         store = self.store
         return WorkerReport(
             id=self.id,
-            host=socket.gethostname()[:255],
+            host=self._host,
             process=os.getpid(),
+            release=RELEASE,
             started_at=self._started_at,
             heartbeat_at=now,
+            staleness=self._staleness,
+            in_sync_at=self._in_sync_at,
             epoch=store.epoch,
             position=store.position,
             applied_at=self._applied_at,
+            behind=behind_of(store.behind),
             is_in_sync=self.is_in_sync,
             accounts=len(store.accounts),
             requests=self.requests,

@@ -160,6 +160,7 @@ class Account:
         "documents",
         "id",
         "is_stale",
+        "refused",
         "snapshot",
         "targets",
         "tokens",
@@ -172,6 +173,8 @@ class Account:
         self.documents: dict[str, Versioned] = {}
         # Documents that were refused without a last good one: a denial from such a snapshot proves nothing.
         self.unfit: frozenset[str] = frozenset()
+        # Documents and tokens of which Redis holds what was not taken, whether or not a last good one serves.
+        self.refused: frozenset[str] = frozenset()
         # Waits to be loaded anew; until then it serves and takes no changes.
         self.is_stale = False
         # The digests of its tokens that are held, tombstones included.
@@ -182,21 +185,34 @@ class Account:
         self._plans: dict[tuple[str | None, tuple[str, ...], Surface], Plan | Denial] = {}
         self._plans_of: Catalog | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was published of it is in force."""
+        return not self.is_stale and not self.refused
+
     def take(self, version: int, documents: Mapping[str, Versioned]) -> None:
         """Go to a newer version by the documents that changed."""
         self.snapshot.apply(version, {name: read.document for name, read in documents.items()})
         self.documents.update(documents)
         gone = {name for name, read in documents.items() if read.is_understood}
         self.unfit = (self.unfit - gone) | _not_understood(documents)
+        self.refused = (self.refused - gone) | _not_understood(documents)
         self._forget()
 
-    def become(self, version: int, documents: dict[str, Versioned], unfit: frozenset[str]) -> None:
-        """Go to a state that was loaded whole."""
+    def become(
+        self,
+        version: int,
+        documents: dict[str, Versioned],
+        unfit: frozenset[str],
+        refused: frozenset[str] = frozenset(),
+    ) -> None:
+        """Go to a state that was loaded whole, but for what was refused; its tokens are another matter."""
         fresh = AccountSnapshot(self.id)
         fresh.apply(version, {name: read.document for name, read in documents.items() if read.document is not None})
         self.snapshot = fresh
         self.documents = documents
         self.unfit = unfit | _not_understood(documents)
+        self.refused = refused | _not_understood(documents)
         self.is_stale = False
         self._forget()
 
@@ -257,11 +273,12 @@ class Token:
 class Loading:
     """A read of Redis under way, with the changes that the follower passes meanwhile."""
 
-    __slots__ = ("changes", "epoch", "position")
+    __slots__ = ("beginnings", "changes", "epoch", "position")
 
-    def __init__(self, epoch: str | None, position: int) -> None:
+    def __init__(self, epoch: str | None, position: int, beginnings: int) -> None:
         self.epoch = epoch
         self.position = position
+        self.beginnings = beginnings
         self.changes: list[Change] = []
 
     def changes_of(self, account: str) -> list[Change]:
@@ -276,6 +293,8 @@ class Store:
         self.reader = reader
         self.epoch: str | None = None
         self.position = 0
+        # How often it began to follow anew: changes that lie between were not passed.
+        self._beginnings = 0
         self.tokens: dict[str, Token] = {}
         self.accounts: dict[str, Account] = {}
         self.catalog = Catalog(ModelsDocument(providers={}))
@@ -290,6 +309,8 @@ class Store:
         self.news: list[Refused] = []
         # Accounts (and `catalog`) that have to be read anew: the follower empties this.
         self.wanted: set[str] = set()
+        # Held accounts with publications that were passed and are not in force, each with its first and last number.
+        self.behind: dict[str, tuple[int, int]] = {}
         self._unknown: OrderedDict[str, None] = OrderedDict()
         self._tombstones: deque[str] = deque()
         self._loadings: list[Loading] = []
@@ -315,9 +336,11 @@ class Store:
         """Follow from here; whatever is held has to be read anew, and serves until then."""
         self.epoch = epoch
         self.position = position
+        self._beginnings += 1
         self._unknown.clear()
         for account in self.accounts.values():
             account.is_stale = True
+            self.behind[account.id] = (0, position)
         self.wanted.update(self.accounts, (CATALOG,))
 
     def pass_entry(self, number: int, account: str, envelope: bytes) -> None:
@@ -335,6 +358,7 @@ class Store:
                 loading.changes.append(Change(account, 0, {}, is_partial=True))
             if is_held:
                 self._want(account)
+                self._fall_behind(account)
             return
         for loading in self._loadings:
             loading.changes.append(change)
@@ -357,6 +381,7 @@ class Store:
             return
         if change.is_partial or account.is_stale:
             self._want(change.account)
+            self._fall_behind(change.account)
             return
         older = [
             name for name, read in change.documents.items()
@@ -365,7 +390,21 @@ class Store:
         for name in older:
             self.refuse_document(change.account, name, "older than what is held")
         account.take(change.version, _of_account(change.documents, but=older))
+        account.refused |= frozenset(older)
         self._report_not_understood(change.account, change.documents)
+        if not account.refused.isdisjoint(change.documents):
+            self._fall_behind(change.account)
+        self._catch_up(account)
+
+    def _fall_behind(self, account: str) -> None:
+        """The entry that is being passed is not in force."""
+        if account in self.accounts:
+            first, _ = self.behind.get(account, (self.position, 0))
+            self.behind[account] = (first, self.position)
+
+    def _catch_up(self, account: Account) -> None:
+        if account.is_whole:
+            self.behind.pop(account.id, None)
 
     def _report_not_understood(self, account: str, documents: Mapping[str, Versioned]) -> None:
         for name in _not_understood(documents):
@@ -386,13 +425,19 @@ class Store:
 
     def _put_token(self, account: Account | None, digest: str, read: Versioned) -> None:
         self._unknown.pop(digest, None)
-        held = self.tokens.get(digest)
+        held, name = self.tokens.get(digest), token_document(digest)
         if held is not None and (read.version < held.version or held.account is not account):
-            self.refuse_document(held.account.id, token_document(digest), "older than what is held")
+            self.refuse_document(held.account.id, name, "older than what is held")
+            held.account.refused |= {name}
+            self._fall_behind(held.account.id)
             return
         # Who does not hold the account asks Redis when the token is first shown.
         if account is None or (held is None and read.document is None and read.is_understood):
             return
+        if not read.is_understood:
+            account.refused |= {name}
+        elif name in account.refused:
+            account.refused -= {name}
         self.tokens[digest] = Token(account, read)
         account.tokens.add(digest)
         if read.document is None and read.is_understood:
@@ -411,9 +456,13 @@ class Store:
 
     def begin_loading(self) -> Loading:
         """Note the position before Redis is read; whoever begins also ends."""
-        loading = Loading(self.epoch, self.position)
+        loading = Loading(self.epoch, self.position, self._beginnings)
         self._loadings.append(loading)
         return loading
+
+    def is_continued(self, loading: Loading) -> bool:
+        """Whether every change since this read began has been passed, and gathered for it."""
+        return loading.beginnings == self._beginnings
 
     def end_loading(self, loading: Loading) -> None:
         """Gather no more changes for this read."""
@@ -437,7 +486,7 @@ class Store:
             self.refuse_document(account, VERSION_DOCUMENT, "older than what is held")
             return True
         documents: dict[str, Versioned] = {}
-        unfit = set(contents.refused)
+        unfit, refused = set(contents.refused), set(contents.refused)
         if held is not None:
             for name, last in held.documents.items():
                 if name in contents.refused:
@@ -447,25 +496,33 @@ class Store:
                     documents[name] = Versioned(contents.version, None)
                 elif contents.documents[name].version < last.version:
                     self.refuse_document(account, name, "older than what is held")
+                    refused.add(name)
                     documents[name] = last
         for name, read in contents.documents.items():
             documents.setdefault(name, read)
         if held is None:
             held = self.accounts[account] = Account(account)
-        held.become(contents.version, documents, frozenset(unfit))
+        held.become(contents.version, documents, unfit=frozenset(unfit), refused=frozenset(refused))
         self._report_not_understood(account, documents)
         for change in changes:
             if change.version > held.snapshot.version:
                 held.take(change.version, _of_account(change.documents))
         return True
 
-    def install_tokens(self, loading: Loading, account: str, tokens: Mapping[str, Versioned | None]) -> None:
+    def install_tokens(
+        self,
+        loading: Loading,
+        account: str,
+        tokens: Mapping[str, Versioned | None],
+        refused: Iterable[str] = (),
+    ) -> None:
         """Take in tokens of an account that is held, as they were read, and the changes since.
 
         Args:
             loading: the read, begun before Redis was asked.
             account: a held account.
             tokens: by digest; None where Redis has none.
+            refused: digests of those that were read and not taken.
         """
         held = self.accounts[account]
         newer: dict[str, Versioned] = {}
@@ -476,6 +533,10 @@ class Store:
             known = self.tokens.get(digest)
             if known is None or known.version != read.version or (known.document is None) != (read.document is None):
                 self._put_token(held, digest, read)
+        held.refused |= frozenset(map(token_document, refused)) - newer.keys()
+        if not held.is_whole:
+            self.behind.setdefault(account, (0, self.position))
+        self._catch_up(held)
 
     def install_catalog(self, documents: Mapping[str, Versioned], *, position: int = 0) -> None:
         """Take in the catalog's documents. One that is older, missing or not understood leaves the last good one.

@@ -32,6 +32,7 @@ class Prefix(StrEnum):
     USAGE_EVENT = "aigue"
     ACCOUNT = "ac"
     USER = "usr"
+    WORKER = "aigw"
 
 
 def new_id() -> uuid.UUID:

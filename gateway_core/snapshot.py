@@ -11,7 +11,8 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
     {gw}:catalog          HASH    `version`, `models` ModelsDocument, `managed` ManagedKeysDocument
     {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
                                   `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
-    {gw}:worker:<id>      HASH    what a worker has applied and refused
+    {gw}:workers          HASH    what each worker has applied and refused (gateway_core.workers)
+    {gw}:acknowledged     STREAM  wakes who waits for workers
     {gw}:usage            STREAM  what workers tell of their attempts (gateway_core.usage)
 
 Every document is an authenticated envelope (gateway_core.authentication): it names its version and is bound to the
@@ -195,6 +196,8 @@ class Keys:
         self.changes = f"{self.prefix}changes"
         self.usage = f"{self.prefix}usage"
         self.catalog = f"{self.prefix}catalog"
+        self.workers = f"{self.prefix}workers"
+        self.acknowledged = f"{self.prefix}acknowledged"
 
     def token(self, digest: str) -> str:
         """Where the document of a token stands, by the token's SHA-256."""
@@ -203,10 +206,6 @@ class Keys:
     def account(self, account: str) -> str:
         """The hash of an account, by its `ac_…` ID."""
         return f"{self.prefix}account:{account}"
-
-    def worker(self, worker: str) -> str:
-        """What a worker tells of itself."""
-        return f"{self.prefix}worker:{worker}"
 
     def location(self, account: str, document: str) -> str:
         """The place that a document's authentication binds it to: its Redis key, and its field in that.

@@ -15,7 +15,7 @@ from gateway_admin.stand_in import StandIn
 from gateway_core import authentication, snapshot, tokens
 from gateway_core.authentication import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Rule, Step, TokenDocument
-from gateway_core.workers import REPORT_FIELD, WorkerReport, report_location
+from gateway_core.workers import WorkerReport, open_report
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -346,10 +346,9 @@ async def report_of(worker: Running, writer: SnapshotWriter, holds: Callable[[An
     name = worker.worker.follower.id
     until = time.monotonic() + 5
     while True:
-        found = writer.redis.hget(writer.names.worker(name), REPORT_FIELD)
+        found = writer.redis.hget(writer.names.workers, name)
         if found is not None:
-            body = writer.document_keys.verify(Purpose.WORKER, report_location(writer.names, name), found).body
-            report = msgspec.json.decode(body, type=WorkerReport)
+            report = open_report(writer.names, writer.document_keys, name, found)
             if holds(report):
                 return report
         assert time.monotonic() < until
@@ -366,9 +365,9 @@ async def test_the_report_follows_the_position_at_once_and_leaves_with_the_worke
 
     assert report.is_in_sync
     assert report.epoch == writer.epoch
-    assert 0 < writer.redis.ttl(writer.names.worker(worker.worker.follower.id)) <= 60
+    assert writer.redis.ttl(writer.names.workers) == -1
     await worker.worker.follower.close()
-    assert writer.redis.exists(writer.names.worker(worker.worker.follower.id)) == 0
+    assert writer.redis.hexists(writer.names.workers, worker.worker.follower.id) == 0
 
 
 def test_the_documents_of_the_tests_are_those_of_the_release():

@@ -232,5 +232,5 @@ def test_every_key_carries_the_hash_tag_and_no_two_places_are_one():
     ]
 
     assert len(set(places)) == len(places)
-    assert all(place.startswith("{gw}:") for place in [*places, keys.epoch, keys.worker("x")])
+    assert all(place.startswith("{gw}:") for place in [*places, keys.epoch, keys.workers, keys.acknowledged])
     assert keys.location(ACCOUNT, "token:" + "a" * 64) == keys.token("a" * 64) + "\n"

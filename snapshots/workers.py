@@ -1,0 +1,140 @@
+"""The data-plane workers, as each tells of itself: for the API, the dashboard, operators' commands, and who waits.
+
+Redis is not trusted: a report that does not verify is as if it were not there, and one that is older than the newest
+that this process has seen of a worker is replaced by that.
+
+Source: docs/decisions/0053-acknowledgements.md.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+
+from gateway_core.authentication import NotAuthentic
+from gateway_core.workers import WorkerReport, open_report
+from snapshots.client import EpochInRedis, Store, document_keys, inline_store, keys
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_MICROSECONDS: Final = 1_000_000
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Every worker process in the count, at one moment."""
+
+    epoch: EpochInRedis
+    # The newest process first. A report names its host: that is for operators, never for an account.
+    reports: tuple[WorkerReport, ...]
+    # Microseconds since 1970.
+    read_at: int
+
+    def has_applied(self, report: WorkerReport, account: str, number: int) -> bool:
+        """Whether a publication is in force at a worker.
+
+        Args:
+            report: of one of these workers.
+            account: an account's `ac_…` ID.
+            number: the publication's place in the change stream.
+        """
+        # A worker that still follows another life of Redis has passed another publication of that number.
+        return report.epoch == self.epoch.id and report.has_applied(account, number)
+
+    def applied(self, account: str, number: int) -> int:
+        """At how many workers a publication is in force."""
+        return sum(self.has_applied(report, account, number) for report in self.reports)
+
+    def lag_of(self, report: WorkerReport) -> int | None:
+        """How many changes a worker is behind the newest; None while it follows another life of Redis."""
+        return max(0, self.epoch.number - report.position) if report.epoch == self.epoch.id else None
+
+    def seconds_since(self, moment: int) -> float | None:
+        """How long ago something was that a report tells of; None where it never was."""
+        return max(0.0, (self.read_at - moment) / _MICROSECONDS) if moment else None
+
+
+class Reports:
+    """The newest report of each worker that this process has seen. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[bytes, WorkerReport]] = {}
+
+    def take(self, fields: Mapping[bytes, bytes]) -> tuple[WorkerReport, ...]:
+        """The reports of the hash `workers` as it was read, the newest process first."""
+        seen = {}
+        for field, envelope in fields.items():
+            worker = field.decode("ascii", "replace")
+            known = self._seen.get(worker)
+            if known is None or known[0] != envelope:
+                try:
+                    report = open_report(keys(), document_keys(), worker, envelope)
+                except NotAuthentic as fault:
+                    log.warning("a worker's report is not authentic", worker=worker[:64], reason=str(fault))
+                else:
+                    if known is None or report.heartbeat_at > known[1].heartbeat_at:
+                        known = (envelope, report)
+            if known is not None:
+                seen[worker] = known
+        self._seen = seen
+        return tuple(report for _, (_, report) in sorted(seen.items(), reverse=True))
+
+
+def workers_of(reports: Reports, fields: Mapping[bytes, bytes], epoch: EpochInRedis) -> Workers:
+    """The workers in the count, from what was read of Redis."""
+    now = time.time_ns() // 1000
+    return Workers(
+        epoch=epoch,
+        reports=tuple(report for report in reports.take(fields) if not report.is_silent_for_good(now)),
+        read_at=now,
+    )
+
+
+def read_workers(store: Store | None = None) -> Workers:
+    """The workers as Redis knows them now. Cheap: two commands, whatever else Redis holds.
+
+    Args:
+        store: which Redis; by default that of this process, which gives up after 250 ms of silence.
+
+    Raises:
+        RedisError: it did not answer.
+    """
+    store = store or inline_store()
+    fields: Any = store.redis.hgetall(keys().workers)
+    return workers_of(Reports(), fields, store.epoch())
+
+
+def forget_worker(worker: str, store: Store | None = None) -> bool:
+    """Take a worker out of the count. One that lives enters it again with its next report, within about a second.
+
+    Returns:
+        Whether it was in the count.
+
+    Raises:
+        RedisError: Redis did not answer.
+    """
+    store = store or inline_store()
+    with store.redis.pipeline(transaction=False) as pipeline:
+        pipeline.hdel(keys().workers, worker)
+        pipeline.xadd(keys().acknowledged, {"worker": worker}, maxlen=1, approximate=False)
+        removed, _ = pipeline.execute()
+    return bool(removed)
+
+
+def forget_silent_workers(store: Store) -> list[str]:
+    """Take out of the count who has been silent for longer than it would serve, and reports that do not verify.
+
+    Returns:
+        Whose reports were removed.
+
+    Raises:
+        RedisError: Redis did not answer.
+    """
+    fields: Any = store.redis.hgetall(keys().workers)
+    counted = {report.id.encode() for report in workers_of(Reports(), fields, store.epoch()).reports}
+    gone = [field for field in fields if field not in counted]
+    if gone:
+        store.redis.hdel(keys().workers, *gone)
+    return [field.decode("utf-8", "replace") for field in gone]
