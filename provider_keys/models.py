@@ -29,6 +29,11 @@ class ProviderKey(Described):
     # Keyed over account, provider key and value: tells "the same value again" and nothing else. Never leaves the row.
     fingerprint = models.CharField(max_length=64)
     last_used = models.DateTimeField(null=True)
+    # How the value fares in real traffic, kept by ingest (usage.ingest); a rotation starts it anew. A refusal is what
+    # failover answers to: its status, or 0 where the upstream gave none.
+    last_success_at = models.DateTimeField(null=True)
+    last_refusal_at = models.DateTimeField(null=True)
+    last_refusal_status = models.SmallIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -39,6 +44,13 @@ class ProviderKey(Described):
 
     def __repr__(self) -> str:
         return f"<ProviderKey {self.text_id}>"
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the newest that traffic told of its value is a refusal."""
+        if self.last_refusal_at is None:
+            return False
+        return self.last_success_at is None or self.last_success_at < self.last_refusal_at
 
     @property
     def snapshot_document(self) -> str:

@@ -23,6 +23,8 @@ from rest.violations import is_reference_violation
 from snapshots import outbox
 
 _MOST_NAMED: Final = 10
+# What traffic told of a value that is no more says nothing of the new one.
+_UNTRIED: Final = {"last_success_at": None, "last_refusal_at": None, "last_refusal_status": None}
 
 
 class ProviderKeyInUse(Conflict):
@@ -124,7 +126,7 @@ def rotate_provider_key(
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
     provider_key = locked(provider_key, if_match)
-    apply_changes(provider_key, by=by, changes={"name": name, **_at_rest(provider_key, value)})
+    apply_changes(provider_key, by=by, changes={"name": name, **_at_rest(provider_key, value), **_UNTRIED})
     outbox.record(provider_key)
     return provider_key
 

@@ -15,7 +15,9 @@ from django.db.models import Model
 from rest.errors import HeaderInvalid, NotFound, PreconditionFailed
 
 # What changes without a write of the client's. A provider key may be sealed anew; its fingerprint stands for it.
-_NOT_THE_CLIENTS: Final = frozenset({"last_used", "sealed"})
+_NOT_THE_CLIENTS: Final = frozenset(
+    {"last_used", "last_success_at", "last_refusal_at", "last_refusal_status", "sealed"}
+)
 # One ETag of a list, with the commas and blanks around it.
 _LISTED: Final = re.compile(r'[ \t,]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")[ \t]*(?:,[ \t,]*|\Z)')
 

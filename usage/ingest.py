@@ -232,6 +232,7 @@ def write(events: Sequence[UsageEvent]) -> int:
             due[account] = cents
         cursor.execute(_ACCESS_KEYS_USED)
         cursor.execute(_PROVIDER_KEYS_USED)
+        cursor.execute(_PROVIDER_KEYS_HEALTH)
         cursor.execute("TRUNCATE usage_incoming")
     ledger.charge(due)
     EVENTS.labels("added").inc(added)
@@ -351,3 +352,38 @@ def _used(table: str, column: str) -> str:
 
 _ACCESS_KEYS_USED: Final = _used("access_keys_accesskey", "access_key_id")
 _PROVIDER_KEYS_USED: Final = _used("provider_keys_providerkey", "provider_key_id")
+
+# What upstreams said to the values that provider keys have now: an older value has another mask. Written once a minute
+# at most, and when it changes for better or worse; as above, never against somebody who has the row locked.
+_PROVIDER_KEYS_HEALTH: Final = """
+WITH told AS (
+    SELECT provider_key_id AS id, account_id, mask,
+           max(event_time) FILTER (WHERE is_success) AS success_at,
+           max(event_time) FILTER (WHERE is_refusal) AS refusal_at,
+           (array_agg(status ORDER BY event_time DESC) FILTER (WHERE is_refusal))[1] AS refusal_status
+    FROM usage_incoming CROSS JOIN LATERAL (
+        VALUES (
+            status BETWEEN 200 AND 299 AND NOT is_error,
+            is_error AND (status IN (0, 401, 402, 403, 408, 429) OR status >= 500)
+        )
+    ) AS outcome (is_success, is_refusal)
+    WHERE provider_key_id IS NOT NULL AND (is_success OR is_refusal) GROUP BY provider_key_id, account_id, mask
+), due AS (
+    SELECT one.id, told.refusal_status,
+           CASE WHEN told.success_at > coalesce(one.last_success_at + interval '1 minute', '-infinity')
+                OR told.success_at > one.last_refusal_at AND one.last_refusal_at >= one.last_success_at
+                THEN told.success_at END AS success_at,
+           CASE WHEN told.refusal_at > coalesce(one.last_refusal_at + interval '1 minute', '-infinity')
+                OR told.refusal_at > one.last_refusal_at AND told.refusal_status <> one.last_refusal_status
+                OR told.refusal_at > one.last_success_at AND one.last_success_at >= one.last_refusal_at
+                THEN told.refusal_at END AS refusal_at
+    FROM provider_keys_providerkey AS one
+    JOIN told ON told.id = one.id AND told.account_id = one.account_id AND told.mask = one.key_redacted
+    ORDER BY one.id FOR NO KEY UPDATE OF one SKIP LOCKED
+)
+UPDATE provider_keys_providerkey AS one
+SET last_success_at = coalesce(due.success_at, last_success_at),
+    last_refusal_at = coalesce(due.refusal_at, last_refusal_at),
+    last_refusal_status = CASE WHEN due.refusal_at IS NULL THEN last_refusal_status ELSE due.refusal_status END
+FROM due WHERE one.id = due.id AND (due.success_at IS NOT NULL OR due.refusal_at IS NOT NULL)
+"""

@@ -15,11 +15,14 @@ from redis import Redis
 
 from access_keys.models import AccessKey
 from accounts.models import Account
+from accounts.principals import Principal
 from gateway_core import ids
 from gateway_core.authentication import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import Keys
 from gateway_core.usage import BATCH_FIELD, UsageBatch, UsageEvent, seal_batch
+from provider_keys import services as provider_keys
 from provider_keys.models import ProviderKey
+from provider_keys.values import PlainValue
 from snapshots.client import document_keys, keys
 from tests.events import an_event, sealed, send, text_id
 from tests.usage.conftest import Emit
@@ -332,6 +335,41 @@ def test_keys_tell_when_they_were_last_used(
     later = first + timedelta(seconds=61)
     assert use(later) == (later, later)
     assert access_key.updated_at == updated_at
+
+
+def test_a_provider_key_tells_how_its_present_value_fares(
+    account: Account, principal: Principal, emit: Emit, provider_key: ProviderKey
+) -> None:
+    ProviderKey.objects.filter(id=provider_key.id).update(key_redacted="old***")
+    start = timezone.now() - timedelta(minutes=5)
+
+    def told(second: int, status: int, mask: str = "old***", **given: Any) -> tuple[Any, ...]:
+        at = start + timedelta(seconds=second)
+        given = {"is_error": status not in range(200, 300)} | given
+        key = {"key_source": "user", "provider_key": provider_key.text_id, "mask": mask}
+        emit([an_event(account, at=at, status=status, **key, **given)])
+        provider_key.refresh_from_db()
+        ages = [
+            moment and (moment - start).total_seconds()
+            for moment in (provider_key.last_success_at, provider_key.last_refusal_at)
+        ]
+        return (*ages, provider_key.last_refusal_status, provider_key.is_refused)
+
+    assert told(0, 200) == (0, None, None, False)
+    assert told(1, 400) == (0, None, None, False), "the request was at fault"
+    assert told(2, 0, is_error=False) == (0, None, None, False), "the caller left"
+    assert told(3, 200) == (0, None, None, False), "once a minute"
+    assert told(4, 401) == (0, 4, 401, True), "a change for the worse shows at once"
+    assert told(5, 401) == (0, 4, 401, True)
+    assert told(6, 429) == (0, 6, 429, True)
+    assert told(5, 500) == (0, 6, 429, True), "never backwards"
+    assert told(7, 200) == (7, 6, 429, False)
+    assert told(70, 0) == (7, 70, 0, True)
+
+    value = PlainValue("sk-" + "n" * 40)
+    provider_keys.rotate_provider_key(provider_key=provider_key, by=principal, name="k", value=value)
+    assert told(71, 401) == (None, None, None, False), "of the value before"
+    assert told(72, 200, value.mask) == (72, None, None, False)
 
 
 def test_another_accounts_key_is_not_touched(other_account: Account, emit: Emit, access_key: AccessKey) -> None:
