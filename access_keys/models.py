@@ -3,6 +3,8 @@
 The token exists only in the answer that creates it; the table keeps its digest. A key lives until it is deleted.
 """
 
+from typing import Any
+
 from django.db import models
 
 from accounts.models import Token
@@ -23,6 +25,12 @@ class AccessKey(Token):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_access_key_per_token")]
         indexes = [models.Index("account", models.F("id").desc(), name="access_keys_newest_first")]
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        linked = self.configuration_id
+        configuration = ids.to_text(ids.Prefix.CONFIGURATION, linked) if linked else None
+        return {**super().audit_state(), "accessKeyConfigurationId": configuration}
 
     @property
     def snapshot_document(self) -> str:

@@ -12,6 +12,8 @@ from access_keys.models import AccessKey
 from accounts.models import Account
 from accounts.principals import Principal
 from accounts.services import apply_changes
+from audit.actions import Action
+from audit.recording import NOTHING, record
 from configurations.models import Configuration
 from configurations.services import ConfigurationUnknown
 from gateway_core import tokens
@@ -63,6 +65,7 @@ def create_access_key(
         last_updated_by=by.id,
     )
     outbox.record(access_key)
+    record(by, Action.ACCESS_KEY_CREATED, access_key)
     return IssuedAccessKey(access_key=access_key, token=token)
 
 
@@ -80,8 +83,10 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         _configuration_of(access_key.account, changes["configuration_id"])
     access_key = locked(access_key, if_match)
     if changes:
+        before = access_key.audit_state()
         apply_changes(access_key, by=by, changes=changes)
         outbox.record(access_key)
+        record(by, Action.ACCESS_KEY_UPDATED, access_key, before=before)
     return access_key
 
 
@@ -93,8 +98,8 @@ def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    del by
     access_key = locked(access_key, if_match)
+    record(by, Action.ACCESS_KEY_DELETED, access_key, before=access_key.audit_state(), after=NOTHING)
     access_key.delete()
     outbox.record(access_key)
 

@@ -4,6 +4,9 @@ An account is one tenant. Whatever belongs to it is found from it and never with
 exist (contract, section 1).
 """
 
+import uuid
+from typing import Any
+
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 from django.db.models.functions import Now
@@ -26,6 +29,20 @@ class Account(models.Model):
     def text_id(self) -> str:
         """`ac_…`"""
         return ids.to_text(ids.Prefix.ACCOUNT, self.id)
+
+    @property
+    def account_id(self) -> uuid.UUID:
+        """Whose it is: its own."""
+        return self.id
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.name
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"name": self.name}
 
 
 class User(AbstractUser):
@@ -56,6 +73,20 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} in {self.account}: {self.role}"
+
+    @property
+    def text_id(self) -> str:
+        """The user's: within an account a member is told by it."""
+        return self.user.text_id
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls the member."""
+        return self.user.username
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"username": self.user.username, "email": self.user.email, "role": self.role}
 
 
 class Owned(models.Model):
@@ -99,6 +130,15 @@ class Described(Owned):
     class Meta:
         abstract = True
 
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.name or ""
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it: fields by the API's names, and no secret of any form but a mask."""
+        return {"name": self.name, "description": self.description, "metadata": self.metadata}
+
 
 class Token(Described):
     """A bearer token that we issue: shown once, kept as a digest (docs/decisions/0006-tokens.md)."""
@@ -111,6 +151,20 @@ class Token(Described):
 
     class Meta:
         abstract = True
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.name or self.key_redacted
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {
+            **super().audit_state(),
+            "keyRedacted": self.key_redacted,
+            "expiresAt": self.expires_at,
+            "disabled": self.disabled,
+        }
 
 
 class ApiKey(Token):

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from accounts.models import Account, ApiKey, Membership, Owned, User
 from accounts.principals import Principal
+from audit.actions import Action
+from audit.recording import NOTHING, record, record_act
 from gateway_core import tokens
 from gateway_core.redaction import mask
 from rest.preconditions import ANY, IfMatch, locked
@@ -24,13 +26,22 @@ class IssuedApiKey:
 
 
 @transaction.atomic
-def create_account(*, name: str) -> Account:
-    """Open a new account, with nobody in it."""
-    return Account.objects.create(name=name)
+def create_account(*, name: str, by: Principal | None = None) -> Account:
+    """Open a new account, with nobody in it.
+
+    Args:
+        name: for people.
+        by: who does it; None for a management command.
+    """
+    account = Account.objects.create(name=name)
+    record(by, Action.ACCOUNT_CREATED, account)
+    return account
 
 
 @transaction.atomic
-def create_user(*, username: str, email: str, password: str, account: Account, role: str) -> User:
+def create_user(
+    *, username: str, email: str, password: str, account: Account, role: str, by: Principal | None = None
+) -> User:
     """Make a dashboard user and its membership in an account.
 
     Args:
@@ -39,10 +50,28 @@ def create_user(*, username: str, email: str, password: str, account: Account, r
         password: in clear; Django's hasher keeps only its hash.
         account: the account that the user belongs to.
         role: one of Membership.Role.
+        by: who does it; None for a management command.
     """
     user = User.objects.create_user(username=username, email=email, password=password)
-    Membership.objects.create(account=account, user=user, role=Membership.Role(role))
+    add_member(account=account, user=user, role=role, by=by)
     return user
+
+
+@transaction.atomic
+def add_member(*, account: Account, user: User, role: str, by: Principal | None = None) -> Membership:
+    """Let a user into an account, as one of Membership.Role."""
+    member = Membership.objects.create(account=account, user=user, role=Membership.Role(role))
+    record(by, Action.MEMBER_ADDED, member)
+    return member
+
+
+@transaction.atomic
+def reset_password(*, member: Membership, password: str, by: Principal | None = None) -> None:
+    """Give a member's user a new password. What the account's audit tells is that it was done."""
+    user = member.user
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    record_act(by, Action.MEMBER_PASSWORD_RESET, member, changes=NOTHING)
 
 
 @transaction.atomic
@@ -73,6 +102,7 @@ def create_api_key(
         created_by=by.id,
         last_updated_by=by.id,
     )
+    record(by, Action.API_KEY_CREATED, api_key)
     return IssuedApiKey(api_key=api_key, token=token)
 
 
@@ -85,7 +115,9 @@ def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, *
         PreconditionFailed: it has changed since the version that the caller knows.
     """
     api_key = locked(api_key, if_match)
+    before = api_key.audit_state()
     apply_changes(api_key, by=by, changes=changes)
+    record(by, Action.API_KEY_UPDATED, api_key, before=before)
     return api_key
 
 
@@ -97,8 +129,9 @@ def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    del by
-    locked(api_key, if_match).delete()
+    api_key = locked(api_key, if_match)
+    record(by, Action.API_KEY_DELETED, api_key, before=api_key.audit_state(), after=NOTHING)
+    api_key.delete()
 
 
 def apply_changes(item: Owned, *, by: Principal, changes: dict[str, Any]) -> None:

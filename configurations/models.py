@@ -56,6 +56,10 @@ class Configuration(Described):
     class Meta:
         indexes = [models.Index("account", models.F("id").desc(), name="configurations_newest_first")]
 
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it. A router's keys are IDs."""
+        return {**super().audit_state(), "access": self.access, "router": self.router}
+
     @property
     def snapshot_document(self) -> str:
         """The name of its document."""

@@ -15,6 +15,8 @@ from django.utils import timezone
 from accounts.models import Account
 from accounts.principals import Principal
 from accounts.services import apply_changes
+from audit.actions import Action
+from audit.recording import NOTHING, record
 from configurations import router as routers
 from configurations import scope as scopes
 from configurations.faults import Faults
@@ -96,7 +98,7 @@ def create_configuration(
         created_by=by.id,
         last_updated_by=by.id,
     )
-    return _write(configuration, by, {"access": access, "router": router}, is_new=True)
+    return _write(configuration, by, {"access": access, "router": router}, Action.CONFIGURATION_CREATED)
 
 
 @transaction.atomic
@@ -112,7 +114,7 @@ def update_configuration(
     configuration = locked(configuration, if_match)
     if not changes:
         return Configuration.objects.with_named().get(pk=configuration.pk)
-    return _write(configuration, by, dict(changes), is_new=False)
+    return _write(configuration, by, dict(changes), Action.CONFIGURATION_UPDATED)
 
 
 @transaction.atomic
@@ -123,10 +125,10 @@ def delete_configuration(*, configuration: Configuration, by: Principal, if_matc
         ConfigurationInUse: an access key links to it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    del by
     configuration = locked(configuration, if_match)
     identity = configuration.id
     outbox.record(configuration)
+    record(by, Action.CONFIGURATION_DELETED, configuration, before=configuration.audit_state(), after=NOTHING)
     try:
         with transaction.atomic():
             configuration.delete()
@@ -174,8 +176,10 @@ def _check(account: Account, changes: dict[str, Json | None], providers: KnownPr
     return checked
 
 
-def _write(configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool) -> Configuration:
+def _write(configuration: Configuration, by: Principal, changes: dict[str, Any], action: Action) -> Configuration:
     checked = valid_content(configuration.account, changes)
+    is_new = action is Action.CONFIGURATION_CREATED
+    before = NOTHING if is_new else configuration.audit_state()
     try:
         with transaction.atomic():
             _put(configuration, by, changes, checked, is_new=is_new)
@@ -187,6 +191,7 @@ def _write(configuration: Configuration, by: Principal, changes: dict[str, Any],
         valid_content(configuration.account, changes)
         raise
     outbox.record(configuration)
+    record(by, action, configuration, before=before)
     return Configuration.objects.with_named().get(pk=configuration.pk)
 
 

@@ -3,7 +3,7 @@
 Every account has one. Its row is made by the first write to it; until then the defaults hold.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from django.db import models
 
@@ -50,6 +50,26 @@ class GatewayConfiguration(models.Model):
     def text_account_id(self) -> str:
         """`ac_…`"""
         return ids.to_text(ids.Prefix.ACCOUNT, self.account_id)
+
+    @property
+    def text_id(self) -> str:
+        """The account's: each has one."""
+        return self.text_account_id
+
+    @property
+    def audit_name(self) -> str:
+        """It has no name."""
+        return ""
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {
+            "totalTimeout": self.total_timeout,
+            "perRequestTimeout": self.per_request_timeout,
+            "maxInputTokens": self.max_input_tokens,
+            "maxOutputTokens": self.max_output_tokens,
+            "metadata": self.metadata,
+        }
 
     @property
     def snapshot_document(self) -> str:

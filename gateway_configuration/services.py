@@ -7,6 +7,8 @@ from django.db.models import Field
 
 from accounts.models import Account
 from accounts.principals import Principal
+from audit.actions import Action
+from audit.recording import record
 from gateway_configuration.models import GatewayConfiguration
 from rest.preconditions import ANY, IfMatch, locked
 from snapshots import outbox
@@ -31,12 +33,12 @@ def update_gateway_configuration(
     Raises:
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    del by
     # Two first writers meet at the primary key; the slower one finds the faster one's row.
     row, _ = GatewayConfiguration.objects.get_or_create(account=account)
     configuration = locked(row, if_match)
     if not changes:
         return configuration
+    before = configuration.audit_state()
     for name, value in changes.items():
         column = configuration._meta.get_field(name)
         if value is None and isinstance(column, Field) and not column.null:
@@ -45,6 +47,7 @@ def update_gateway_configuration(
             setattr(configuration, name, value)
     configuration.save(update_fields=list(changes))
     outbox.record(configuration)
+    record(by, Action.GATEWAY_CONFIGURATION_UPDATED, configuration, before=before)
     return configuration
 
 

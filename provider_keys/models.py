@@ -5,6 +5,8 @@ A value is sealed the moment it arrives, to a key that only data-plane workers h
 the database refuses while a routing rule names it.
 """
 
+from typing import Any
+
 from django.db import models
 
 from accounts.models import Described
@@ -44,6 +46,10 @@ class ProviderKey(Described):
 
     def __repr__(self) -> str:
         return f"<ProviderKey {self.text_id}>"
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"providerId": self.provider, **super().audit_state(), "keyRedacted": self.key_redacted}
 
     @property
     def is_refused(self) -> bool:

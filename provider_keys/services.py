@@ -12,6 +12,8 @@ from django.utils import timezone
 from accounts.models import Account
 from accounts.principals import Principal
 from accounts.services import apply_changes
+from audit.actions import Action
+from audit.recording import NOTHING, differences, record, record_act
 from gateway_core import ids
 from gateway_core.sealing import Binding
 from provider_keys.models import ProviderKey
@@ -111,8 +113,10 @@ def update_provider_key(
     provider_key = locked(provider_key, if_match)
     if not changes:
         return provider_key
+    before = provider_key.audit_state()
     apply_changes(provider_key, by=by, changes=dict(changes))
     outbox.record(provider_key)
+    record(by, Action.PROVIDER_KEY_UPDATED, provider_key, before=before)
     return provider_key
 
 
@@ -126,8 +130,12 @@ def rotate_provider_key(
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
     provider_key = locked(provider_key, if_match)
+    before = provider_key.audit_state()
     apply_changes(provider_key, by=by, changes={"name": name, **_at_rest(provider_key, value), **_UNTRIED})
     outbox.record(provider_key)
+    # A new value is one even under the same name and mask.
+    changes = differences(before, provider_key.audit_state())
+    record_act(by, Action.PROVIDER_KEY_ROTATED, provider_key, changes=changes)
     return provider_key
 
 
@@ -139,10 +147,10 @@ def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: I
         ProviderKeyInUse: a routing rule names it; details name up to 10 of the configurations.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    del by
     provider_key = locked(provider_key, if_match)
     identity = provider_key.id
     outbox.record(provider_key)
+    record(by, Action.PROVIDER_KEY_DELETED, provider_key, before=provider_key.audit_state(), after=NOTHING)
     try:
         with transaction.atomic():
             provider_key.delete()
@@ -184,6 +192,7 @@ def _insert(
         setattr(provider_key, column, content)
     provider_key.save(force_insert=True)
     outbox.record(provider_key)
+    record(by, Action.PROVIDER_KEY_CREATED, provider_key)
     return provider_key
 
 

@@ -10,6 +10,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from audit.actions import Action
+from audit.recording import NOTHING, differences, record, record_act
 from gateway_core.catalog import BUILT_IN
 from gateway_core.redaction import mask
 from gateway_core.resealing import digest
@@ -44,6 +46,7 @@ def set_managed_key(*, provider: str, value: str) -> ManagedKey:
     sealing_key: SealingKey | None = settings.SEALING_KEY
     if sealing_key is None:
         raise RuntimeError("SEALING_PUBLIC_KEY is not set")
+    former = ManagedKey.objects.select_for_update(no_key=True).filter(provider=provider).first()
     key, _ = ManagedKey.objects.update_or_create(
         provider=provider,
         defaults={
@@ -52,6 +55,8 @@ def set_managed_key(*, provider: str, value: str) -> ManagedKey:
             "updated_at": timezone.now(),
         },
     )
+    changes = differences(former.audit_state() if former else NOTHING, key.audit_state())
+    record_act(None, Action.MANAGED_KEY_SET, key, changes=changes)
     return key
 
 
@@ -62,8 +67,11 @@ def remove_managed_key(*, provider: str) -> None:
     Raises:
         ManagedKeyRefused: there is none.
     """
-    if not ManagedKey.objects.filter(provider=provider).delete()[0]:
+    key = ManagedKey.objects.select_for_update().filter(provider=provider).first()
+    if key is None:
         raise ManagedKeyRefused("There is no managed key for this provider.")
+    record(None, Action.MANAGED_KEY_REMOVED, key, before=key.audit_state(), after=NOTHING)
+    key.delete()
 
 
 def sealed_keys() -> list[tuple[str, bytes]]:

@@ -4,6 +4,9 @@ A custom provider is an upstream that an account names itself, beside the catalo
 more: provider keys and configurations hold on to it by foreign key.
 """
 
+import uuid
+from typing import Any
+
 from django.db import models
 from django.utils import timezone
 
@@ -29,6 +32,22 @@ class Provider(Owned):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "slug"], name="one_provider_per_slug")]
         indexes = [models.Index("account", models.F("id").desc(), name="providers_newest_first")]
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.name
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it. Asks the database for its models."""
+        return {
+            "providerId": self.slug,
+            "name": self.name,
+            "baseUrl": self.base_url,
+            "metadata": self.metadata,
+            "supportedApiSurfaces": self.supported_api_surfaces,
+            "models": sorted(ProviderModel.objects.filter(provider=self).values_list("model_id", flat=True)),
+        }
 
     @property
     def snapshot_document(self) -> str:
@@ -76,6 +95,23 @@ class ManagedKey(models.Model):
 
     def __repr__(self) -> str:
         return f"<ManagedKey {self.provider}>"
+
+    # For the audit: an object of the operator's.
+    account_id: uuid.UUID | None = None
+
+    @property
+    def text_id(self) -> str:
+        """The provider's: there is one key for each."""
+        return self.provider
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.provider
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"providerId": self.provider, "keyRedacted": self.key_redacted}
 
 
 class PriceRelease(models.Model):

@@ -13,6 +13,8 @@ from django.utils import timezone
 from accounts.models import Account
 from accounts.principals import Principal
 from accounts.services import apply_changes
+from audit.actions import Action
+from audit.recording import NOTHING, record
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, model_key
 from providers.models import Provider, ProviderModel
@@ -114,6 +116,7 @@ def create_provider(
         raise ProviderExists(details={"providerId": ProviderExists.message()}) from None
     _replace_models(provider, models or ())
     outbox.record(provider)
+    record(by, Action.PROVIDER_CREATED, provider)
     return provider
 
 
@@ -130,6 +133,7 @@ def update_provider(
     provider = locked(provider, if_match)
     if not changes:
         return provider
+    before = provider.audit_state()
     columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
     if "base_url" in changes:
         columns["base_url"] = changes["base_url"].written
@@ -138,6 +142,7 @@ def update_provider(
     # A change of the models alone is one of the provider too: its ETag and `updated_at` tell of it.
     apply_changes(provider, by=by, changes=columns or {"slug": provider.slug})
     outbox.record(provider)
+    record(by, Action.PROVIDER_UPDATED, provider, before=before)
     return provider
 
 
@@ -149,10 +154,10 @@ def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = AN
         ProviderInUse: a provider key or a configuration names it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    del by
     provider = locked(provider, if_match)
     identity = provider.id
     outbox.record(provider)
+    record(by, Action.PROVIDER_DELETED, provider, before=provider.audit_state(), after=NOTHING)
     try:
         with transaction.atomic():
             provider.delete()

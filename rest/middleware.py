@@ -20,6 +20,7 @@ _logger = structlog.get_logger(__name__)
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FORWARDED: Final = ("HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_HOST", "HTTP_X_FORWARDED_PREFIX")
+_FORWARDED_FOR: Final = "HTTP_X_FORWARDED_FOR"
 _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
@@ -53,15 +54,18 @@ class RestMiddleware:
 
 
 def believe_proxy(request: HttpRequest) -> None:
-    """Take scheme, host and prefix from X-Forwarded-* if a configured proxy sent them; else drop these headers.
+    """Take scheme, host, prefix and client from X-Forwarded-* if a configured proxy sent them; else drop these headers.
 
     Of several values the last is taken: the one that the trusted proxy itself added. The host is still checked against
-    ALLOWED_HOSTS.
+    ALLOWED_HOSTS. From here on REMOTE_ADDR is the client's address, as far as it can be believed.
     """
     meta: dict[str, Any] = request.META
     given = {name: str(meta.pop(name)).rpartition(",")[2].strip() for name in _FORWARDED if name in meta}
-    if not given or not _is_trusted(str(meta.get("REMOTE_ADDR", ""))):
+    passed_through = str(meta.pop(_FORWARDED_FOR, ""))
+    peer = str(meta.get("REMOTE_ADDR", ""))
+    if not _is_trusted(peer):
         return
+    meta["REMOTE_ADDR"] = client_address(peer, passed_through)
     scheme = given.get("HTTP_X_FORWARDED_PROTO", "").lower()
     if scheme in {"http", "https"}:
         meta["wsgi.url_scheme"] = scheme
@@ -72,6 +76,25 @@ def believe_proxy(request: HttpRequest) -> None:
         meta["SCRIPT_NAME"] = prefix
         request.path = prefix + request.path_info
         set_script_prefix(f"{prefix}/")
+
+
+def client_address(peer: str, passed_through: str) -> str:
+    """Who asked a trusted proxy: the last address that no trusted proxy has, for each told whom it heard.
+
+    Args:
+        peer: the trusted proxy's own address.
+        passed_through: X-Forwarded-For, `client, proxy, …`; what stands left of an address that is not trusted, or of
+            what is no address, anybody may have written.
+    """
+    client = peer
+    for told in reversed(passed_through.split(",")):
+        try:
+            client = str(ipaddress.ip_address(told.strip()))
+        except ValueError:
+            break
+        if not _is_trusted(client):
+            break
+    return client
 
 
 @lru_cache(maxsize=8)

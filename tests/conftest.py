@@ -73,5 +73,7 @@ def postgres_server() -> Iterator[Callable[..., FaultyPostgres]]:
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     """The test database, with tables that pytest-django may empty after a test that commits."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        # The ledger refuses TRUNCATE; the test that shows it switches the trigger on again (tests/usage).
+        # The ledger and the audit refuse TRUNCATE; the tests that show it switch the triggers on again.
         cursor.execute("ALTER TABLE usage_ledgerentry DISABLE TRIGGER ledger_is_not_truncated")
+        cursor.execute("ALTER TABLE audit_event DISABLE TRIGGER audit_events_are_not_truncated")
+        cursor.execute("ALTER TABLE audit_link DISABLE TRIGGER audit_links_are_not_truncated")

@@ -7,14 +7,18 @@ Source: docs/decisions/0065-checkout.md.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import stripe
 import structlog
 from django.conf import settings
+from django.db import transaction
 
 from accounts.models import Account
+from accounts.principals import Principal
+from audit.actions import Action
+from audit.recording import record_act
 from gateway_core import ids
 from rest.errors import InvalidRequest, RequestMalformed, Unavailable
 from usage import ledger
@@ -64,8 +68,8 @@ class CheckoutSession:
     session_url: str
 
 
-def start_checkout(*, account: Account, cents: int) -> CheckoutSession:
-    """Make a payment page for so many cents of credits.
+def start_checkout(*, account: Account, by: Principal, cents: int) -> CheckoutSession:
+    """Make a payment page for so many cents of credits. Nobody is told of one that the audit could not note.
 
     Raises:
         CheckoutNotConfigured: there is no payment provider.
@@ -109,6 +113,9 @@ def start_checkout(*, account: Account, cents: int) -> CheckoutSession:
         raise CheckoutUnavailable from None
     if not session.id or not session.url:
         raise CheckoutUnavailable
+    with transaction.atomic():
+        changes: dict[str, list[Any]] = {"cents": [None, cents], "session": [None, session.id]}
+        record_act(by, Action.CREDITS_CHECKOUT_STARTED, account, changes=changes)
     return CheckoutSession(session.id, session.url)
 
 

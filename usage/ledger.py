@@ -23,6 +23,8 @@ from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
 from accounts.models import Account
+from audit.actions import Action
+from audit.recording import Author, record
 from gateway_core.snapshot import SETTINGS_DOCUMENT
 from rest.errors import Conflict, InvalidRequest
 from snapshots import outbox
@@ -61,6 +63,7 @@ def grant(
     category: str,
     expires_at: datetime | None = None,
     reference: str | None = None,
+    by: Author | None = None,
 ) -> LedgerEntry:
     """Give credits to an account. They pay its debt first.
 
@@ -70,6 +73,7 @@ def grant(
         category: one of LedgerEntry.Category.
         expires_at: when what is left of them is lost; None for never.
         reference: what they are for. The same one grants once.
+        by: who gives them; None for a management command, or the payment provider's notice.
 
     Raises:
         GrantInvalid: no cents, or expired already.
@@ -98,6 +102,7 @@ def grant(
         raise
     books.accounts[account.id].add_lot(entry)
     books.write()
+    record(by, Action.CREDITS_GRANTED, entry)
     return entry
 
 

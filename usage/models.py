@@ -11,6 +11,7 @@ Source: docs/decisions/0060-usage-events.md to 0065-checkout.md.
 """
 
 from decimal import Decimal
+from typing import Any
 
 from django.db import models
 from django.db.models.functions import Now
@@ -177,6 +178,25 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+    @property
+    def text_id(self) -> str:
+        """Its UUID; entries have no place of their own on the wire."""
+        return str(self.id)
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.reference or ""
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of a grant, which is whole cents."""
+        return {
+            "cents": int(self.amount),
+            "category": str(self.category),
+            "expiresAt": self.expires_at,
+            "reference": self.reference,
+        }
 
 
 class Balance(models.Model):

@@ -172,7 +172,8 @@ class CheckoutSessionViews(RestViews):
     def start(self, request: Request) -> Response:
         """Make a payment page for buying credits."""
         cents = self.read(CheckoutSessionForm)["amount"]
-        return Response(self.data_of(checkout.start_checkout(account=_account(request), cents=cents)))
+        by = cast("AccountRequest", request).principal
+        return Response(self.data_of(checkout.start_checkout(account=_account(request), by=by, cents=cents)))
 
 
 @csrf_exempt

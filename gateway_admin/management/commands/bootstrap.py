@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
-from accounts.models import Account, Membership, User
+from accounts.models import Membership, User
 from accounts.principals import Principal
-from accounts.services import create_account, create_api_key, create_user
+from accounts.services import add_member, create_account, create_api_key, create_user, reset_password
 
 
 class Command(BaseCommand):
@@ -38,9 +38,9 @@ class Command(BaseCommand):
                 role=Membership.Role.OWNER,
             )
         else:
-            account = self._account_of(user, name=options["account"])
-            user.set_password(password)
-            user.save(update_fields=["password"])
+            member = self._membership_of(user, name=options["account"])
+            account = member.account
+            reset_password(member=member, password=password)
         issued = create_api_key(account=account, by=Principal.of(user), name="First API key")
         for name, value in (
             ("AI_GATEWAY_API_KEY", issued.token),
@@ -50,15 +50,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{name}={value}")
 
     @staticmethod
-    def _account_of(user: User, *, name: str) -> Account:
-        """The account that the user owns longest."""
-        owned = (
-            Account.objects.filter(memberships__user=user, memberships__role=Membership.Role.OWNER)
-            .order_by("id")
-            .first()
-        )
-        if owned is not None:
-            return owned
-        account = create_account(name=name)
-        Membership.objects.create(account=account, user=user, role=Membership.Role.OWNER)
-        return account
+    def _membership_of(user: User, *, name: str) -> Membership:
+        """The user's in the account that they own longest; where there is none, in a new one of this name."""
+        owned = user.memberships.filter(role=Membership.Role.OWNER).select_related("account").order_by("account_id")
+        return owned.first() or add_member(account=create_account(name=name), user=user, role=Membership.Role.OWNER)

@@ -1,0 +1,43 @@
+"""Everything that the audit can tell of: `<kind of object>.<what was done to it>`."""
+
+from enum import StrEnum
+
+
+class Action(StrEnum):
+    """The texts stand in events that never change, so they never change either."""
+
+    ACCOUNT_CREATED = "account.created"
+    MEMBER_ADDED = "member.added"
+    MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105 -- the name of an action
+    API_KEY_CREATED = "api_key.created"
+    API_KEY_UPDATED = "api_key.updated"
+    API_KEY_DELETED = "api_key.deleted"
+    ACCESS_KEY_CREATED = "access_key.created"
+    ACCESS_KEY_UPDATED = "access_key.updated"
+    ACCESS_KEY_DELETED = "access_key.deleted"
+    CONFIGURATION_CREATED = "configuration.created"
+    CONFIGURATION_UPDATED = "configuration.updated"
+    CONFIGURATION_RESTORED = "configuration.restored"
+    CONFIGURATION_DELETED = "configuration.deleted"
+    PROVIDER_KEY_CREATED = "provider_key.created"
+    PROVIDER_KEY_UPDATED = "provider_key.updated"
+    PROVIDER_KEY_ROTATED = "provider_key.rotated"
+    PROVIDER_KEY_DELETED = "provider_key.deleted"
+    PROVIDER_CREATED = "provider.created"
+    PROVIDER_UPDATED = "provider.updated"
+    PROVIDER_DELETED = "provider.deleted"
+    MANAGED_KEY_SET = "managed_key.set"
+    MANAGED_KEY_REMOVED = "managed_key.removed"
+    GATEWAY_CONFIGURATION_UPDATED = "gateway_configuration.updated"
+    CREDITS_GRANTED = "credits.granted"
+    CREDITS_CHECKOUT_STARTED = "credits.checkout_started"
+
+    @property
+    def object_kind(self) -> str:
+        """What the object is: `access_key`."""
+        return self.partition(".")[0]
+
+    @property
+    def verb(self) -> str:
+        """What was done to it: `created`."""
+        return self.partition(".")[2]

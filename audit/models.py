@@ -1,0 +1,131 @@
+"""The audit: who changed what, and the chain that shows whether anybody changed the audit.
+
+An `Event` is written in the transaction of the change that it tells of, with a `Pending` row beside it. The relay takes
+the pending events and gives each a `Link`, whose hash covers the event and the link before (audit.chain). Events and
+links only ever grow: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also to who writes SQL by hand.
+
+Source: docs/decisions/0100-audit.md.
+"""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from django.db import models
+from django.utils import timezone
+
+from gateway_core import ids
+
+# An event's ID is made a moment before or after its `at`, by the same clock.
+_CLOCK_SLACK = timedelta(minutes=1)
+
+
+class EventQuerySet(models.QuerySet["Event"]):
+    """Named reads of events. They chain, and each but `of_operator` begins with `of_account`."""
+
+    def of_account(self, account: models.Model) -> "EventQuerySet":
+        """What happened in an account, newest first."""
+        return self.filter(account_id=account.pk).order_by("-id")
+
+    def of_operator(self) -> "EventQuerySet":
+        """What belongs to no account: the operator's own keys. Newest first."""
+        return self.filter(account=None).order_by("-id")
+
+    def by_principal(self, principal_id: str) -> "EventQuerySet":
+        """What one API key or user did, by its ID; the empty text for what nobody signed in for."""
+        return self.filter(principal_id=principal_id)
+
+    def with_actions(self, *actions: str) -> "EventQuerySet":
+        """Events of these actions (audit.actions)."""
+        return self.filter(action__in=actions)
+
+    def on_object(self, object_id: str) -> "EventQuerySet":
+        """The history of one object, by its ID (`aigk_…`)."""
+        return self.filter(object_id=object_id)
+
+    def between(self, since: datetime | None = None, until: datetime | None = None) -> "EventQuerySet":
+        """Events from `since` on and before `until`; None leaves that end open."""
+        found = self
+        if since is not None:
+            found = found.filter(at__gte=since, id__gte=_first_id_at(since - _CLOCK_SLACK))
+        if until is not None:
+            found = found.filter(at__lt=until, id__lt=_first_id_at(until + _CLOCK_SLACK))
+        return found
+
+    def before(self, event_id: uuid.UUID) -> "EventQuerySet":
+        """What is older than this event: the next page."""
+        return self.filter(id__lt=event_id)
+
+
+class Event(models.Model):
+    """One change of one object. It names everything by text, for it outlives what it names."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    # None for what is the operator's and no account's. PROTECT: an account with a history stays.
+    account = models.ForeignKey(
+        "accounts.Account", null=True, on_delete=models.PROTECT, related_name="audit_events", db_index=False
+    )
+    at = models.DateTimeField(default=timezone.now)
+    # Who, as they were called then. Kind `system`, with an empty ID, where nobody was signed in; the name then tells
+    # which process it was.
+    principal_kind = models.CharField(max_length=16)
+    principal_id = models.CharField(max_length=64)
+    principal_name = models.CharField(max_length=255)
+    # One of audit.actions, which begins with the object's kind.
+    action = models.CharField(max_length=64)
+    object_id = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=255)
+    # {field: [old, new]}; null stands for "was not" and "is not".
+    changes = models.JSONField()
+    # audit.origin.Origin
+    source = models.CharField(max_length=255)
+    address = models.CharField(max_length=255, null=True)
+    user_agent = models.CharField(max_length=255, null=True)
+    request_id = models.CharField(max_length=255, null=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            # The audit page: the account's events, newest first; with a range of times too.
+            models.Index("account", models.F("id").desc(), name="audit_newest_first"),
+            # `on_object`: the history on an object's own page.
+            models.Index("account", "object_id", models.F("id").desc(), name="audit_of_an_object"),
+            # `by_principal`: what one API key or user did.
+            models.Index("account", "principal_id", models.F("id").desc(), name="audit_of_a_principal"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.object_id}"
+
+    @property
+    def object_kind(self) -> str:
+        """`access_key`"""
+        return self.action.partition(".")[0]
+
+
+class Pending(models.Model):
+    """An event that no link holds yet. Deleted in the transaction that writes the link."""
+
+    event = models.OneToOneField(Event, primary_key=True, on_delete=models.PROTECT, related_name="pending")
+
+    def __str__(self) -> str:
+        return str(self.event_id)
+
+
+class Link(models.Model):
+    """One place in the chain."""
+
+    # 1, 2, 3 … without gaps, over all accounts.
+    number = models.BigIntegerField(primary_key=True)
+    event = models.OneToOneField(Event, on_delete=models.PROTECT, related_name="link")
+    # SHA-256 over the hash before and the event's canonical bytes (audit.chain).
+    hash = models.BinaryField(max_length=32)
+
+    def __str__(self) -> str:
+        return str(self.number)
+
+
+def _first_id_at(moment: datetime) -> uuid.UUID:
+    """The lowest UUIDv7 of this moment: lets a range of times be a range of the index on IDs."""
+    milliseconds = max(int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000), 0)
+    return uuid.UUID(int=milliseconds << 80)
