@@ -6,6 +6,7 @@ only a token that was never shown here makes its request wait for the follower.
 
 import asyncio
 import time
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -14,20 +15,22 @@ import structlog
 from data_plane import bodies, errors
 from data_plane import headers as header_rules
 from data_plane.attempts import LOOP_HEADER, AttemptMachine, Call, Machinery, format_of
-from data_plane.bodies import ClientLeft, Receive
+from data_plane.bodies import Body, ClientLeft, Receive
 from data_plane.exchange import Exchange, Send
 from data_plane.follower import Follower
 from data_plane.limits import check_input
 from data_plane.metrics import CONTENT_TYPE, Metrics
+from data_plane.protocol import Caller
 from data_plane.settings import Settings
 from data_plane.store import Account, Token
 from data_plane.targets import Targets
+from data_plane.time_limit import TimeLimit
 from data_plane.upstream import Upstream
 from data_plane.usage import UsageEmitter
 from gateway_core import tokens
 from gateway_core.authentication import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.catalog import Format, Surface
-from gateway_core.policy import Denial, SnapshotIncomplete, reachable_models
+from gateway_core.policy import Denial, Plan, SnapshotIncomplete, reachable_models
 from gateway_core.snapshot import TokenDocument
 
 log = structlog.get_logger("data_plane.app")
@@ -37,7 +40,6 @@ _MODELS: Final = "/v1/models"
 _READS: Final = ("GET", "HEAD")
 _JSON: Final = (b"content-type", b"application/json")
 _LOOP_PLACE: Final = "routing loop"
-_LOOP_HEADER: Final = LOOP_HEADER.encode()
 _TELL_SECONDS: Final = 2.0
 _TOKEN_BEGIN: Final = tokens.ACCESS_KEY_PREFIX.encode()
 _MICROSECONDS: Final = 1_000_000
@@ -70,11 +72,13 @@ class App:
         if scope["type"] != "http":
             return
         surface = _SURFACES.get(scope["path"])
+        # Taken out: scope and caller would hold each other.
+        caller: Caller = scope.pop("caller")
         exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface))
         self._follower.requests += 1
         try:
             if surface is not None:
-                await self._forward(scope, exchange, surface)
+                await self._forward(scope, exchange, surface, caller)
             else:
                 await self._read(scope, exchange)
         except errors.GatewayError as error:
@@ -97,13 +101,29 @@ class App:
 
     # ── forwarding ──
 
-    async def _forward(self, scope: Any, exchange: Exchange, surface: Surface) -> None:
+    async def _forward(self, scope: Any, exchange: Exchange, surface: Surface, caller: Caller) -> None:
         if scope["method"] != "POST":
             raise errors.MethodNotAllowed(allow="POST")
         token, text = await self._authorise(scope)
+        limit = TimeLimit()
+        try:
+            raw = await bodies.read(exchange.receive, limit, within=self._settings.body_timeout)
+            call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw))
+            if caller.disconnected:
+                raise ClientLeft
+            caller.on_leave = partial(exchange.leave, limit.task)
+            await AttemptMachine(self._machinery, call, exchange, limit).run(plan)
+        finally:
+            caller.on_leave = None
+            limit.close()
+
+    async def _judge(self, scope: Any, token: Token, text: bytes, surface: Surface, body: Body) -> tuple[Call, Plan]:
+        """What a request may do.
+
+        Raises:
+            GatewayError: nothing; why.
+        """
         document = _document(token)
-        raw = await bodies.read(exchange.receive, _content_length(scope), within=self._settings.body_timeout)
-        body = bodies.parse(raw)
         try:
             outcome = token.account.resolve(
                 self._follower.store.catalog, document.configuration, body.requested, surface
@@ -112,9 +132,9 @@ class App:
             raise errors.SnapshotUnfit from None
         if isinstance(outcome, Denial):
             raise errors.of_denial(outcome)
-        limit = token.account.snapshot.settings.max_input_tokens
-        if limit is not None:
-            await check_input(surface, body, limit)
+        most = token.account.snapshot.settings.max_input_tokens
+        if most is not None:
+            await check_input(surface, body, most)
         call = Call(
             account=token.account,
             access_key=document.access_key,
@@ -123,11 +143,7 @@ class App:
             query=_query(scope, text),
             headers=header_rules.upstream(scope["headers"], text),
         )
-        watcher = asyncio.create_task(_watch(exchange, asyncio.current_task()))
-        try:
-            await AttemptMachine(self._machinery, call, exchange).run(outcome)
-        finally:
-            watcher.cancel()
+        return call, outcome
 
     async def _authorise(self, scope: Any) -> tuple[Token, bytes]:
         """The access key of a request, and its text.
@@ -144,7 +160,7 @@ class App:
                     text = credential.strip()
             elif name == b"x-api-key":
                 other = value.strip()
-            elif name == _LOOP_HEADER:
+            elif name == LOOP_HEADER:
                 self._loop_guard.check(value)
         if other and not text.startswith(_TOKEN_BEGIN):
             # Some clients always send both headers, one of them with whatever they were given for another service.
@@ -243,7 +259,7 @@ class LoopGuard:
 
     def __init__(self, keys: DocumentKeys) -> None:
         self._keys = keys
-        self.marker = keys.sign(Purpose.WORKER, _LOOP_PLACE, 0, b"").decode("ascii").strip()
+        self.marker = keys.sign(Purpose.WORKER, _LOOP_PLACE, 0, b"").strip()
 
     def check(self, value: bytes) -> None:
         """Refuse a request that carries the mark.
@@ -281,34 +297,16 @@ def _found_model(listed: list[dict[str, object]], name: str) -> bytes:
     raise errors.ModelNotReachable
 
 
-def _content_length(scope: Any) -> int | None:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return None
-
-
-def _query(scope: Any, token: bytes) -> str:
+def _query(scope: Any, token: bytes) -> bytes:
     """The caller's query as it goes on behind the upstream's own."""
     raw: bytes = scope["query_string"]
     if not raw:
-        return ""
+        return raw
     if token in raw:
         raise errors.AccessKeyInQuery
     if min(raw) < _FIRST_PRINTABLE or max(raw) > _LAST_PRINTABLE:
         raise errors.BadRequest("The query must be percent-encoded.")
-    return raw.decode("ascii")
-
-
-async def _watch(exchange: Exchange, task: "asyncio.Task[Any] | None") -> None:
-    """End a request's work when its caller hangs up."""
-    while True:
-        message = await exchange.receive()
-        if message["type"] == "http.disconnect":
-            break
-    if not exchange.is_complete and task is not None:
-        exchange.has_left = True
-        task.cancel()
+    return raw
 
 
 async def _tell(exchange: Exchange, error: errors.GatewayError) -> None:

@@ -28,14 +28,15 @@ from data_plane.metrics import Metrics
 from data_plane.sse import EventStream
 from data_plane.store import Account, Store
 from data_plane.targets import Target, Targets
+from data_plane.time_limit import TimeLimit
 from data_plane.tokens_used import UsageChunkFilter, asking_for_usage, reader_of
-from data_plane.upstream import Upstream
+from data_plane.upstream import Answer, Upstream
 from gateway_core.catalog import Format, Surface
 from gateway_core.policy import Attempt, KeySource, Plan
 from gateway_core.sealing import Keyring
 from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
 
-LOOP_HEADER: Final = "gateway-loop"
+LOOP_HEADER: Final = b"gateway-loop"
 _FAILED: Final = frozenset({401, 402, 403, 408, 429})
 _RATE_LIMITED: Final = 429
 _OK: Final = range(200, 300)
@@ -47,8 +48,8 @@ _SHORTEST_VALUE: Final = 8
 _TOLD_ATTEMPTS: Final = 20
 _LONGEST_RETRY: Final = 3600
 # With a key of the operator's these are not the caller's to choose.
-_OF_THE_KEYS_OWNER: Final = ("openai-organization", "openai-project")
-_ANTHROPIC_VERSION: Final = "2023-06-01"
+_OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
+_ANTHROPIC_VERSION: Final = b"2023-06-01"
 
 
 class Verdict(Enum):
@@ -84,9 +85,9 @@ class Call(NamedTuple):
     access_key: str
     surface: Surface
     body: Body
-    query: str
+    query: bytes
     # The caller's headers that may pass.
-    headers: dict[str, str]
+    headers: dict[bytes, bytes]
 
 
 class Machinery(NamedTuple):
@@ -97,7 +98,7 @@ class Machinery(NamedTuple):
     targets: Targets
     upstream: Upstream
     metrics: Metrics
-    loop_marker: str
+    loop_marker: bytes
     record_usage: Record
 
 
@@ -121,7 +122,7 @@ class _RefusedRequest(_Failed):
 class _Begun(NamedTuple):
     """An answer whose beginning is here."""
 
-    response: aiohttp.ClientResponse
+    response: Answer
     first: bytes
     # None where the whole answer is in `first`, or where it is no stream of events.
     events: EventStream | None
@@ -132,11 +133,12 @@ class _Begun(NamedTuple):
 class AttemptMachine:
     """One request's way through its plan."""
 
-    def __init__(self, machinery: Machinery, call: Call, exchange: Exchange) -> None:
+    def __init__(self, machinery: Machinery, call: Call, exchange: Exchange, limit: TimeLimit) -> None:
         settings = call.account.snapshot.settings
         self._shared = machinery
         self._call = call
         self._exchange = exchange
+        self._limit = limit
         self._per_request = settings.per_request_timeout
         self._clock = asyncio.get_running_loop().time
         self._deadline = self._clock() + settings.total_timeout
@@ -186,11 +188,7 @@ class AttemptMachine:
             else:
                 self._shared.metrics.attempts.labels("answered").inc()
                 try:
-                    async with asyncio.timeout_at(self._deadline):
-                        await self._relay(begun, value, attempt, filters=self._is_asking(target))
-                except TimeoutError:
-                    self._usage.is_timed_out = True
-                    raise TotalTimeout from None
+                    await self._relay(begun, value, attempt, filters=self._is_asking(target))
                 finally:
                     _close(begun.response)
                 return
@@ -243,32 +241,35 @@ class AttemptMachine:
             )
         return body.forwarded(attempt.model, target.parameters, changes)
 
-    def _headers(self, attempt: Attempt, target: Target, value: str) -> dict[str, str]:
+    def _headers(self, attempt: Attempt, target: Target, value: str) -> dict[bytes, bytes]:
         sent = self._call.headers.copy()
         if attempt.source is KeySource.MANAGED:
             for name in _OF_THE_KEYS_OWNER:
                 sent.pop(name, None)
         if value:
-            sent[target.key_header.name] = target.key_header.prefix + value
-        sent["content-type"] = "application/json"
+            sent[target.key_header.name.encode()] = (target.key_header.prefix + value).encode("ascii")
+        sent[b"content-type"] = b"application/json"
         # An error event can only follow plain text, and the answer's usage must be readable.
-        sent["accept-encoding"] = "identity"
+        sent[b"accept-encoding"] = b"identity"
         sent[LOOP_HEADER] = self._shared.loop_marker
         if self._call.surface is Surface.MESSAGES:
-            sent.setdefault("anthropic-version", _ANTHROPIC_VERSION)
+            sent.setdefault(b"anthropic-version", _ANTHROPIC_VERSION)
         return sent
 
     async def _begin(self, attempt: Attempt, target: Target, value: str, *, is_last: bool) -> _Begun:
         """Send an attempt and wait for the beginning of its answer."""
-        body, headers = self._body(attempt, target), self._headers(attempt, target, value)
-        response: aiohttp.ClientResponse | None = None
+        response: Answer | None = None
         is_kept = False
         self._exchange.attempts += 1
         self._usage.begin(attempt, self._mask(attempt))
         try:
-            async with asyncio.timeout_at(self._bound()):
-                url = target.with_query(self._call.query)
-                response = await self._shared.upstream.send(target.policy, url, headers, body)
+            with self._limit.until(self._bound()):
+                response = await self._shared.upstream.send(
+                    target.way,
+                    self._headers(attempt, target, value),
+                    self._body(attempt, target),
+                    self._call.query,
+                )
                 self._usage.status = response.status
                 verdict = judge(response.status)
                 if verdict is Verdict.FAILED:
@@ -327,23 +328,24 @@ class AttemptMachine:
         if not is_refusal:
             usage.read_with(reader_of(self._call.surface, is_stream=begun.is_event_stream))
             usage.feed(begun.first)
-        if begun.is_whole:
-            body = begun.first
-            if is_refusal:
-                if len(value) >= _SHORTEST_VALUE:
-                    # Some upstreams repeat the key that they were shown.
-                    body = body.replace(value.encode(), (self._mask(attempt) or "***").encode())
-                usage.close(has_left=False)
-            else:
-                usage.complete()
-            await exchange.answer(response.status, passed, body)
-            return
-        exchange.is_stream = begun.events is not None and not _is_encoded(response)
-        if begun.events is None and response.content_length is not None:
-            passed.append((b"content-length", b"%d" % response.content_length))
-        await exchange.start(response.status, passed)
         try:
-            await self._pass_on(begun, UsageChunkFilter() if filters and begun.events is not None else None)
+            with self._limit.until(self._deadline):
+                if begun.is_whole:
+                    body = begun.first
+                    if is_refusal:
+                        if len(value) >= _SHORTEST_VALUE:
+                            # Some upstreams repeat the key that they were shown.
+                            body = body.replace(value.encode(), (self._mask(attempt) or "***").encode())
+                        usage.close(has_left=False)
+                    else:
+                        usage.complete()
+                    await exchange.answer(response.status, passed, body)
+                    return
+                exchange.is_stream = begun.events is not None and not _is_encoded(response)
+                if begun.events is None and response.content_length is not None:
+                    passed.append((b"content-length", b"%d" % response.content_length))
+                await exchange.start(response.status, passed)
+                await self._pass_on(begun, UsageChunkFilter() if filters and begun.events is not None else None)
         except (aiohttp.ClientError, OSError) as fault:
             usage.is_timed_out = isinstance(fault, TimeoutError)
             raise (TotalTimeout if self._clock() >= self._deadline else AnswerCut) from None
@@ -351,7 +353,7 @@ class AttemptMachine:
     async def _pass_on(self, begun: _Begun, usage_filter: UsageChunkFilter | None) -> None:
         """Pass a body on as it comes. Before what its reader takes for the end, its usage is told."""
         response, _, events, _, _ = begun
-        exchange, content, usage = self._exchange, response.content, self._usage
+        exchange, content, usage, limit = self._exchange, response.content, self._usage, self._limit
         whole, length = begun.first, len(begun.first)
         while True:
             if length == response.content_length or (events is not None and events.has_ended):
@@ -359,15 +361,17 @@ class AttemptMachine:
             if usage_filter is not None:
                 whole = usage_filter.feed(whole)
             if whole:
+                # The time that a slow reader takes is not the upstream's; only the total bounds it.
+                limit.move(self._deadline)
                 await exchange.pass_on(whole)
-            # The time that a slow reader takes is not the upstream's; only the total bounds it.
-            async with asyncio.timeout(self._per_request):
-                chunk = await content.readany()
+            limit.move(self._bound())
+            chunk = await content.readany()
             if not chunk:
                 break
             whole = events.feed(chunk) if events is not None else chunk
             length += len(chunk)
             usage.feed(whole)
+        limit.move(self._deadline)
         rest = b"" if events is None else events.rest()
         usage.feed(rest)
         if events is not None and not events.has_ended and not _is_framed(response):
@@ -376,10 +380,10 @@ class AttemptMachine:
         await exchange.end(rest if usage_filter is None else usage_filter.feed(rest))
 
 
-async def _first_bytes(response: aiohttp.ClientResponse) -> _Begun:
+async def _first_bytes(response: Answer) -> _Begun:
     """The first whole event of a stream; all of any other answer, if it is not too large to hold."""
     content = response.content
-    if response.content_type == "text/event-stream" and response.status in _OK:
+    if response.is_event_stream and response.status in _OK:
         events = EventStream()
         first = b""
         while not first:
@@ -393,7 +397,8 @@ async def _first_bytes(response: aiohttp.ClientResponse) -> _Begun:
         return _Begun(response, first, events, is_whole=False, is_event_stream=True)
     pieces: list[bytes] = []
     length = 0
-    while chunk := await content.readany():
+    while not content.at_eof():
+        chunk = await content.readany()
         pieces.append(chunk)
         length += len(chunk)
         if length > _HELD_BYTES:
@@ -401,19 +406,20 @@ async def _first_bytes(response: aiohttp.ClientResponse) -> _Begun:
     return _Begun(response, pieces[0] if len(pieces) == 1 else b"".join(pieces), None, is_whole=True)
 
 
-async def _discard(response: aiohttp.ClientResponse) -> None:
+async def _discard(response: Answer) -> None:
     """Read a short answer to its end, so that its connection serves again; a long one is not worth it."""
     length = response.content_length
     if length is None or length > _DISCARDED_BYTES:
         return
     try:
         async with asyncio.timeout(_DISCARD_SECONDS):
-            await response.read()
+            while await response.content.readany():
+                pass
     except (aiohttp.ClientError, OSError):
         return
 
 
-def _close(response: aiohttp.ClientResponse) -> None:
+def _close(response: Answer) -> None:
     """Give the connection back if the answer was read to its end; else cut it, so that the upstream stops."""
     if response.content.at_eof():
         response.release()
@@ -421,16 +427,16 @@ def _close(response: aiohttp.ClientResponse) -> None:
         response.close()
 
 
-def _is_encoded(response: aiohttp.ClientResponse) -> bool:
+def _is_encoded(response: Answer) -> bool:
     return response.headers.get("content-encoding", "identity").lower() != "identity"
 
 
-def _is_framed(response: aiohttp.ClientResponse) -> bool:
+def _is_framed(response: Answer) -> bool:
     """Whether the answer's end is told by the protocol, and not by the end of the connection."""
-    return response.content_length is not None or "transfer-encoding" in response.headers
+    return response.content_length is not None or response.is_chunked
 
 
-def _retry_after(response: aiohttp.ClientResponse) -> int | None:
+def _retry_after(response: Answer) -> int | None:
     text = response.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         seconds = int(text[:9])

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from data_plane.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlow, ModelInvalid
+from data_plane.time_limit import TimeLimit
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
 # A body over the limit is read on to here and thrown away, so that its sender can read the answer.
@@ -68,24 +69,23 @@ _model: Final = msgspec.json.Decoder(str)
 _models: Final = msgspec.json.Decoder(list[str])
 
 
-async def read(receive: Receive, declared_length: int | None, *, within: float) -> bytes:
+async def read(receive: Receive, limit: TimeLimit, *, within: float) -> bytes:
     """The whole body.
 
     Args:
         receive: ASGI's.
-        declared_length: what `content-length` says, if anything.
+        limit: of the task that reads.
         within: seconds.
 
     Raises:
         BodyTooLarge, BodyTooSlow, ClientLeft: as they say.
     """
     try:
-        async with asyncio.timeout(within):
+        with limit.until(asyncio.get_running_loop().time() + within):
             message = await receive()
-            if message["type"] == "http.request" and not message.get("more_body") and declared_length != 0:
-                whole: bytes = message.get("body", b"")
-                if len(whole) <= BODY_LIMIT:
-                    return whole
+            if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= BODY_LIMIT:
+                whole: bytes = message["body"]
+                return whole
             return await _read_pieces(receive, message)
     except TimeoutError:
         raise BodyTooSlow from None
@@ -97,7 +97,7 @@ async def _read_pieces(receive: Receive, message: Any) -> bytes:
     while True:
         if message["type"] == "http.disconnect":
             raise ClientLeft
-        piece = message.get("body", b"")
+        piece = message["body"]
         length += len(piece)
         if length <= BODY_LIMIT:
             pieces.append(piece)
@@ -105,7 +105,7 @@ async def _read_pieces(receive: Receive, message: Any) -> bytes:
             raise BodyTooLarge
         else:
             pieces.clear()
-        if not message.get("more_body"):
+        if not message["more_body"]:
             break
         message = await receive()
     if length > BODY_LIMIT:

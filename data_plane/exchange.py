@@ -1,6 +1,7 @@
 """One request and its answer, as the ASGI server hands them over: what was sent already, and what may still be."""
 
-import secrets
+import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -39,7 +40,7 @@ class Exchange:
         # The end of what was passed on.
         self._tail = b""
         self.format = written_as
-        self.request_id = f"req_{secrets.token_hex(12)}"
+        self.request_id = f"req_{os.urandom(12).hex()}"
         self.is_head = scope["method"] == "HEAD"
         self.is_started = False
         # An event stream: it can still end in an error event.
@@ -51,6 +52,12 @@ class Exchange:
         self.provider = ""
         self.model = ""
         self.attempts = 0
+
+    def leave(self, task: "asyncio.Task[object]") -> None:
+        """The caller has hung up: end the task that makes its answer."""
+        if not self.is_complete:
+            self.has_left = True
+            task.cancel()
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head of the answer."""

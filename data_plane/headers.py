@@ -5,6 +5,7 @@ Source: contract, section 9; RFC 9110, sections 5.5 and 7.6.1.
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
@@ -80,25 +81,20 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[str, str]:
-    """The caller's headers that an upstream may see, lower case.
+def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[bytes, bytes]:
+    """The caller's headers that an upstream may see.
 
     Args:
         received: ASGI's headers, names in lower case.
         token: the access key; no header with it passes, whatever its name.
     """
-    passed: dict[str, str] = {}
-    named: set[str] = set()
-    for raw_name, raw_value in received:
-        name = raw_name.decode("latin-1")
-        if name == "connection":
-            named.update(part.strip().lower() for part in raw_value.decode("latin-1").split(","))
-        if name in _NOT_UPSTREAM or name.startswith(_NOT_UPSTREAM_LEADS) or token in raw_value:
-            continue
-        if not raw_value.isascii():
-            continue
-        value = raw_value.decode("ascii")
-        passed[name] = f"{passed[name]}, {value}" if name in passed else value
+    passed: dict[bytes, bytes] = {}
+    named: Iterable[bytes] = ()
+    for name, value in received:
+        if name == b"connection":
+            named = (*named, *_named(value))
+        elif _passes_up(name) and token not in value and value.isascii():
+            passed[name] = b"%b, %b" % (passed[name], value) if name in passed else value
     for name in named:
         passed.pop(name, None)
     return passed
@@ -106,15 +102,33 @@ def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[str,
 
 def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
     """An upstream's headers that the caller may see, lower case, without their length and without malformed ones."""
-    named: set[bytes] = set()
+    named: Iterable[bytes] = ()
     passed: Headers = []
     for raw_name, value in received:
-        name = raw_name.lower()
-        text = name.decode("latin-1")
-        if text == "connection":
-            named.update(part.strip().lower() for part in value.split(b","))
-        if text in _NOT_DOWNSTREAM or text.startswith(_NOT_DOWNSTREAM_LEADS):
-            continue
-        if _TOKEN.fullmatch(name) and not _CONTROL.search(value):
+        name = _passing_down(raw_name)
+        if name and not _CONTROL.search(value):
             passed.append((name, value))
+        elif raw_name.lower() == b"connection":
+            named = (*named, *_named(value))
     return [(name, value) for name, value in passed if name not in named] if named else passed
+
+
+def _named(value: bytes) -> Iterable[bytes]:
+    """What a `Connection` header says is only between the two ends of it."""
+    return (part.strip().lower() for part in value.split(b","))
+
+
+# The same few names come again and again.
+@lru_cache(maxsize=1024)
+def _passes_up(name: bytes) -> bool:
+    text = name.decode("latin-1")
+    return text not in _NOT_UPSTREAM and not text.startswith(_NOT_UPSTREAM_LEADS)
+
+
+@lru_cache(maxsize=1024)
+def _passing_down(raw_name: bytes) -> bytes:
+    """The name in lower case, empty if it does not pass."""
+    name = raw_name.lower()
+    text = name.decode("latin-1")
+    is_ours = text in _NOT_DOWNSTREAM or text.startswith(_NOT_DOWNSTREAM_LEADS)
+    return b"" if is_ours or not _TOKEN.fullmatch(name) else name

@@ -11,7 +11,7 @@ import uvloop
 
 from data_plane.app import App
 from data_plane.follower import Follower, redis_client
-from data_plane.protocol import OfferlessProtocol
+from data_plane.protocol import CallerProtocol
 from data_plane.settings import Settings
 from data_plane.upstream import Upstream
 from data_plane.usage import UsageEmitter
@@ -68,7 +68,7 @@ async def _serve(settings: Settings) -> None:
             worker.app,
             host=settings.host,
             port=settings.port,
-            http=OfferlessProtocol,
+            http=CallerProtocol,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from data_plane.store import Account
+from data_plane.upstream import Way
 from gateway_core import base_urls
 from gateway_core.addresses import AddressPolicy
 from gateway_core.base_urls import BaseUrl, UpstreamRules
@@ -19,21 +20,12 @@ _BEARER: Final = KeyHeader()
 class Target(NamedTuple):
     """A provider's surface as requests are sent to it."""
 
-    url: URL
-    # Where its connections may end.
-    policy: AddressPolicy
+    way: Way
     key_header: KeyHeader
     # The top-level parameters that it takes; None takes all.
     parameters: frozenset[str] | None = None
     # Whether an OpenAI stream can be asked for its usage here.
     takes_stream_options: bool = False
-
-    def with_query(self, query: str) -> URL:
-        """The URL with a caller's query after its own."""
-        if not query:
-            return self.url
-        own = self.url.raw_query_string
-        return URL(f"{self.url.with_query(None)}?{own}{'&' if own else ''}{query}", encoded=True)
 
 
 # What a surface is nothing without, whatever a provider lists.
@@ -65,7 +57,7 @@ class Targets:
             for surface in provider.surfaces:
                 url = _url(base_url, surface)
                 self._built_in[provider.id, surface] = Target(
-                    url, policy, provider.key_header(surface), takes_stream_options=provider.takes_stream_options
+                    Way(policy, url), provider.key_header(surface), takes_stream_options=provider.takes_stream_options
                 )
 
     def find(self, account: Account, provider: str, surface: Surface) -> Target:
@@ -85,8 +77,7 @@ class Targets:
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)
         target = Target(
-            url=_url(base_url, surface),
-            policy=self._rules.policy(base_url),
+            way=Way(self._rules.policy(base_url), _url(base_url, surface)),
             key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
             parameters=parameters,
             # Who lists no parameters says that it takes all of them.

@@ -4,18 +4,23 @@ The name's addresses are judged when they are resolved, and the address once mor
 the packets go to, and a literal address never meets the resolver. Redirects are not followed, cookies not kept, bodies
 not decompressed, the environment's proxies not asked.
 
-Source: contract, section 5; docs/decisions/0011-outgoing-addresses.md.
+Of aiohttp this takes what is hard: the connector with its pool, its resolver and TLS, and the parser of answers. A
+request is one write of bytes that are mostly the same each time, so it is made here and not by aiohttp's session.
+
+Source: contract, section 5; docs/decisions/0011-outgoing-addresses.md, docs/decisions/0055-lean-http.md.
 """
 
 import asyncio
-import io
 import socket
 import ssl
 from collections.abc import Mapping
 from typing import Any, Final, cast
+from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
 from gateway_core.addresses import AddressPolicy
@@ -23,13 +28,126 @@ from gateway_core.addresses import AddressPolicy
 _KEEPALIVE_SECONDS: Final = 15.0
 _DNS_SECONDS: Final = 10
 _READ_BUFFER: Final = 64 * 1024
+_LONGEST_LINE: Final = 32 * 1024
 _CLOSE_SECONDS: Final = 0.05
-# Above this, aiohttp wants a body that it can write in pieces.
-_WHOLE_BODY: Final = 1024 * 1024
+# A body up to this is copied behind its head, so that both go out in one packet.
+_JOINED_BYTES: Final = 64 * 1024
+_NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None)
+_EVENT_STREAM: Final = "text/event-stream"
+_SWITCHING: Final = 101
+_FINAL: Final = 200
 
 
 class AddressDenied(OSError):
     """The upstream's name leads to an address that this gateway does not connect to."""
+
+
+class AnswerMalformed(aiohttp.ClientError):
+    """What came from the upstream is no HTTP."""
+
+
+class Way:
+    """A URL that requests are posted to, with what they all have in common."""
+
+    __slots__ = ("_host", "_own", "_target", "connector", "policy", "request", "url")
+
+    def __init__(self, policy: AddressPolicy, url: URL) -> None:
+        """
+        Args:
+            policy: where its connections may end.
+            url: absolute, encoded.
+        """
+        self.policy = policy
+        self.url = url
+        # What aiohttp connects by, once `open` was called; the request is never sent.
+        self.connector: aiohttp.BaseConnector | None = None
+        self.request: aiohttp.ClientRequest | None = None
+        self._host = b""
+        self._target = url.raw_path_qs.encode("ascii")
+        # The names in the URL's own query, in the form in which they are compared.
+        self._own = frozenset(map(_parameter, url.raw_query_string.encode("ascii").split(b"&"))) - {b""}
+
+    def open(self, session: aiohttp.ClientSession) -> aiohttp.ClientRequest:
+        """Make what all requests share."""
+        self.connector = session.connector
+        loop = asyncio.get_running_loop()
+        self.request = request = aiohttp.ClientRequest("POST", self.url, loop=loop, session=session, headers={})
+        self._host = f" HTTP/1.1\r\nhost: {request.headers['Host']}\r\n".encode("ascii")
+        return request
+
+    def head(self, headers: Mapping[bytes, bytes], length: int, query: bytes) -> bytes:
+        """A request's head.
+
+        Raises:
+            ValueError: a line would end within a header.
+        """
+        lines = [b"%b: %b\r\n" % header for header in headers.items()]
+        target = self.target(query) if query else self._target
+        head = b"POST %b%b%bcontent-length: %d\r\n\r\n" % (target, self._host, b"".join(lines), length)
+        if not head.count(b"\r") == head.count(b"\n") == len(lines) + 4 or b"\0" in head:
+            raise ValueError("a header with a line's end in it")
+        return head
+
+    def target(self, query: bytes) -> bytes:
+        """The request's target: path and query. The URL's own query has the last word on what it names."""
+        added = b"&".join(part for part in query.split(b"&") if part and _parameter(part) not in self._own)
+        return self._target + (b"&" if self._own else b"?") + added if added else self._target
+
+
+def _parameter(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" ")).lower()
+
+
+class Answer:
+    """An upstream's answer: its head, and its body as it comes. Whoever has it ends it with `release` or `close`."""
+
+    __slots__ = ("_connection", "content", "content_length", "headers", "is_chunked", "raw_headers", "status")
+
+    def __init__(self, connection: Connection, message: RawResponseMessage, content: aiohttp.StreamReader) -> None:
+        self._connection: Connection | None = connection
+        self.status = message.code
+        self.headers = message.headers
+        self.raw_headers = message.raw_headers
+        self.is_chunked = message.chunked
+        length = message.headers.get("content-length")
+        self.content_length = int(length) if length is not None else None
+        self.content = content
+        content.on_eof(self.release)
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether its body is server-sent events."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _EVENT_STREAM
+
+    def release(self) -> None:
+        """Give the connection back, once the body has come to its end."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if _is_sending(connection):
+            # Answered before it had the whole request: what it does with the rest is not to meet the next one.
+            _cut(connection)
+        else:
+            connection.release()
+
+    def close(self) -> None:
+        """Cut the connection, if it is not given back, so that the upstream stops."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            _cut(connection)
+
+
+def _is_sending(connection: Connection) -> bool:
+    transport = connection.transport
+    return transport is not None and transport.get_write_buffer_size() > 0
+
+
+def _cut(connection: Connection) -> None:
+    transport = connection.transport
+    if transport is not None and _is_sending(connection):
+        # Closing in good order would wait until an upstream has read what it may never read.
+        transport.abort()
+    connection.close()
 
 
 class Upstream:
@@ -47,19 +165,33 @@ class Upstream:
         # aiohttp closes TLS transports in the loop's next rounds.
         await asyncio.sleep(_CLOSE_SECONDS)
 
-    async def send(
-        self, policy: AddressPolicy, url: URL, headers: Mapping[str, str], body: bytes
-    ) -> aiohttp.ClientResponse:
-        """Send a request and wait for the head of its answer. The caller closes the answer.
+    async def send(self, way: Way, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b"") -> Answer:
+        """Send a request and wait for the head of its answer.
+
+        Args:
+            way: where to.
+            headers: all but `host` and `content-length`.
+            body: whole.
+            query: what is added to the URL's own; printable ASCII.
 
         Raises:
             aiohttp.ClientError, OSError: no answer came.
+            ValueError: a header that is none.
         """
+        request = way.request or way.open(self._session(way.policy))
+        head = way.head(headers, len(body), query)
+        connection = await _connected(cast("aiohttp.BaseConnector", way.connector), request)
+        try:
+            return await _answer(connection, head, body)
+        except BaseException:
+            _cut(connection)
+            raise
+
+    def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
         session = self._sessions.get(policy)
         if session is None:
             session = self._sessions[policy] = session_of(policy, self._context)
-        data = body if len(body) < _WHOLE_BODY else io.BytesIO(body)
-        return await session.request("POST", url, headers=headers, data=data, allow_redirects=False)
+        return session
 
     @property
     def open_connections(self) -> int:
@@ -68,6 +200,39 @@ class Upstream:
             len(cast("Any", session.connector)._acquired)  # noqa: SLF001 -- aiohttp tells it nowhere else
             for session in self._sessions.values()
         )
+
+
+async def _connected(connector: aiohttp.BaseConnector, request: aiohttp.ClientRequest) -> Connection:
+    while True:
+        connection = await connector.connect(request, traces=[], timeout=_NO_TIMEOUT)
+        if connection.protocol is not None and not connection.protocol.should_close:
+            return connection
+        # While it was idle something came that nobody had asked for: it would be taken for the answer.
+        connection.close()
+
+
+async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
+    protocol, transport = connection.protocol, connection.transport
+    if protocol is None or transport is None:
+        raise aiohttp.ServerDisconnectedError
+    protocol.set_response_params(
+        read_until_eof=True,
+        auto_decompress=False,
+        read_bufsize=_READ_BUFFER,
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
+    )
+    if len(body) <= _JOINED_BYTES:
+        transport.write(head + body)
+    else:
+        transport.writelines((head, body))
+    try:
+        message, content = await protocol.read()
+        while message.code < _FINAL and message.code != _SWITCHING:
+            message, content = await protocol.read()
+    except HttpProcessingError:
+        raise AnswerMalformed from None
+    return Answer(connection, message, content)
 
 
 def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.ClientSession:
@@ -92,10 +257,10 @@ def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.Client
         auto_decompress=False,
         trust_env=False,
         read_bufsize=_READ_BUFFER,
-        max_field_size=32 * 1024,
-        max_line_size=32 * 1024,
+        max_field_size=_LONGEST_LINE,
+        max_line_size=_LONGEST_LINE,
         # The attempt machine keeps the time.
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None),
+        timeout=_NO_TIMEOUT,
         skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
     )
 

@@ -23,7 +23,7 @@ import msgspec
 import uvicorn
 from redis import Redis
 
-from data_plane.protocol import OfferlessProtocol
+from data_plane.protocol import CallerProtocol
 from data_plane.server import Worker
 from data_plane.settings import Settings, load
 from gateway_core import ids, snapshot, tokens
@@ -364,7 +364,7 @@ class Client:
 async def serving(app: Any) -> AsyncIterator[str]:
     """An ASGI application on the protocol of production, in this process; its URL. Without uvicorn's own slow end."""
     config = uvicorn.Config(
-        app, http=OfferlessProtocol, loop="none", ws="none", lifespan="off", access_log=False, log_config=None
+        app, http=CallerProtocol, loop="none", ws="none", lifespan="off", access_log=False, log_config=None
     )
     config.load()
     state = uvicorn.Server(config).server_state

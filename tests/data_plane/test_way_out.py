@@ -2,14 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
 from yarl import URL
 
 from data_plane import upstream as way_out
-from data_plane.upstream import AddressDenied, Upstream
+from data_plane.upstream import AddressDenied, Upstream, Way
 from gateway_admin.stand_in import StandIn
 from gateway_core.addresses import AddressPolicy
 from tests.workers import Running, Tenant, free_port
@@ -67,7 +68,7 @@ async def test_no_spelling_of_this_machine_is_connected_to(sessions: Upstream, l
     url = URL(f"http://{host}:{listener.getsockname()[1]}/v1", encoded=True)
 
     with pytest.raises((aiohttp.ClientError, OSError, ValueError)):
-        await asyncio.wait_for(sessions.send(STRICT, url, {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, b"{}"), SOON)
 
     assert not was_reached(listener)
 
@@ -84,7 +85,7 @@ async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, mo
     monkeypatch.setattr("data_plane.upstream.socket.socket", make)
 
     with pytest.raises(aiohttp.ClientConnectorError) as denied:
-        await asyncio.wait_for(sessions.send(STRICT, URL(f"http://{host}/v1"), {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, URL(f"http://{host}/v1")), {}, b"{}"), SOON)
 
     assert isinstance(denied.value.os_error, AddressDenied)
     assert not made
@@ -105,7 +106,9 @@ async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_
 
     for _ in range(50):
         with pytest.raises(aiohttp.ClientConnectorError):
-            await asyncio.wait_for(sessions.send(STRICT, URL(f"http://rebinding.example:{port}/v1"), {}, b"{}"), SOON)
+            await asyncio.wait_for(
+                sessions.send(Way(STRICT, URL(f"http://rebinding.example:{port}/v1")), {}, b"{}"), SOON
+            )
 
     assert asked
     assert not was_reached(listener)
@@ -113,12 +116,13 @@ async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_
 
 async def test_one_policys_connections_serve_no_other_policy(sessions: Upstream, upstream: StandIn):
     lenient = AddressPolicy(loopback=True)
-    response = await sessions.send(lenient, URL(f"{upstream.url}/chat/completions"), {}, b'{"model":"m"}')
-    await response.read()
-    response.release()
+    url = URL(f"{upstream.url}/chat/completions")
+    answer = await sessions.send(Way(lenient, url), {}, b'{"model":"m"}')
+    while await answer.content.readany():
+        pass
 
     with pytest.raises(aiohttp.ClientConnectorError):
-        await asyncio.wait_for(sessions.send(STRICT, URL(f"{upstream.url}/chat/completions"), {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, b"{}"), SOON)
 
 
 async def test_a_redirect_is_not_followed_and_counts_as_a_failure(worker: Running, alice: Tenant, upstream: StandIn):
@@ -158,3 +162,96 @@ async def test_in_production_mode_a_custom_provider_on_the_loopback_address_is_n
     assert not upstream.calls
     # What the operator named himself stays where he put it.
     assert await worker.client.status(token) == 200
+
+
+@asynccontextmanager
+async def taking(serve: Callable[[int, asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]):
+    """A server whose connections are numbered from 1; a way to it. Ends with every connection ended."""
+    tasks: list[asyncio.Task[object] | None] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.append(asyncio.current_task())
+        await reader.readuntil(b"\r\n\r\n")
+        await serve(len(tasks), reader, writer)
+        writer.transport.abort()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0, limit=1024) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        yield Way(AddressPolicy(loopback=True), URL(f"http://127.0.0.1:{port}/"))
+        await asyncio.gather(*filter(None, tasks))
+
+
+async def test_what_came_unasked_is_no_answer_to_the_next_request(sessions: Upstream):
+    """An upstream that answers twice: the second answer would be the next request's, maybe another account's."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d"
+
+    async def answer_twice(number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer % number)
+        await asyncio.sleep(0.05)
+        writer.write(answer % 9)
+        await asyncio.sleep(0.5)
+
+    told = []
+    async with taking(answer_twice) as way:
+        for _ in range(2):
+            told.append(await (await sessions.send(way, {}, b"")).content.readany())
+            await asyncio.sleep(0.2)
+
+    assert told == [b"1", b"2"]
+
+
+async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_other(sessions: Upstream):
+    connections = 0
+
+    async def refuse(number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections = number
+        writer.write(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")
+        await asyncio.sleep(0.5)
+
+    async with taking(refuse) as way:
+        for _ in range(2):
+            assert (await sessions.send(way, {}, bytes(16 * 1024 * 1024))).status == 413
+
+    assert connections == 2
+
+
+async def test_a_request_cut_short_closes_its_connection_though_the_upstream_reads_nothing(sessions: Upstream):
+    closed = asyncio.Event()
+
+    async def stall(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            for _ in range(200):
+                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+            return
+        closed.set()
+
+    async with taking(stall) as way:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(sessions.send(way, {}, bytes(16 * 1024 * 1024)), 0.2)
+        await asyncio.wait_for(closed.wait(), 1)
+
+
+@pytest.mark.parametrize("value", [b"a\r\nhost: b", b"a\nb", b"a\rb", b"a\0b"])
+async def test_no_header_can_end_its_line(sessions: Upstream, upstream: StandIn, value: bytes):
+    with pytest.raises(ValueError, match="line's end"):
+        await sessions.send(Way(AddressPolicy(loopback=True), URL(upstream.url)), {b"x": value}, b"{}")
+
+    assert not upstream.calls
+
+
+@pytest.mark.parametrize(
+    ("own", "added", "sent"),
+    [
+        ("", b"a=1", b"?a=1"),
+        ("?v=1", b"a=1&b", b"?v=1&a=1&b"),
+        ("?v=1", b"v=2", b"?v=1"),
+        ("?v=1", b"%56=2&a=1", b"?v=1&a=1"),
+        ("?v=1", b"", b"?v=1"),
+    ],
+)
+def test_a_callers_query_stands_beside_the_providers_own_and_never_in_its_place(own: str, added: bytes, sent: bytes):
+    way = Way(STRICT, URL(f"https://upstream.example/v1/chat{own}", encoded=True))
+    assert way.target(added) == b"/v1/chat" + sent
