@@ -11,12 +11,13 @@ Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
 """
 
 import asyncio
-import contextlib
 import os
 import random
 import socket
 import time
 from collections.abc import Awaitable, Iterable
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 import structlog
@@ -27,9 +28,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from data_plane.errors import SnapshotUnavailable, SnapshotUnfit
 from data_plane.settings import Settings
+from data_plane.snapshot_file import Kept
 from data_plane.store import (
     CATALOG_DOCUMENTS,
-    Account,
     Contents,
     Loading,
     Reader,
@@ -83,13 +84,22 @@ class Epoch(NamedTuple):
 class Follower:
     """Keeps a store at the newest position."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kept: Kept | None = None) -> None:
+        """
+        Args:
+            settings: the worker's.
+            kept: what a worker before this one held; it serves while Redis cannot be asked.
+        """
         self.id = ids.to_text(ids.Prefix.WORKER, ids.new_id())
         self.keys = Keys(settings.namespace)
-        self.store = Store(Reader(self.keys, settings.document_keys))
+        keeps = settings.snapshot_directory is not None
+        self.store = Store(Reader(self.keys, settings.document_keys, keeps_envelopes=keeps))
+        # What a file held and was not read anew from Redis yet; None once all of it was, or where there was no file.
+        self.kept = kept
         self.requests = 0
         self._document_keys = settings.document_keys
         self._staleness = settings.staleness
+        self._spread = settings.loading_spread
         self._redis: Redis = redis_client(settings.redis_url)
         self._host = socket.gethostname()[:255]
         self._started_at = _now()
@@ -103,6 +113,10 @@ class Follower:
         self._highest = 0
         self._is_told_lost = False
         self._moved = asyncio.Event()
+        # Redis was asked, whatever came of it.
+        self._has_asked = asyncio.Event()
+        self._kept_until = 0.0
+        self._restoring = asyncio.Lock()
         self._to_report = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_leaving = False
@@ -112,12 +126,18 @@ class Follower:
         self._token_loads: dict[str, asyncio.Task[Token | None]] = {}
         self._account_loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._has_begun = False
+        # What is held and will be read anew at its moment.
+        self._due: set[str] = set()
 
     # ── life ──
 
     def start(self) -> None:
         """Begin to follow."""
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._report())]
+        if self.kept is not None:
+            self._begin_with(self.kept)
+            self._tasks.append(asyncio.create_task(self._read_kept_anew(self.kept)))
 
     async def close(self) -> None:
         """End, and leave the count of workers."""
@@ -161,6 +181,8 @@ class Follower:
             SnapshotUnfit: what Redis holds of it does not verify.
         """
         if not self.is_in_sync:
+            if self.kept is not None and (token := await self._find_kept(digest)) is not None:
+                return token
             await self._await_sync()
         if self.store.is_unknown(digest):
             return None
@@ -196,6 +218,8 @@ class Follower:
     # ── following ──
 
     async def _follow(self) -> None:
+        # Jitter: many workers are started at one moment.
+        await asyncio.sleep(random.uniform(0, self._spread))  # noqa: S311 -- spreads load, guards nothing
         while True:
             try:
                 await self._follow_while_in_sync()
@@ -207,6 +231,7 @@ class Follower:
                 # The follower must not die: without it the worker would serve an ever older state.
                 log.exception("the follower stumbled")
             self._in_sync_until = 0.0
+            self._has_asked.set()
             # Jitter: many workers lose Redis at one moment and must not come back in one.
             await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads load, guards nothing
             self._pause = min(self._pause * 2, _LONGEST_PAUSE)
@@ -221,8 +246,10 @@ class Follower:
                 if number != self.store.position + 1:
                     # What is missing was trimmed away, or never written: read anew whatever is held.
                     log.warning("a gap in the change stream", position=self.store.position, found=number)
-                    self.store.begin(self.store.epoch or "", number)
+                    self._begin(self.store.epoch or "", number)
                 else:
+                    if self.kept is not None:
+                        self.kept.forget(account)
                     self.store.pass_entry(number, account, envelope)
             if entries:
                 self._advance()
@@ -241,10 +268,14 @@ class Follower:
         if epoch.id != store.epoch:
             log.info("following", epoch=epoch.id, position=epoch.number, held=len(store.accounts))
             self._highest = 0
-            store.begin(epoch.id, epoch.number)
+            self._begin(epoch.id, epoch.number)
         elif epoch.number < store.position:
             log.warning("Redis is behind", position=store.position, found=epoch.number)
-            store.begin(epoch.id, epoch.number)
+            self._begin(epoch.id, epoch.number)
+        elif not self._has_begun:
+            # What was held in a file is not at the position at which the file was written, but at several around it.
+            log.info("following", epoch=epoch.id, position=epoch.number, held=len(store.accounts))
+            self._begin(epoch.id, epoch.number)
         self._advance()
         self._load_wanted()
         if epoch.number < self._highest:
@@ -253,6 +284,26 @@ class Follower:
         if self._is_told_lost:
             log.info("in sync with Redis again", position=store.position)
             self._is_told_lost = False
+
+    def _begin(self, epoch: str, position: int) -> None:
+        """Follow from here, and read anew what is held: each at a moment of its own, because many workers begin anew
+        at the same time. What is asked for meanwhile is read at once.
+        """
+        store = self.store
+        self._has_begun = True
+        store.begin(epoch, position)
+        wanted, store.wanted = store.wanted, set()
+        if not store.catalog.version:
+            store.wanted.add(CATALOG)
+        for account in wanted - store.wanted:
+            self._due.add(account)
+            moment = random.uniform(0, self._spread)  # noqa: S311 -- spreads load, guards nothing
+            asyncio.get_running_loop().call_later(moment, self._read_anew, account)
+
+    def _read_anew(self, account: str) -> None:
+        if account in self._due and not self._is_leaving:
+            self.store.wanted.add(account)
+            self._load_wanted()
 
     def _advance(self) -> None:
         self._highest = max(self._highest, self.store.position)
@@ -265,6 +316,7 @@ class Follower:
     def _touch(self) -> None:
         now = asyncio.get_running_loop().time()
         self._in_sync_until = now + _IN_SYNC_SECONDS
+        self._has_asked.set()
         self.usable_until = now + self._staleness
         self._in_sync_at = _now()
         self._pause = _FIRST_PAUSE
@@ -301,6 +353,7 @@ class Follower:
                 self._begin_account_load(account)
 
     def _begin_account_load(self, account: str) -> "asyncio.Task[None]":
+        self._due.discard(account)
         coroutine = self._load_catalog() if account == CATALOG else self._load_account(account)
         load = self._account_loads[account] = asyncio.create_task(coroutine)
         load.add_done_callback(lambda task: self._end_account_load(account, task))
@@ -326,27 +379,35 @@ class Follower:
                 if found is None:
                     if any(name in change.documents or change.is_partial for change in loading.changes):
                         continue
+                    if self.kept is not None:
+                        self.kept.take_token(digest)
                     self.store.remember_unknown(digest)
                     return None
                 read = self._read("", name, found)  # a token stands at its digest, whoever its account is
                 if not isinstance(read.document, TokenDocument):
                     raise self._refused("", name, "not a token that this release understands")
                 account = read.document.account
-                load = self._account_loads.get(account)
-                if load is None and account not in self.store.accounts:
-                    load = self._begin_account_load(account)
-                if load is not None:
-                    await asyncio.shield(load)
+                await self._await_account(account)
                 if any(change.is_partial for change in loading.changes_of(account)):
                     continue
                 self._check_generation(loading)
+                self._fence(digest, read)
                 self.store.install_tokens(loading, account, {digest: read})
                 return self.store.tokens.get(digest)
             finally:
                 self.store.end_loading(loading)
         raise NotInSync("changes came faster than a token could be read")
 
+    async def _await_account(self, account: str) -> None:
+        """Until an account is held, and none of its loads is under way or due."""
+        load = self._account_loads.get(account)
+        if load is None and (account not in self.store.accounts or account in self._due):
+            load = self._begin_account_load(account)
+        if load is not None:
+            await asyncio.shield(load)
+
     async def _load_account(self, account: str) -> None:
+        await self._restore(account)
         async with self._accounts_at_once:
             for _ in range(_LOAD_TRIES):
                 loading = self.store.begin_loading()
@@ -354,7 +415,11 @@ class Follower:
                     fields = await self._read_together(loading, ("HGETALL", self.keys.account(account)))
                     contents = await self._contents(account, fields)
                     held = self.store.accounts.get(account)
-                    tokens, refused = await self._read_tokens(loading, held) if held is not None else ({}, set())
+                    tokens, refused = (
+                        await self._read_tokens(loading, account, list(held.tokens))
+                        if held is not None
+                        else ({}, set())
+                    )
                     self._check_generation(loading)
                     if not self.store.install_account(loading, account, contents):
                         continue
@@ -370,11 +435,14 @@ class Follower:
         if envelope is None:
             raise self._refused(account, VERSION_DOCUMENT, "missing")
         version = self._read(account, VERSION_DOCUMENT, envelope).version
+        names = [(name.decode("utf-8", "surrogateescape"), field) for name, field in fields.items()]
+        return await self._verified(account, version, names)
+
+    async def _verified(self, account: str, version: int, envelopes: list[tuple[str, bytes]]) -> Contents:
         documents: dict[str, Versioned] = {}
         refused: set[str] = set()
-        names = [(name.decode("utf-8", "surrogateescape"), field) for name, field in fields.items()]
-        for start in range(0, len(names), _DOCUMENTS_AT_ONCE):
-            part, refusals = self.store.reader.contents(account, version, names[start : start + _DOCUMENTS_AT_ONCE])
+        for start in range(0, len(envelopes), _DOCUMENTS_AT_ONCE):
+            part, refusals = self.store.reader.contents(account, version, envelopes[start : start + _DOCUMENTS_AT_ONCE])
             documents |= part.documents
             refused |= part.refused
             for refusal in refusals:
@@ -382,10 +450,11 @@ class Follower:
             await asyncio.sleep(0)
         return Contents(version, documents, frozenset(refused))
 
-    async def _read_tokens(self, loading: Loading, held: Account) -> tuple[dict[str, Versioned | None], set[str]]:
+    async def _read_tokens(
+        self, loading: Loading, account: str, digests: list[str]
+    ) -> tuple[dict[str, Versioned | None], set[str]]:
         tokens: dict[str, Versioned | None] = {}
         refused: set[str] = set()
-        digests = list(held.tokens)
         for start in range(0, len(digests), _TOKENS_AT_ONCE):
             part = digests[start : start + _TOKENS_AT_ONCE]
             found = await self._read_together(loading, ("MGET", *map(self.keys.token, part)))
@@ -394,7 +463,7 @@ class Follower:
                     tokens[digest] = None
                     continue
                 try:
-                    tokens[digest] = self._read(held.id, token_document(digest), envelope)
+                    tokens[digest] = self._read(account, token_document(digest), envelope)
                 except Refused:
                     refused.add(digest)
             await asyncio.sleep(0)
@@ -447,6 +516,117 @@ class Follower:
         self._tell_news()
         return Refused(self.keys.location(account, name).strip().replace("\n", " "), reason)
 
+    # ── what a file held ──
+
+    def _begin_with(self, kept: Kept) -> None:
+        store, head = self.store, kept.head
+        store.epoch, store.position, self._highest = head.epoch or None, head.position, head.position
+        self._in_sync_at = head.in_sync.wall
+        self.usable_until = self._kept_until = asyncio.get_running_loop().time() + self._staleness - kept.age
+        catalog: dict[str, Versioned] = {}
+        for name, _, envelope in kept.catalog:
+            with suppress(Refused):
+                if envelope is not None:
+                    catalog[name] = self._read(CATALOG, name, envelope)
+        store.install_catalog(catalog)
+        log.info(
+            "beginning with what a file held",
+            age_seconds=round(kept.age, 3),
+            position=head.position,
+            accounts=len(kept.accounts),
+            tokens=len(kept.account_of),
+        )
+
+    async def _find_kept(self, digest: str) -> Token | None:
+        # Not before Redis was asked: what was deleted since must not come back for a moment.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_FOR_SYNC):
+                await self._has_asked.wait()
+        kept = self.kept
+        if kept is None or (account := kept.account_of.get(digest)) is None:
+            return self.store.tokens.get(digest)
+        await self._restore(account)
+        if not self.is_in_sync and asyncio.get_running_loop().time() < self._kept_until:
+            self._restore_token(kept, digest)
+        return self.store.tokens.get(digest)
+
+    async def _restore(self, account: str) -> None:
+        """Put in an account as the file had it: the last known good, until Redis has a newer one. Its tokens follow
+        when they are shown.
+        """
+        if self.kept is None:
+            return
+        async with self._restoring:
+            found = self.kept.accounts.get(account) if self.kept is not None else None
+            if found is None or account in self.store.accounts:
+                return
+            envelopes = [(name, envelope) for name, _, envelope in found.documents if envelope is not None]
+            contents = await self._verified(account, found.version, envelopes)
+            gone = {name: Versioned(version, None) for name, version, envelope in found.documents if envelope is None}
+            unfit = contents.refused | (found.unfit - set(contents.documents))
+            self.store.restore_account(account, Contents(found.version, contents.documents | gone, unfit))
+
+    def _restore_token(self, kept: Kept, digest: str) -> None:
+        account = kept.account_of.get(digest)
+        document = kept.take_token(digest)
+        if account not in self.store.accounts or document is None:
+            return
+        if document.envelope is None:
+            self.store.restore_token(account, digest, Versioned(document.version, None))
+            return
+        with suppress(Refused):
+            self.store.restore_token(account, digest, self._read(account, document.name, document.envelope))
+
+    def _fence(self, digest: str, read: Versioned | None) -> None:
+        """Before Redis's copy of a token is taken in: the file's goes, unless it is the newer one."""
+        kept = self.kept
+        if kept is None or (held := kept.token(digest)) is None:
+            return
+        if read is None or read.version < held.version:
+            self._restore_token(kept, digest)
+        else:
+            kept.take_token(digest)
+
+    async def _read_kept_anew(self, kept: Kept) -> None:
+        """Once Redis is there, bring what the file held up to date, account by account and not in a rush."""
+        await self._has_asked.wait()
+        accounts = list(kept.accounts)
+        random.shuffle(accounts)
+        pause = 2 * self._spread / max(len(accounts), 1)
+        while accounts:
+            if not self.is_in_sync:
+                await self._moved.wait()
+                continue
+            await asyncio.sleep(random.uniform(0, pause))  # noqa: S311 -- spreads load, guards nothing
+            try:
+                await self._read_account_anew(kept, accounts[-1])
+            except (NotInSync, RedisError, OSError) as fault:
+                log.warning("what a file held was not read anew yet", reason=_reason(fault), accounts=len(accounts))
+                await asyncio.sleep(_LONGEST_PAUSE)
+            else:
+                accounts.pop()
+        self.kept = None
+
+    async def _read_account_anew(self, kept: Kept, account: str) -> None:
+        if account in kept.accounts or account in self.store.accounts:
+            # A refusal leaves what the file had, as it would leave what was held; the tokens are read all the same.
+            with suppress(Refused):
+                await self._await_account(account)
+        while (found := kept.accounts.get(account)) is not None and account in self.store.accounts:
+            digests = list(islice(found.tokens, _TOKENS_AT_ONCE))
+            if not digests:
+                break
+            loading = self.store.begin_loading()
+            try:
+                tokens, refused = await self._read_tokens(loading, account, digests)
+                self._check_generation(loading)
+                for digest in digests:
+                    self._fence(digest, tokens.get(digest))
+                self.store.install_tokens(loading, account, tokens, refused)
+            finally:
+                self.store.end_loading(loading)
+        kept.forget(account)
+
     # ── telling of itself ──
 
     async def _register(self) -> None:
@@ -464,7 +644,7 @@ class Follower:
                 await self._send_report()
             except (RedisError, OSError):
                 await asyncio.sleep(_CHECK_SECONDS)
-            with contextlib.suppress(TimeoutError):
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._to_report.wait(), _CHECK_SECONDS)
 
     async def _send_report(self) -> None:
@@ -482,6 +662,10 @@ class Follower:
     def _wake(self, pipeline: Any) -> None:
         pipeline.xadd(self.keys.acknowledged, {"worker": self.id}, maxlen=1, approximate=False)
 
+    def _not_read_anew(self) -> dict[str, tuple[int, int]]:
+        """What a file held serves, should Redis go away now: what was published meanwhile is not in force in it."""
+        return dict.fromkeys(self.kept.accounts if self.kept is not None else (), (0, self.store.position))
+
     def report(self, now: int) -> WorkerReport:
         """What this worker tells of itself."""
         store = self.store
@@ -497,7 +681,7 @@ class Follower:
             epoch=store.epoch,
             position=store.position,
             applied_at=self._applied_at,
-            behind=behind_of(store.behind),
+            behind=behind_of(self._not_read_anew() | store.behind),
             is_in_sync=self.is_in_sync,
             accounts=len(store.accounts),
             requests=self.requests,

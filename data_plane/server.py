@@ -11,6 +11,7 @@ import uvloop
 
 from data_plane.app import App
 from data_plane.follower import Follower, redis_client
+from data_plane.keeper import Keeper
 from data_plane.protocol import CallerProtocol
 from data_plane.settings import Settings
 from data_plane.upstream import Upstream
@@ -28,7 +29,8 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.follower = Follower(settings)
+        self.keeper = Keeper(settings)
+        self.follower = Follower(settings, self.keeper.find())
         self.upstream = Upstream()
         self.usage = UsageEmitter(
             redis_client(settings.redis_url),
@@ -45,12 +47,14 @@ class Worker:
         """A worker that follows, without a server."""
         worker = cls(settings)
         worker.follower.start()
+        worker.keeper.start(worker.follower)
         worker.usage.start()
         try:
             yield worker
         finally:
             await worker.upstream.close()
             await worker.usage.close()
+            await worker.keeper.close(worker.follower)
             await worker.follower.close()
 
 

@@ -39,6 +39,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_rules: UpstreamRules = UpstreamRules()
     # How long the last known good serves without Redis.
     staleness: float = 86_400.0
+    # A directory that keeps the last known good across restarts; without, a worker begins with what Redis has.
+    snapshot_directory: Path | None = None
+    # Over how long what many workers would load at one moment is spread.
+    loading_spread: float = 0.5
     # How long requests in flight may take to end after SIGTERM.
     drain: float = 30.0
     # How long a caller may take to send a body.
@@ -117,8 +121,10 @@ def load(environ: Mapping[str, str]) -> Settings:
     networks = env.optional("UPSTREAM_ALLOWED_NETWORKS", _networks, _networks(""))
     hosts = env.optional("UPSTREAM_ALLOWED_HOSTS", _hosts, _hosts(""))
     staleness = env.optional("SNAPSHOT_STALENESS", _seconds, 86_400.0)
+    loading_spread = env.optional("LOADING_SPREAD", _seconds_or_none, 0.5)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
     log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
+    snapshot_directory = env.text("SNAPSHOT_DIRECTORY")
     usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
         raise EnvironmentIncomplete(f"The data plane in {chosen} mode needs: {'; '.join(env.faults)}.")
@@ -138,6 +144,8 @@ def load(environ: Mapping[str, str]) -> Settings:
             own_ports=denied_ports | {port, control_plane_port, urlsplit(redis_url).port or 6379},
         ),
         staleness=staleness,
+        snapshot_directory=Path(snapshot_directory) if snapshot_directory else None,
+        loading_spread=loading_spread,
         drain=drain,
         log_level=log_level,
         usage_spool=Path(usage_spool) if usage_spool else None,
@@ -187,6 +195,10 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise ValueError("not a number of seconds above zero")
     return seconds
+
+
+def _seconds_or_none(text: str) -> float:
+    return 0.0 if text.strip() == "0" else _seconds(text)
 
 
 def _log_level(text: str) -> str:

@@ -65,6 +65,8 @@ class Versioned(NamedTuple):
     version: int
     document: msgspec.Struct | None
     is_understood: bool = True
+    # As it was read, where a file keeps what is held (data_plane.snapshot_file).
+    envelope: bytes | None = None
 
 
 class Change(NamedTuple):
@@ -87,9 +89,10 @@ class Contents(NamedTuple):
 class Reader:
     """Verifies and decodes what stands in Redis."""
 
-    def __init__(self, keys: Keys, document_keys: DocumentKeys) -> None:
+    def __init__(self, keys: Keys, document_keys: DocumentKeys, *, keeps_envelopes: bool = False) -> None:
         self.keys = keys
         self._document_keys = document_keys
+        self._keeps_envelopes = keeps_envelopes
 
     def document(self, account: str, name: str, envelope: bytes) -> Versioned:
         """A document of an account (or of the catalog), or a token's.
@@ -98,13 +101,13 @@ class Reader:
             Refused: not authentic for this place, or not such a document.
         """
         location = self.keys.location(account, name)
+        kept = envelope if self._keeps_envelopes else None
         try:
             version, body = self._document_keys.verify(Purpose.DOCUMENT, location, envelope, limit=MAX_DOCUMENT_BYTES)
-            if account == CATALOG:
-                return Versioned(version, _read_catalog(name, body))
-            return Versioned(version, snapshot.read(name, body))
+            document = _read_catalog(name, body) if account == CATALOG else snapshot.read(name, body)
+            return Versioned(version, document, envelope=kept)
         except DocumentNotUnderstood:
-            return Versioned(version, None, is_understood=False)
+            return Versioned(version, None, is_understood=False, envelope=kept)
         except (NotAuthentic, DocumentRefused) as fault:
             raise Refused(_shown(location), str(fault)) from None
 
@@ -261,11 +264,12 @@ class Account:
 class Token:
     """What is known of an access token. `document` None: deleted, or not understood by this release."""
 
-    __slots__ = ("account", "document", "is_understood", "version")
+    __slots__ = ("account", "document", "envelope", "is_understood", "version")
 
     def __init__(self, account: Account, read: Versioned) -> None:
         self.account = account
         self.version = read.version
+        self.envelope = read.envelope
         self.is_understood = read.is_understood
         self.document = read.document if isinstance(read.document, TokenDocument) else None
 
@@ -298,7 +302,7 @@ class Store:
         self.tokens: dict[str, Token] = {}
         self.accounts: dict[str, Account] = {}
         self.catalog = Catalog(ModelsDocument(providers={}))
-        self._catalog_documents: dict[str, Versioned] = {}
+        self.catalog_documents: dict[str, Versioned] = {}
         # Where the stream stood when the catalog was last read from its hash: older entries are in it already.
         self._catalog_position = 0
         # The operator's sealed keys by provider (managed inference), and their values.
@@ -546,7 +550,7 @@ class Store:
             position: where the stream stood when they were read from the hash; 0 where a change brought them.
         """
         self._catalog_position = max(self._catalog_position, position)
-        held = self._catalog_documents
+        held = self.catalog_documents
         newer: dict[str, Versioned] = {}
         for name in CATALOG_DOCUMENTS:
             read, last = documents.get(name), held.get(name)
@@ -567,6 +571,23 @@ class Store:
             self.managed = managed.document.keys
             self._managed_values = {one: known for one, known in self._managed_values.items() if one in self.managed}
         self.catalog = Catalog(models.document, version=max(one.version for one in held.values()), managed=self.managed)
+
+    def restore_account(self, account: str, contents: Contents) -> None:
+        """Take in an account as a worker before this one held it. It serves, and waits to be read anew."""
+        if account not in self.accounts:
+            held = self.accounts[account] = Account(account)
+            held.become(contents.version, contents.documents, contents.refused)
+            held.is_stale = True
+            self.behind[account] = (0, self.position)
+
+    def restore_token(self, account: str, digest: str, read: Versioned) -> None:
+        """Take in a token of a held account as a worker before this one held it, tombstones too."""
+        if digest not in self.tokens:
+            held = self.accounts[account]
+            self.tokens[digest] = Token(held, read)
+            held.tokens.add(digest)
+            if read.document is None and read.is_understood:
+                self._bury(digest)
 
     def managed_value(self, provider: str, keyring: Keyring) -> tuple[str | None, bool]:
         """The operator's own key for a provider, opened once; None where there is none that opens. And whether that is

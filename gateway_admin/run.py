@@ -181,6 +181,7 @@ class Run:
                 "DATA_PLANE_HOST": LOOPBACK,
                 "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or DRAIN_SECONDS,
                 "USAGE_SPOOL": environ.get("USAGE_SPOOL") or str(self.var.path / "usage"),
+                "SNAPSHOT_DIRECTORY": environ.get("SNAPSHOT_DIRECTORY") or str(self.var.path / "snapshots"),
                 "UPSTREAM_DENIED_PORTS": ",".join(self._denied_ports()),
                 "PYTHONUNBUFFERED": "1",
             },

@@ -50,6 +50,7 @@ class Purpose(StrEnum):
     CHANGE = "change"
     WORKER = "worker"
     USAGE = "usage"
+    SNAPSHOT_FILE = "snapshot file"
 
 
 class Authenticated(NamedTuple):

@@ -399,10 +399,11 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    """A worker in this process, in sync."""
+async def running(settings: Settings, *, in_sync: bool = True) -> AsyncIterator[Running]:
+    """A worker in this process, in sync unless that is not waited for."""
     async with Worker.running(settings) as worker, serving(worker.app) as url, aiohttp.ClientSession() as session:
-        await eventually(lambda: worker.follower.is_in_sync)
+        if in_sync:
+            await eventually(lambda: worker.follower.is_in_sync)
         yield Running(worker, Client(session, url))
 
 

@@ -57,6 +57,7 @@ def environ(redis_url: str, sealing_private_key: str, upstream: StandIn) -> dict
         "REDIS_URL": redis_url,
         "DOCUMENT_KEYS": os.environ["DOCUMENT_KEYS"],
         "SEALING_PRIVATE_KEYS": sealing_private_key,
+        "LOADING_SPREAD": "0",
         "UPSTREAM_BASE_URLS": f"openai={upstream.url},anthropic={upstream.url}",
     }
 

@@ -73,6 +73,7 @@ def environ(server: FaultyRedis, sealing_private_key: str, upstream: StandIn) ->
         "REDIS_URL": server.url,
         "DOCUMENT_KEYS": os.environ["DOCUMENT_KEYS"],
         "SEALING_PRIVATE_KEYS": sealing_private_key,
+        "LOADING_SPREAD": "0",
         "UPSTREAM_BASE_URLS": f"openai={upstream.url},anthropic={upstream.url}",
     }
 
