@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 
 from accounts.models import Account, Membership, User
@@ -59,11 +58,10 @@ class Visit:
         return _RANKS[self.role] >= _RANKS[least]
 
 
-def is_welcome(user: User | AnonymousUser) -> bool:
-    """Whether a user has anything to see in the dashboard: the operator, or a member of an account."""
-    if not isinstance(user, User) or not user.is_active:
-        return False
-    return user.is_superuser or user.memberships.exists()
+class NoAccount(Forbidden):
+    """You do not belong to any account. Ask an owner of one to invite you."""
+
+    code = "no_account"
 
 
 def visit_of(request: HttpRequest) -> Visit | None:

@@ -7,6 +7,7 @@ a role that may write unless the page says otherwise.
 
 from typing import Any, ClassVar, Final
 
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -15,9 +16,10 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views import View
 
-from accounts.models import Membership, Owned
-from dashboard.account import Role, RoleTooLow, Visit, visit_of
+from accounts.models import Membership, Owned, User
+from dashboard.account import NoAccount, Role, RoleTooLow, Visit, visit_of
 from dashboard.navigation import SECTIONS, Section
+from dashboard.sign_in import has_totp
 from gateway_core import ids
 from rest.errors import Forbidden, GatewayError, NotFound, Unavailable, status_of, translate
 
@@ -53,23 +55,35 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Settle the account and the role, answer, and show what is refused as a page."""
         try:
-            visit = visit_of(request)
-            if visit is None and self.needs_account:
-                return HttpResponseRedirect(reverse("dashboard:accounts"))
-            if visit is not None:
-                self.visit = visit
-                self._admit(request)
-            return super().dispatch(request, *args, **kwargs)
+            return self._admitted_elsewhere(request) or super().dispatch(request, *args, **kwargs)
         except Exception as exception:
             error = translate(exception)
             if error is None:
                 raise
             return self.refused(error)
 
-    def _admit(self, request: HttpRequest) -> None:
+    def _admitted_elsewhere(self, request: HttpRequest) -> HttpResponseRedirect | None:
+        """Settle who asks, in which account; None: they may have this page.
+
+        Raises:
+            NoAccount: they belong to none.
+            RoleTooLow: not as what they are there.
+        """
+        user = request.user
+        if settings.DASHBOARD_REQUIRE_TOTP and isinstance(user, User) and not has_totp(user):
+            return HttpResponseRedirect(reverse("mfa_activate_totp"))
+        visit = visit_of(request)
+        if visit is None:
+            if not self.needs_account:
+                return None
+            if not user.is_superuser:
+                raise NoAccount
+            return HttpResponseRedirect(reverse("dashboard:accounts"))
+        self.visit = visit
         reads = request.method in {"GET", "HEAD"}
-        if not self.visit.may(self.least_to_read if reads else self.least_to_write):
+        if not visit.may(self.least_to_read if reads else self.least_to_write):
             raise RoleTooLow
+        return None
 
     def owned(self, model: type[Any]) -> QuerySet[Any]:
         """All that the account has of one kind: where every look-up begins."""

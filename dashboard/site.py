@@ -5,11 +5,11 @@ model is registered, so that none of the admin's built-in paths around the servi
 autocomplete, bulk action, popup or jsi18n (docs/decisions/0090-dashboard.md).
 """
 
+from allauth.account import views as account
 from django.http import HttpRequest
 from django.urls import URLPattern, path, re_path
 from unfold.sites import UnfoldAdminSite
 
-from dashboard.account import is_welcome
 from dashboard.page import Missing
 from dashboard.pages import PAGES
 
@@ -21,14 +21,15 @@ class DashboardSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no 
     site_header = "Gateway Admin"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether somebody may enter: an active operator, or a member of an account."""
-        return is_welcome(request.user)
+        """Whether somebody is signed in. Who belongs to no account is told so by the page (dashboard.page)."""
+        return bool(request.user.is_active)
 
     def get_urls(self) -> list[URLPattern]:
         """Our pages behind the admin's door, and nothing of the admin's own but sign-in and sign-out."""
         return [
-            path("login/", self.login, name="login"),
-            path("logout/", self.logout, name="logout"),
+            # Names that the door redirects to; the routes of dashboard.sign_in stand before these.
+            path("login", account.login, name="login"),
+            path("logout", account.logout, name="logout"),
             *(path(page.path, self.admin_view(page.as_view()), name=page.name) for page in PAGES),
             re_path(r"^(?P<rest>.*)$", self.admin_view(Missing.as_view()), name=Missing.name),
         ]

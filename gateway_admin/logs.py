@@ -67,5 +67,6 @@ LOGGING: dict[str, Any] = {
     "loggers": {
         "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
         "django_structlog": {"level": "INFO"},
+        "axes": {"level": "WARNING"},
     },
 }

@@ -6,6 +6,7 @@ In evaluation mode what is missing gets a local default; in production nothing s
 
 import secrets
 import sys
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,13 @@ INSTALLED_APPS = [
     "access_keys",
     "snapshots",
     "usage",
+    # Before allauth, whose pages it has templates for.
     "dashboard",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "axes",
+    "csp",
     "gateway_admin",
 ]
 MIDDLEWARE = [
@@ -93,6 +100,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    # Last: it turns a refused sign-in into the page that says how long to wait.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "gateway_admin.urls"
 WSGI_APPLICATION = "gateway_admin.wsgi.application"
@@ -140,11 +151,65 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-LOGIN_URL = "/dashboard/login/"
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "dashboard:overview"
 UNFOLD = {"SITE_TITLE": "Gateway Admin", "SITE_HEADER": "Gateway Admin", "SITE_SYMBOL": "hub"}
 
+# Signing in to the dashboard (dashboard.sign_in, docs/decisions/0091-sign-in.md).
+DASHBOARD_REQUIRE_TOTP = environment.is_on("DASHBOARD_REQUIRE_TOTP", default=False)
+ACCOUNT_ADAPTER = "dashboard.sign_in.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
+ACCOUNT_SESSION_REMEMBER = True
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
+# Wrong passwords and codes are axes's; what is left here holds for who is signed in.
+ACCOUNT_RATE_LIMITS = {
+    "login": None,
+    "login_failed": None,
+    "change_password": "10/m/user",
+    "reauthenticate": "10/m/user",
+}
+MFA_ADAPTER = "dashboard.sign_in.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
+MFA_TOTP_ISSUER = "Gateway Admin"
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_FORMS = {
+    "authenticate": "dashboard.sign_in.ThrottledAuthenticateForm",
+    "reauthenticate": "dashboard.sign_in.ThrottledReauthenticateForm",
+}
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "dashboard.sign_in.address_of"
+AXES_LOCKOUT_CALLABLE = "dashboard.sign_in.locked_out"
+AXES_RESET_ON_SUCCESS = True
+# Trying on does not make the wait longer, so that the page can say how long it is.
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+# What processes must share of the above: used codes, counted tries. In PostgreSQL, since Redis may be away.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "accounts_cache"}}
+
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
-SESSION_COOKIE_HTTPONLY = True
+# A name by which browsers take the cookie over TLS alone, for this host alone.
+_cookie_prefix = "__Host-" if SESSION_COOKIE_SECURE else ""
+SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_cookie_prefix}session", f"{_cookie_prefix}csrf"
+SESSION_COOKIE_AGE = 12 * 60 * 60
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+# No inline script, no inline style, no evaluation, nothing from elsewhere. /docs has a policy of its own.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:"],  # the QR code of an authenticator
+        "object-src": ["'none'"],
+        "base-uri": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

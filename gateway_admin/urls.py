@@ -1,6 +1,6 @@
 """Every route of the control plane."""
 
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 import access_keys.views
 import configurations.views
@@ -10,6 +10,7 @@ import providers.catalog_views
 import providers.views
 import usage.views
 from accounts.views import ApiKeyViews, routes_of
+from dashboard import sign_in
 from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews
 from rest.documents import DocumentViews, ReaderView
@@ -27,6 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *routes_of(ApiKeyViews),
     *gateway_configuration.views.ROUTES,
     *usage.views.ROUTES,
+    path("dashboard/", include(sign_in.ROUTES)),
     path("dashboard/", dashboard.urls),
 ]
 

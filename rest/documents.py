@@ -3,8 +3,10 @@
 from functools import cache
 from typing import Any
 
+from csp.decorators import csp_update
+from django.utils.decorators import method_decorator
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.views import SpectacularSwaggerView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -32,8 +34,9 @@ class DocumentViews(RestViews):
         return Response({**document(), "servers": [{"url": uris.base_of(request)}]})
 
 
-class ReaderView(SpectacularSwaggerView):
-    """`/docs`; its scripts come from our own static files."""
+@method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")
+class ReaderView(SpectacularSwaggerSplitView):
+    """`/docs`; its scripts come from our own static files and from itself, its styles also from the page."""
 
     authentication_classes = ()
     permission_classes = ()

@@ -230,7 +230,7 @@ def test_the_database_dump_holds_no_value_and_no_token(walk):
 def test_the_dashboard_shows_no_value(walk):
     url = walk.run.dev_env["DASHBOARD_URL"]
     assert url.endswith("/dashboard/")
-    status, page = walk.api("GET", "/dashboard/login/")
+    status, page = walk.api("GET", "/dashboard/login")
     assert status == 200
     assert MARK not in page
 

@@ -30,15 +30,18 @@ def test_who_is_not_signed_in_is_sent_to_the_sign_in_page(path):
     answer = Client().get(f"/dashboard/{path}")
 
     assert answer.status_code == 302
-    assert answer["Location"].startswith("/dashboard/login/")
+    assert answer["Location"].startswith("/dashboard/login")
     assert Client().get(answer["Location"]).status_code == 200
 
 
-def test_a_user_without_an_account_may_not_enter(account):
+def test_a_user_without_an_account_is_told_so_on_every_page(account):
     client = sign_in(account, "eve")
     Membership.objects.all().delete()
 
-    assert client.get("/dashboard/").status_code == 302
+    for path in ("", "access-keys", "settings/api-keys/new"):
+        answer = client.get(f"/dashboard/{path}")
+        assert answer.status_code == 403
+        assert b"You do not belong to any account." in answer.content
 
 
 @pytest.mark.parametrize("path", [path for path in LISTS if path != "accounts"])

@@ -1,0 +1,23 @@
+"""For who lost a password or a phone."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import User
+from dashboard.sign_in import reset
+
+
+class Command(BaseCommand):
+    """Writes one secret to standard output, once."""
+
+    help = "Give a dashboard user a new password, forget the user's authenticator app, and end the user's sessions."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("username")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        user = User.objects.filter(username=options["username"]).first()
+        if user is None:
+            raise CommandError("There is no such user.")
+        self.stdout.write(f"DASHBOARD_PASSWORD={reset(user)}")

@@ -1,0 +1,246 @@
+"""Signing in: the password, the code, the throttle, and what the browser is told to refuse."""
+
+import re
+import time
+
+import pytest
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+
+from accounts import services
+from accounts.models import Membership
+
+pytestmark = pytest.mark.django_db
+
+PASSWORD = "correct-horse-battery-staple"
+LOGIN = "/dashboard/login"
+
+
+@pytest.fixture(autouse=True)
+def cheap_hasher(settings):
+    """The hash's cost is Django's; forty sign-ins need not pay it."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture
+def alice(account):
+    return services.create_user(
+        username="alice", email="", password=PASSWORD, account=account, role=Membership.Role.OWNER
+    )
+
+
+def sign_in(client, username="alice", password=PASSWORD, address="192.0.2.1", **query):
+    return client.post(
+        LOGIN + (f"?next={query['next']}" if query else ""),
+        {"login": username, "password": password},
+        REMOTE_ADDR=address,
+    )
+
+
+def code_of(secret, steps=0):
+    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+
+
+def set_up_totp(client):
+    assert client.get("/dashboard/you/authenticator")["Location"].startswith("/dashboard/you/confirm")
+    client.post("/dashboard/you/confirm", {"password": PASSWORD})
+    page = client.get("/dashboard/you/authenticator").content.decode()
+    secret = page.split("data-totp-secret>")[1].split("<")[0]
+    return secret, client.post("/dashboard/you/authenticator", {"code": code_of(secret)}, follow=True)
+
+
+def test_a_member_signs_in_into_a_new_session(alice):
+    client = Client()
+    client.get(LOGIN)
+    client.session["before"] = True
+    client.session.save()
+    before = client.session.session_key
+
+    answer = sign_in(client)
+
+    assert answer["Location"] == "/dashboard/"
+    assert client.get("/dashboard/").status_code == 200
+    assert client.session.session_key != before
+    cookie = answer.cookies["session"]
+    assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", 12 * 3600)
+
+
+def test_a_wrong_password_and_an_unknown_user_get_the_same_words(alice):
+    wrong, unknown = (sign_in(Client(), username, "wrong") for username in ("alice", "nobody"))
+
+    def words(answer):
+        return re.sub(r'value="\w+"', "", answer.content.decode())
+
+    assert wrong.status_code == unknown.status_code == 200
+    assert words(wrong) == words(unknown)
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example", "javascript:alert(1)"])
+def test_the_way_back_after_signing_in_leads_nowhere_else(alice, target):
+    assert sign_in(Client(), next=target)["Location"] == "/dashboard/"
+
+
+def test_the_way_back_leads_to_the_page_that_was_asked_for(alice):
+    assert sign_in(Client(), next="/dashboard/credits")["Location"] == "/dashboard/credits"
+
+
+@pytest.mark.parametrize("username", ["alice", "nobody"])
+def test_after_five_wrong_passwords_even_the_right_one_waits_whoever_it_is(alice, username):
+    for _ in range(4):
+        assert sign_in(Client(), username, "wrong").status_code == 200
+    assert sign_in(Client(), username, "wrong").status_code == 429
+
+    answer = sign_in(Client(), username)
+
+    assert answer.status_code == 429
+    assert 890 <= int(answer["Retry-After"]) <= 900
+    assert b"15 minutes" in answer.content
+    if username == "alice":
+        assert sign_in(Client(), address="192.0.2.2").status_code == 302, "from elsewhere"
+
+
+def test_a_forged_forwarding_header_is_no_new_address(alice):
+    for number in range(6):
+        answer = Client().post(
+            LOGIN, {"login": "alice", "password": "wrong"}, headers={"x-forwarded-for": f"198.51.100.{number}"}
+        )
+
+    assert answer.status_code == 429
+
+
+def test_trying_on_does_not_make_the_wait_longer(alice):
+    for _ in range(5):
+        sign_in(Client(), password="wrong")
+    first = int(sign_in(Client())["Retry-After"])
+
+    time.sleep(1.1)
+
+    assert int(sign_in(Client())["Retry-After"]) < first
+
+
+def test_with_an_authenticator_app_a_password_is_not_enough(alice):
+    client = Client()
+    sign_in(client)
+    secret, shown = set_up_totp(client)
+    codes = re.findall(r"<li><code>(\w+)</code>", shown.content.decode())
+    assert len(codes) == 10
+    assert not re.findall(r"<li><code>", client.get("/dashboard/you/recovery-codes").content.decode()), "shown once"
+    stored = str(list(Authenticator.objects.values_list("data", flat=True)))
+    assert secret not in stored
+
+    second = Client()
+    assert sign_in(second)["Location"] == "/dashboard/login/code"
+    assert second.get("/dashboard/")["Location"].startswith(LOGIN)
+    assert second.post("/dashboard/login/code", {"code": "000000"}).status_code == 200
+    assert second.post("/dashboard/login/code", {"code": code_of(secret, 1)})["Location"] == "/dashboard/"
+    assert second.get("/dashboard/").status_code == 200
+
+    for number, expected in enumerate((302, 200)):
+        third = Client()
+        sign_in(third)
+        answer = third.post("/dashboard/login/code", {"code": codes[0]})
+        assert answer.status_code == expected, f"use {number + 1} of a recovery code"
+
+
+def test_wrong_codes_count_with_wrong_passwords_and_cannot_be_guessed_on(alice):
+    client = Client()
+    sign_in(client)
+    secret, _ = set_up_totp(client)
+    guesser = Client()
+    sign_in(guesser)
+
+    answers = [
+        guesser.post("/dashboard/login/code", {"code": f"{n:06}"}, REMOTE_ADDR="192.0.2.1").status_code
+        for n in range(6)
+    ]
+    right = guesser.post("/dashboard/login/code", {"code": code_of(secret, 1)}, REMOTE_ADDR="192.0.2.1")
+
+    assert answers == [200, 200, 200, 200, 429, 429]
+    assert right.status_code == 429
+    assert guesser.get("/dashboard/").status_code == 302
+    assert sign_in(Client()).status_code == 429
+
+
+def test_where_an_authenticator_app_is_required_nothing_comes_before_it(alice, settings):
+    settings.DASHBOARD_REQUIRE_TOTP = True
+    client = Client()
+    sign_in(client)
+
+    for path in ("", "access-keys", "accounts", "settings/api-keys/new"):
+        assert client.get(f"/dashboard/{path}")["Location"] == "/dashboard/you/authenticator"
+    assert client.post("/dashboard/settings/api-keys/new", {"name": "x"}).status_code == 302
+    assert alice.memberships.get().account.apikey_set.count() == 1
+
+    set_up_totp(client)
+    assert client.get("/dashboard/").status_code == 200
+    client.post("/dashboard/you/authenticator/remove")
+    assert Authenticator.objects.filter(type="totp").exists(), "it cannot be taken off again"
+
+
+def test_a_changed_password_ends_every_other_session(alice):
+    here, there = Client(), Client()
+    sign_in(here)
+    sign_in(there)
+    new = "another-long-passphrase"
+
+    here.post("/dashboard/you/password", {"oldpassword": PASSWORD, "password1": new, "password2": new})
+
+    assert here.get("/dashboard/").status_code == 200
+    assert there.get("/dashboard/").status_code == 302
+    assert sign_in(Client(), password=new).status_code == 302
+
+
+def test_signing_out_needs_a_post_and_ends_the_session(alice):
+    client = Client()
+    sign_in(client)
+    assert client.get("/dashboard/logout").status_code == 200
+    assert client.get("/dashboard/").status_code == 200
+
+    assert client.post("/dashboard/logout")["Location"] == LOGIN
+    assert client.get("/dashboard/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "name", ["account_signup", "account_reset_password", "account_email", "account_set_password", "mfa_list_webauthn"]
+)
+def test_nobody_registers_or_resets_by_themselves(name):
+    with pytest.raises(NoReverseMatch):
+        reverse(name)
+
+
+def test_a_form_without_its_csrf_token_is_refused(alice):
+    answer = Client(enforce_csrf_checks=True).post(LOGIN, {"login": "alice", "password": PASSWORD})
+
+    assert answer.status_code == 403
+
+
+def test_the_operator_gives_a_new_password_to_who_lost_theirs(alice, capsys):
+    client = Client()
+    sign_in(client)
+    set_up_totp(client)
+
+    call_command("reset_sign_in", "alice")
+
+    password = capsys.readouterr().out.removeprefix("DASHBOARD_PASSWORD=").strip()
+    assert client.get("/dashboard/").status_code == 302
+    assert sign_in(Client(), password=password)["Location"] == "/dashboard/"
+    with pytest.raises(CommandError, match="no such user"):
+        call_command("reset_sign_in", "nobody")
+
+
+@pytest.mark.parametrize("path", [LOGIN, "/dashboard/", "/access-keys", "/docs", "/healthz"])
+def test_every_answer_tells_browsers_to_run_nothing_that_is_not_ours(alice, path):
+    client = Client()
+    client.force_login(alice)
+
+    policy = client.get(path)["Content-Security-Policy"]
+
+    told = {part.split()[0]: part.split()[1:] for part in policy.split("; ")}
+    assert told["default-src"] == ["'self'"]
+    assert told.get("script-src", ["'self'"]) == ["'self'"]
+    assert told["object-src"] == told["frame-ancestors"] == ["'none'"]
+    assert told["base-uri"] == told["form-action"] == ["'self'"]
+    assert ("'unsafe-inline'" in policy) == (path == "/docs")
