@@ -1,11 +1,27 @@
 """The balance for managed inference, and what moved it."""
 
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
-from django.http import HttpRequest, HttpResponse
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from dashboard.forms import Field, Form
 from dashboard.navigation import CREDITS
 from dashboard.page import Page
+from rest.serializers import StrictSerializer
+from usage import checkout, ledger, reading
+from usage.models import LedgerEntry
+from usage.serializers import CheckoutSessionForm
+
+_CENTS: Final = Decimal(100)
+_AMOUNT: Final = Field(
+    "amount",
+    "Amount in US dollars",
+    required=True,
+    placeholder="50",
+    hint="You pay at the payment provider's own page.",
+)
 
 
 class CreditsPage(Page):
@@ -18,8 +34,64 @@ class CreditsPage(Page):
     template = "dashboard/credits.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The page."""
-        return self.render()
+        """Balance, purchases and months."""
+        return self._shown(_AmountForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """On to the payment page. Credits come in when the payment provider says so, whatever the buyer does then."""
+        form = _AmountForm(submitted=request.POST)
+        with form.faults_told():
+            session = checkout.start_checkout(
+                account=self.visit.account, by=self.visit.principal, cents=form.values()["amount"]
+            )
+            return HttpResponseRedirect(session.session_url)
+        return self._shown(form)
+
+    def _shown(self, form: Form) -> HttpResponse:
+        balance = ledger.balance_of(self.visit.account)
+        moved = [_row(one) for one in reading.transactions(self.visit.account)]
+        return self.render(
+            balance=_dollars(ledger.whole_cents(balance)),
+            is_debt=balance < 0,
+            has_credits=balance > 0,
+            moved=moved,
+            can_buy=bool(settings.STRIPE_SECRET_KEY),
+            form=form,
+            status=form.status,
+        )
+
+
+class _AmountForm(Form):
+    """People type dollars; the wire has cents."""
+
+    def __init__(self, submitted: Any = None, serializer: type[StrictSerializer] = CheckoutSessionForm) -> None:
+        super().__init__(serializer, (_AMOUNT,), submitted=submitted)
+
+    def wire(self) -> dict[str, Any]:
+        """The amount in cents; what is no amount goes on as it is, for the API's own message."""
+        body = super().wire()
+        text = str(body.get("amount", "")).strip().removeprefix("$")
+        whole, _, part = text.partition(".")
+        if whole.isascii() and whole.isdigit() and (not part or (part.isascii() and part.isdigit() and len(part) <= 2)):  # noqa: PLR2004 -- a dollar has two places
+            body["amount"] = int(Decimal(text) * _CENTS)
+        return body
+
+
+def _row(one: LedgerEntry | reading.Invoice) -> dict[str, Any]:
+    if isinstance(one, LedgerEntry):
+        return {"grant": one, "at": one.created_at, "amount": _dollars(int(one.amount))}
+    return {
+        "invoice": one,
+        "at": one.created_at,
+        "total": _dollars(one.total_cents),
+        "applied": _dollars(one.applied_credits_cents),
+        "remaining": _dollars(one.amount_remaining_cents),
+    }
+
+
+def _dollars(cents: int) -> str:
+    sign = "−" if cents < 0 else ""
+    return f"{sign}${abs(cents) // 100:,}.{abs(cents) % 100:02}"
 
 
 PAGES: Final = (CreditsPage,)
