@@ -1,7 +1,8 @@
 """Configurations: the access scope and the routing rules that access keys share.
 
 `access` and `router` are kept as they were written; what they name in the account is also held by foreign key, so that
-the database itself refuses to delete a provider key or a custom provider that a configuration still uses.
+the database itself refuses to delete a provider key or a custom provider that a configuration still uses. A `Revision`
+holds on to nothing: what an earlier state names may be gone.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ from django.contrib.postgres.expressions import ArraySubquery
 from django.db import models
 from django.db.models import OuterRef
 from django.db.models.functions import JSONObject
+from django.utils import timezone
 
 from accounts.models import Described
 from gateway_core import ids
@@ -56,14 +58,49 @@ class Configuration(Described):
     class Meta:
         indexes = [models.Index("account", models.F("id").desc(), name="configurations_newest_first")]
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that a client writes of it: name, description, metadata, access and router, null where absent."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            "metadata": self.metadata,
+            "access": self.access,
+            "router": self.router,
+        }
+
     def audit_state(self) -> dict[str, Any]:
         """What the audit may tell of it. A router's keys are IDs."""
-        return {**super().audit_state(), "access": self.access, "router": self.router}
+        return self.content
 
     @property
     def snapshot_document(self) -> str:
         """The name of its document."""
         return configuration_document(self.text_id)
+
+
+class Revision(models.Model):
+    """What a configuration was after one of its writes. Never changed; it goes with its configuration."""
+
+    configuration = models.ForeignKey(Configuration, on_delete=models.CASCADE, related_name="revisions", db_index=False)
+    # 1, 2, 3 … within the configuration.
+    number = models.IntegerField()
+    created_at = models.DateTimeField(default=timezone.now)
+    # Who made it, by ID and as they were called then (empty: not known).
+    created_by = models.CharField(max_length=64)
+    created_by_name = models.CharField(max_length=255, default="")
+    # `Configuration.content` of that moment.
+    content = models.JSONField()
+    # What the things that it names by ID were called: provider keys (`aigpk_…`) by name, providers (`aigp_…`) by
+    # `providerId`.
+    names = models.JSONField(default=dict)
+
+    class Meta:
+        # Its index also finds a configuration's revisions, newest first.
+        constraints = [models.UniqueConstraint(fields=["configuration", "number"], name="one_revision_per_number")]
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.configuration_id}"
 
 
 class RoutedKey(models.Model):

@@ -17,6 +17,7 @@ from accounts.principals import Principal
 from accounts.services import apply_changes
 from audit.actions import Action
 from audit.recording import NOTHING, record
+from configurations import revisions
 from configurations import router as routers
 from configurations import scope as scopes
 from configurations.faults import Faults
@@ -25,7 +26,7 @@ from gateway_core import ids
 from provider_keys.models import ProviderKey
 from provider_keys.services import add_provider_key
 from providers.known import KnownProviders
-from rest.errors import Conflict, InvalidRequest
+from rest.errors import Conflict, InvalidRequest, NotFound
 from rest.preconditions import ANY, IfMatch, locked
 from rest.violations import is_reference_violation
 from snapshots import outbox
@@ -118,6 +119,28 @@ def update_configuration(
 
 
 @transaction.atomic
+def restore_revision(
+    *, configuration: Configuration, number: int, by: Principal, if_match: IfMatch = ANY
+) -> Configuration:
+    """Make a configuration what it was in one of its revisions, by all the rules of an update. Makes a new revision.
+
+    Restoring what it is already changes nothing.
+
+    Raises:
+        ConfigurationInvalid: the revision names what is gone, or what a rule refuses by now. Nothing was written.
+        NotFound: there is no such revision; or as rest.preconditions.locked.
+        PreconditionFailed: as rest.preconditions.locked.
+    """
+    configuration = locked(configuration, if_match)
+    revision = configuration.revisions.filter(number=number).first()
+    if revision is None:
+        raise NotFound
+    if revision.content == configuration.content:
+        return Configuration.objects.with_named().get(pk=configuration.pk)
+    return _write(configuration, by, dict(revision.content), Action.CONFIGURATION_RESTORED)
+
+
+@transaction.atomic
 def delete_configuration(*, configuration: Configuration, by: Principal, if_match: IfMatch = ANY) -> None:
     """Forget a configuration for good. Its provider keys stay.
 
@@ -192,7 +215,9 @@ def _write(configuration: Configuration, by: Principal, changes: dict[str, Any],
         raise
     outbox.record(configuration)
     record(by, action, configuration, before=before)
-    return Configuration.objects.with_named().get(pk=configuration.pk)
+    written = Configuration.objects.with_named().get(pk=configuration.pk)
+    revisions.keep(written, by)
+    return written
 
 
 def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:

@@ -1,0 +1,216 @@
+"""What a configuration was, and what a write changed of it, in words.
+
+Pure, but for `keep`. A revision's content has the wire's form, in which a provider key is an ID; `names` tells what it
+was called then.
+
+Source: docs/decisions/0101-revisions.md.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any, Final, NamedTuple
+
+from accounts.principals import Principal
+from configurations.models import Configuration, Revision
+from configurations.router import MANAGED
+from gateway_core import ids
+
+Json = Any
+_TEXTS: Final = ("name", "description", "metadata")
+_DIMENSIONS: Final = {"providers": "provider", "models": "model"}
+_KEY_LEAD: Final = f"{ids.Prefix.PROVIDER_KEY}_"
+# Of the entries of a list that was none before, or is none any more.
+_MOST_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class State:
+    """What two revisions are compared by."""
+
+    content: Mapping[str, Json]
+    names: Mapping[str, str]
+
+    @classmethod
+    def of(cls, revision: Revision) -> "State":
+        """The state that a revision holds."""
+        return cls(revision.content, revision.names)
+
+    @classmethod
+    def now(cls, configuration: Configuration) -> "State":
+        """The state of a configuration that was read with `with_named`."""
+        return cls(configuration.content, names_of(configuration))
+
+
+def names_of(configuration: Configuration) -> dict[str, str]:
+    """What is called how in a configuration that was read with `with_named`: provider keys and custom providers."""
+    keys = {
+        ids.to_text(ids.Prefix.PROVIDER_KEY, uuid.UUID(row["id"])): row["name"] or "" for row in configuration.routed
+    }
+    providers = {ids.to_text(ids.Prefix.PROVIDER, uuid.UUID(row["id"])): row["slug"] for row in configuration.named}
+    return keys | providers
+
+
+def keep(configuration: Configuration, by: Principal) -> None:
+    """Keep the state of a configuration as its newest revision, unless it is that already.
+
+    Args:
+        configuration: read with `with_named`, in the transaction that wrote it and holds its lock.
+        by: who wrote.
+    """
+    newest = configuration.revisions.order_by("-number").first()
+    if newest is None or newest.content != configuration.content:
+        configuration.revisions.create(
+            number=newest.number + 1 if newest else 1,
+            created_at=configuration.updated_at,
+            created_by=by.id,
+            created_by_name=by.name,
+            content=configuration.content,
+            names=names_of(configuration),
+        )
+
+
+def changes_between(old: State, new: State) -> list[str]:
+    """What is different in the newer state: a sentence for each change, for people.
+
+    Returns:
+        None at all only where both are the same, letter by letter.
+    """
+    found = list(_Comparison(old, new).run())
+    if not found and old.content != new.content:
+        return ["written otherwise, with the same meaning"]
+    return found
+
+
+class _Step(NamedTuple):
+    """What a step is compared by; a key's ID stays when it is renamed."""
+
+    type: str
+    keys: tuple[str, ...]
+
+
+class _Comparison:
+    """Two states, and one name for each thing in them: the newer one where it was renamed."""
+
+    def __init__(self, old: State, new: State) -> None:
+        self._old = old.content
+        self._new = new.content
+        self._names = {**old.names, **new.names}
+
+    def run(self) -> Iterator[str]:
+        for field in _TEXTS:
+            before, after = self._old.get(field), self._new.get(field)
+            if before != after:
+                yield f"{field}: {_quoted(before)} → {_quoted(after)}"
+        for dimension, noun in _DIMENSIONS.items():
+            yield from self._dimension(dimension, noun)
+        yield from self._router()
+
+    # ── access ──
+
+    def _dimension(self, dimension: str, noun: str) -> Iterator[str]:
+        before, after = self._allowed(self._old, dimension), self._allowed(self._new, dimension)
+        if not before or not after:
+            # From or to everything, or nothing: what was and what is now is the news.
+            if before != after:
+                yield f"{dimension}: {_scope(before)} → {_scope(after)}"
+            return
+        yield from (f"{noun} {entry} now allowed" for entry in after if entry not in before)
+        yield from (f"{noun} {entry} no longer allowed" for entry in before if entry not in after)
+
+    def _allowed(self, content: Mapping[str, Json], dimension: str) -> list[str] | None:
+        entries = ((content.get("access") or {}).get(dimension) or {}).get("allow")
+        return None if entries is None else [self._by_provider_id(entry) for entry in entries]
+
+    # ── router ──
+
+    def _router(self) -> Iterator[str]:
+        before, after = self._rules(self._old), self._rules(self._new)
+        for place, subject in enumerate(before, start=1):
+            if subject not in after:
+                yield f"rule {place} ({subject}) removed"
+        stayed = [subject for subject in before if subject in after]
+        in_place = _in_order(stayed, [subject for subject in after if subject in before])
+        for place, (subject, steps) in enumerate(after.items(), start=1):
+            rule = f"rule {place} ({subject})"
+            if subject not in before:
+                yield f"{rule} added: {'; '.join(self._shown(step) for step in steps)}"
+                continue
+            if subject not in in_place:
+                yield f"{rule} moved from place {list(before).index(subject) + 1}"
+            yield from (f"{rule}: {change}" for change in self._steps(before[subject], steps))
+
+    def _rules(self, content: Mapping[str, Json]) -> dict[str, list[_Step]]:
+        """The steps of each rule, by what the rule is for."""
+        return {
+            self._by_provider_id(rule.get("model") or rule["provider"]): [
+                _Step(step["type"], tuple(key["id"] for key in step.get("keys", ()))) for step in rule["steps"]
+            ]
+            for rule in (content.get("router") or {}).get("rules", ())
+        }
+
+    def _steps(self, before: list[_Step], after: list[_Step]) -> Iterator[str]:
+        matches = SequenceMatcher(None, before, after, autojunk=False)
+        for kind, old, old_end, new, new_end in matches.get_opcodes():
+            if kind == "equal":
+                continue
+            both = min(old_end - old, new_end - new)
+            for offset in range(both):
+                yield from self._step(before[old + offset], after[new + offset], new + offset + 1)
+            for place in range(old + both, old_end):
+                yield f"step {place + 1} removed: {self._shown(before[place])}"
+            for place in range(new + both, new_end):
+                yield f"step {place + 1} added: {self._shown(after[place])}"
+
+    def _step(self, before: _Step, after: _Step, number: int) -> Iterator[str]:
+        if before.type != after.type:
+            yield f"step {number}: {self._shown(before)} → {self._shown(after)}"
+            return
+        yield from (f"step {number}: key {self._key(key)} added" for key in after.keys if key not in before.keys)
+        yield from (f"step {number}: key {self._key(key)} removed" for key in before.keys if key not in after.keys)
+        if [key for key in before.keys if key in after.keys] != [key for key in after.keys if key in before.keys]:
+            yield f"step {number}: keys now in the order {self._listed(after.keys)}"
+
+    def _shown(self, step: _Step) -> str:
+        return "managed inference" if step.type == MANAGED else f"keys {self._listed(step.keys)}"
+
+    # ── names ──
+
+    def _listed(self, keys: tuple[str, ...]) -> str:
+        return ", ".join(self._key(key) for key in keys)
+
+    def _key(self, key_id: str) -> str:
+        """A key as people know it; with its ID where the name alone does not tell which."""
+        name = self._names.get(key_id)
+        if not name:
+            return key_id
+        named = [key for key, other in self._names.items() if other == name and key.startswith(_KEY_LEAD)]
+        return f"‘{name}’" if len(named) == 1 else f"‘{name}’ ({key_id})"
+
+    def _by_provider_id(self, entry: str) -> str:
+        """A provider or model entry with its provider's `providerId` in the place of an `aigp_…` ID."""
+        for separator in (":", "/"):
+            head, found, rest = entry.partition(separator)
+            if head in self._names:
+                return f"{self._names[head]}{found}{rest}"
+        return entry
+
+
+def _quoted(text: str | None) -> str:
+    return "none" if text is None else f"‘{text}’"
+
+
+def _scope(entries: list[str] | None) -> str:
+    if entries is None:
+        return "everything allowed"
+    if not entries:
+        return "nothing allowed"
+    more = len(entries) - _MOST_SHOWN
+    return f"only {', '.join(entries[:_MOST_SHOWN])}" + (f" and {more} more" if more > 0 else "")
+
+
+def _in_order(before: list[str], after: list[str]) -> set[str]:
+    """What did not move: subjects of runs that stand in the same order in both."""
+    blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
+    return {subject for block in blocks for subject in before[block.a : block.a + block.size]}
