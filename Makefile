@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 # Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 
-.PHONY: help run demo manage test bench bench-usage check format lock openapi clean
+.PHONY: help run demo manage test bench bench-publish bench-usage check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 
 bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
 	$(PY) -m benchmarks.data_plane $(ARGS)
+
+bench-publish: $(VENV)/.dev ## Time a rotate in a small and a large account, and a rebuild of a million access keys
+	$(PY) -m benchmarks.publication $(ARGS)
 
 bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
 	$(PY) -m benchmarks.usage $(ARGS)

@@ -1,8 +1,8 @@
 """How access keys look to the data plane: by the digest of their token, so that a worker finds one by itself."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -11,7 +11,9 @@ from accounts.models import Account
 from gateway_core import ids
 from gateway_core.snapshot import TokenDocument, token_document
 
-_CHUNK: Final = 500
+_CHUNK: Final = 2000
+# What a document says of a row, in the order of `_document`.
+_COLUMNS: Final = ("id", "configuration_id", "expires_at", "disabled")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -24,20 +26,27 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
     return found
 
 
-def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Every access key of the account, a row at a time."""
-    for access_key in AccessKey.objects.filter(account=account).order_by("id").iterator(_CHUNK):
-        yield token_document(access_key.digest), build(account, access_key)
+def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    """Every access key of these accounts, a row at a time."""
+    owners = {account.id: (account, account.text_id) for account in accounts}
+    rows = AccessKey.objects.filter(account__in=accounts).order_by("account_id", "id")
+    # Without a model instance for each of a million rows: they would take half of a rebuild's time.
+    for owner, digest, *columns in rows.values_list("account_id", "digest", *_COLUMNS).iterator(_CHUNK):
+        account, text = owners[owner]
+        yield account, token_document(digest), _document(text, columns)
 
 
 def build(account: Account, access_key: AccessKey) -> TokenDocument:
     """The document of one access key."""
-    configuration = access_key.configuration_id
-    expires_at = access_key.expires_at
+    return _document(account.text_id, [getattr(access_key, column) for column in _COLUMNS])
+
+
+def _document(account: str, columns: Sequence[Any]) -> TokenDocument:
+    access_key, configuration, expires_at, disabled = columns
     return TokenDocument(
-        account=account.text_id,
-        access_key=access_key.text_id,
+        account=account,
+        access_key=ids.to_text(ids.Prefix.ACCESS_KEY, access_key),
         configuration=ids.to_text(ids.Prefix.CONFIGURATION, configuration) if configuration else None,
         expires_at=(expires_at - _EPOCH) // timedelta(microseconds=1) if expires_at else None,
-        disabled=access_key.disabled,
+        disabled=disabled,
     )

@@ -1,27 +1,41 @@
-"""How long a publication takes, and how fast a rebuild is, on throw-away servers of its own.
+"""What a publication costs, and how fast a rebuild is, on throw-away servers of its own: `make bench-publish`.
 
-python -m benchmarks.publication [--publications 1000] [--access-keys 100000] [--accounts 2000]
+python -m benchmarks.publication [--rotations 400] [--access-keys 1000000] [--accounts 10000] [--compare]
+
+Prints the time of one rotate, from its service call to its publication, in an account of 10 and in one of 10,000
+configurations, in turns; the rate of a full rebuild and the memory that Redis takes for it, for one account of many
+access keys (each under a configuration) and for many accounts of a few documents.
 """
 
 import argparse
 import hashlib
+import logging
 import os
 import resource
 import statistics
 import time
+import uuid
 from typing import Any
+
+import psutil
 
 from gateway_admin.embedded import PostgresServer, RedisServer
 from gateway_core import authentication, sealing
 
+BY = {"created_by": "aigapi_bench", "last_updated_by": "aigapi_bench"}
+SMALL, LARGE = 10, 10_000
+
 
 def main() -> None:
     """Start servers, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--publications", type=int, default=1000)
-    parser.add_argument("--access-keys", type=int, default=100_000)
-    parser.add_argument("--accounts", type=int, default=2000)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rotations", type=int, default=400, help="in each of the two accounts")
+    parser.add_argument("--access-keys", type=int, default=1_000_000)
+    parser.add_argument("--accounts", type=int, default=10_000)
+    parser.add_argument("--compare", action="store_true", help="time the deep comparison too")
     options = parser.parse_args()
+    memory = psutil.virtual_memory().total / 2**30
+    print(f"{os.cpu_count()} cores, {memory:.0f} GiB; load {os.getloadavg()[0]:.1f} before we begin")
     with PostgresServer() as postgres, RedisServer() as redis:
         os.environ |= {
             "DJANGO_SETTINGS_MODULE": "gateway_admin.settings",
@@ -35,6 +49,8 @@ def main() -> None:
         import django
 
         django.setup()
+        # The times are the program's, not its log's.
+        logging.disable(logging.WARNING)
         from django.core.management import call_command
         from django.db import connection
 
@@ -46,54 +62,112 @@ def main() -> None:
 
 def measure(options: argparse.Namespace) -> None:
     """The figures."""
-    from django.db import transaction
-
     from access_keys.models import AccessKey
     from accounts.models import Account
-    from snapshots import comparison, outbox, rebuild
+    from snapshots import rebuild
     from snapshots.client import patient_store
 
     store = patient_store()
     rebuild.rebuild(store)
-    account = Account.objects.create(name="one")
+    measure_rotations(options.rotations)
 
-    def new_key(of: Account, number: int) -> AccessKey:
-        digest = hashlib.sha256(f"{of.id}{number}".encode()).hexdigest()
-        return AccessKey(account=of, digest=digest, key_redacted="***", created_by="b", last_updated_by="b")
-
-    waits = []
-    for number in range(options.publications):
-        with transaction.atomic():
-            key = new_key(account, -number - 1)
-            key.save()
-            outbox.record(key)
-            # Django calls what was recorded at the block's end: the clock starts just before the commit.
-            began = time.perf_counter()
-        waits.append(time.perf_counter() - began)
-        assert outbox.last_receipt()
-    cuts = statistics.quantiles(waits, n=100)
-    print(f"commit and publication of one access key: p50 {cuts[49] * 1e3:.1f} ms, p99 {cuts[98] * 1e3:.1f} ms")
-
+    account = Account.objects.get(name=f"{SMALL}")
+    configurations = list(account.configuration_set.values_list("id", flat=True))
     for number in range(0, options.access_keys, 5000):
-        AccessKey.objects.bulk_create([new_key(account, each) for each in range(number, number + 5000)])
-    told("one account", store, rebuild.rebuild)
+        rows = [an_access_key(account, each, configurations) for each in range(number, number + 5000)]
+        AccessKey.objects.bulk_create(rows)
+    told(f"one account of {options.access_keys:,} access keys", store, options.access_keys, compare=options.compare)
+
+    Account.objects.all().delete()
+    made = Account.objects.bulk_create([Account(name=f"{number}") for number in range(options.accounts)])
+    ids = [configure(each, 1)[0] for each in made]
+    rows = [an_access_key(each, number, [of]) for each, of in zip(made, ids, strict=True) for number in range(2)]
+    AccessKey.objects.bulk_create(rows, batch_size=5000)
+    told(
+        f"{options.accounts:,} accounts of a configuration and two access keys",
+        store,
+        2 * options.accounts,
+        compare=options.compare,
+    )
+
+
+def measure_rotations(count: int) -> None:
+    """One rotate, in the small and the large account by turns."""
+    from accounts.models import Account
+    from accounts.principals import Principal
+    from provider_keys import services
+    from provider_keys.models import ProviderKey
+    from provider_keys.values import PlainValue
+    from snapshots import outbox
+    from snapshots.client import patient_store
+    from snapshots.rebuild import rebuild
+
+    by = Principal("aigapi_bench")
+    keys: dict[int, ProviderKey] = {}
+    for size in (SMALL, LARGE):
+        account = Account.objects.create(name=f"{size}")
+        keys[size] = services.create_provider_key(
+            account=account, by=by, provider_id="openai", name="a", value=PlainValue("sk-0123456789abcdefghijklmnop")
+        )
+        configure(account, size, keys[size])
+    rebuild(patient_store())
+    waits: dict[int, list[float]] = {size: [] for size in keys}
+    for number in range(count):
+        for size, key in keys.items():
+            began = time.perf_counter()
+            services.rotate_provider_key(
+                provider_key=key, by=by, name="a", value=PlainValue(f"sk-{number:06}-0123456789abcdefghij")
+            )
+            waits[size].append((time.perf_counter() - began) * 1000)
+            assert outbox.last_receipt()
+    for size, times in waits.items():
+        cuts = statistics.quantiles(times, n=100)
+        print(f"rotate, committed and published, of {size:,} configurations: p50 {cuts[49]:.2f} ms, p99 {cuts[98]:.1f}")
+    ratio = statistics.median(waits[LARGE]) / statistics.median(waits[SMALL])
+    print(f"ratio of the medians: {ratio:.2f}")
+
+
+def configure(account: Any, count: int, key: Any = None) -> list[uuid.UUID]:
+    """So many configurations, with a rule for OpenAI where there is a key."""
+    from configurations.models import Configuration
+
+    step = {"type": "user", "keys": [{"id": key.text_id}]} if key else {"type": "ngrok"}
+    router = {"rules": [{"provider": "openai", "steps": [step]}]}
+    rows = [Configuration(account=account, name=f"{number}", router=router, **BY) for number in range(count)]
+    return [row.id for row in Configuration.objects.bulk_create(rows, batch_size=2000)]
+
+
+def an_access_key(account: Any, number: int, configurations: list[uuid.UUID]) -> Any:
+    """A row, not stored."""
+    from access_keys.models import AccessKey
+
+    digest = hashlib.sha256(f"{account.id}{number}".encode()).hexdigest()
+    configuration = configurations[number % len(configurations)]
+    return AccessKey(account=account, digest=digest, key_redacted="***", configuration_id=configuration, **BY)
+
+
+def told(what: str, store: Any, access_keys: int, *, compare: bool) -> None:
+    """Rebuild an empty Redis; print how fast that was, and what memory it takes."""
+    from snapshots import comparison
+    from snapshots.rebuild import rebuild
+
+    store.redis.flushall()
+    before = store.redis.info("memory")["used_memory"]
+    began, busy = time.perf_counter(), time.process_time()
+    _, documents = rebuild(store)
+    seconds, worked = time.perf_counter() - began, time.process_time() - busy
+    used = store.redis.info("memory")["used_memory"] - before
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(
+        f"rebuild, {what}: {documents:,} documents in {seconds:.1f} s, {documents / seconds:,.0f}/s "
+        f"({worked:.1f} s of CPU in this process, load {os.getloadavg()[0]:.1f}); "
+        f"Redis {used / access_keys:.0f} bytes an access key; peak of this process {peak} MiB"
+    )
+    if not compare:
+        return
     began = time.perf_counter()
     assert not list(comparison.compare(store))
-    print(f"deep comparison of it: {time.perf_counter() - began:.1f} s")
-
-    AccessKey.objects.all().delete()
-    accounts = Account.objects.bulk_create([Account(name=f"{number}") for number in range(options.accounts)])
-    AccessKey.objects.bulk_create([new_key(each, 0) for each in accounts], batch_size=5000)
-    told(f"{options.accounts} accounts of one access key", store, rebuild.rebuild)
-
-
-def told(what: str, store: Any, rebuild: Any) -> None:
-    """Rebuild, and print how fast that was and the memory's high-water mark."""
-    began = time.perf_counter()
-    _, documents = rebuild(store)
-    seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"rebuild, {what}: {documents} documents in {seconds:.1f} s, {documents / seconds:.0f}/s, peak {peak} MiB")
+    print(f"  deep comparison: {time.perf_counter() - began:.1f} s, no difference")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,10 @@ def _ask(
 
 def _snapshot(account: Account, documents: dict[str, msgspec.Struct]) -> AccountSnapshot:
     found = [
-        document for kind in registry.kinds() if kind.name not in _APART for document in kind.all_documents(account)
+        (name, document)
+        for kind in registry.kinds()
+        if kind.name not in _APART
+        for _, name, document in kind.all_documents([account])
     ]
     return snapshot_of(account.text_id, 1, [*found, *documents.items()])
 

@@ -25,10 +25,11 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
     return found
 
 
-def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Every configuration of the account, a row at a time."""
-    for configuration in Configuration.objects.filter(account=account).with_named().order_by("id").iterator(_CHUNK):
-        yield configuration.snapshot_document, build(configuration)
+def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    """Every configuration of these accounts, a row at a time."""
+    owners = {account.id: account for account in accounts}
+    for row in Configuration.objects.filter(account__in=accounts).with_named().order_by("id").iterator(_CHUNK):
+        yield owners[row.account_id], row.snapshot_document, build(row)
 
 
 def build(configuration: Configuration) -> ConfigurationDocument:

@@ -1,27 +1,28 @@
-"""Whether an account has credits: a fact of the ledger that the data plane reads among the account's settings.
+"""Which accounts have credits: a fact of the ledger that the data plane reads among an account's settings.
 
 The ledger stands in a room above this one and registers itself here. Without a ledger nobody has credits.
 """
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Collection
 from typing import Final
 
 from accounts.models import Account
 
-HasCredits = Callable[[Account], bool]
+Ledger = Callable[[Collection[Account]], set[uuid.UUID]]
 
-_ledgers: Final[list[HasCredits]] = []
+_ledgers: Final[list[Ledger]] = []
 
 
-def register(ledger: HasCredits) -> None:
+def register(ledger: Ledger) -> None:
     """Name the function that knows. Its app config calls this once; a second call replaces the first.
 
     Args:
-        ledger: whether the account's balance is above zero now. Asked for each publication of its settings.
+        ledger: the IDs of those accounts whose balance is above zero now. Asked for each publication of settings.
     """
     _ledgers[:] = [ledger]
 
 
-def has_credits(account: Account) -> bool:
-    """Whether the account can pay for managed inference."""
-    return bool(_ledgers) and _ledgers[0](account)
+def accounts_with_credits(accounts: Collection[Account]) -> set[uuid.UUID]:
+    """Those of the accounts that can pay for managed inference."""
+    return _ledgers[0](accounts) if _ledgers else set()

@@ -21,10 +21,11 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
     return found
 
 
-def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Every provider key of the account, a row at a time."""
-    for provider_key in ProviderKey.objects.filter(account=account).order_by("id").iterator(_CHUNK):
-        yield provider_key.snapshot_document, build(provider_key)
+def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    """Every provider key of these accounts, a row at a time."""
+    owners = {account.id: account for account in accounts}
+    for row in ProviderKey.objects.filter(account__in=accounts).order_by("id").iterator(_CHUNK):
+        yield owners[row.account_id], row.snapshot_document, build(row)
 
 
 def build(provider_key: ProviderKey) -> ProviderKeyDocument:

@@ -17,15 +17,16 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
     """The named documents as they have to be now; None for those that have to go."""
     slugs = {name.partition(":")[2]: name for name in names}
     found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
-    for provider in _rows(account).filter(slug__in=slugs):
+    for provider in _rows([account]).filter(slug__in=slugs):
         found[provider.snapshot_document] = build(provider)
     return found
 
 
-def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Every custom provider of the account."""
-    for provider in _rows(account):
-        yield provider.snapshot_document, build(provider)
+def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    """Every custom provider of these accounts, a row at a time."""
+    owners = {account.id: account for account in accounts}
+    for row in _rows(accounts):
+        yield owners[row.account_id], row.snapshot_document, build(row)
 
 
 def build(provider: Provider) -> ProviderDocument:
@@ -39,8 +40,8 @@ def build(provider: Provider) -> ProviderDocument:
     )
 
 
-def _rows(account: Account) -> QuerySet[Provider]:
-    return Provider.objects.filter(account=account).order_by("id").prefetch_related("models")
+def _rows(accounts: Collection[Account]) -> QuerySet[Provider]:
+    return Provider.objects.filter(account__in=accounts).order_by("id").prefetch_related("models")
 
 
 def _surfaces(written: list[dict[str, Any]]) -> Iterator[SurfaceSupport]:

@@ -28,6 +28,7 @@ from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
 
 CHUNK: Final = 500
+ACCOUNTS_AT_ONCE: Final = 100
 
 
 class Fault(StrEnum):
@@ -61,13 +62,11 @@ def compare(store: Store, accounts: list[Account] | None = None) -> Iterator[Dif
         accounts: only these; what no account knows is then not looked for.
     """
     if accounts is not None:
-        for account in accounts:
-            yield from _compare_account(store, account)
+        yield from _compare_accounts(store, accounts)
         return
     after = uuid.UUID(int=0)
-    while group := list(Account.objects.filter(id__gt=after).order_by("id")[:CHUNK]):
-        for account in group:
-            yield from _compare_account(store, account)
+    while group := list(Account.objects.filter(id__gt=after).order_by("id")[:ACCOUNTS_AT_ONCE]):
+        yield from _compare_accounts(store, group)
         after = group[-1].id
     yield from _compare_catalog(store)
     yield from _unknown_accounts(store)
@@ -86,7 +85,7 @@ def repair(store: Store, accounts: list[Account]) -> int:
     count = 0
     for account in accounts:
         fields: Any = store.redis.hkeys(keys().account(account.text_id))
-        known = (name for kind in registry.kinds() for name, _ in kind.all_documents(account))
+        known = (name for name, _ in registry.all_documents(account))
         stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
         with transaction.atomic():
             # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
@@ -144,29 +143,40 @@ def _settled_versions(store: Store, account: Account) -> Iterator[tuple[Account,
         yield account, version, publication.version
 
 
-def _compare_account(store: Store, account: Account) -> Iterator[Difference]:
+def _compare_accounts(store: Store, accounts: list[Account]) -> Iterator[Difference]:
     # Without a lock first: publishers must not wait for us. What looks different is looked at again under the lock.
+    suspects: dict[Account, dict[str, None]] = defaultdict(dict)
     with transaction.atomic():
-        suspects = list(dict.fromkeys(_suspects(store, account)))
-    for start in range(0, len(suspects), CHUNK):
-        yield from _confirm(store, account, suspects[start : start + CHUNK])
+        for account, name in _suspects(store, accounts):
+            suspects[account][name] = None
+    for account, found in suspects.items():
+        names = list(found)
+        for start in range(0, len(names), CHUNK):
+            yield from _confirm(store, account, names[start : start + CHUNK])
 
 
-def _suspects(store: Store, account: Account) -> Iterator[str]:
-    fields: Any = store.redis.hgetall(keys().account(account.text_id))
-    stored = {name.decode("utf-8", "replace"): envelope for name, envelope in fields.items()}
-    publication = Publication.objects.filter(account=account).first()
-    if _version_of(account, stored.pop(snapshot.VERSION_DOCUMENT, b"")) != (publication.version if publication else 0):
-        yield snapshot.VERSION_DOCUMENT
-    documents = itertools.chain.from_iterable(kind.all_documents(account) for kind in registry.kinds())
-    while chunk := dict(itertools.islice(documents, CHUNK)):
-        tokens = [name for name in chunk if name.startswith("token:")]
+def _suspects(store: Store, accounts: list[Account]) -> Iterator[tuple[Account, str]]:
+    pipeline = store.redis.pipeline(transaction=False)
+    for account in accounts:
+        pipeline.hgetall(keys().account(account.text_id))
+    stored = {
+        account: {name.decode("utf-8", "replace"): envelope for name, envelope in fields.items()}
+        for account, fields in zip(accounts, pipeline.execute(), strict=True)
+    }
+    versions = dict(Publication.objects.filter(account__in=accounts).values_list("account_id", "version"))
+    for account, fields in stored.items():
+        if _version_of(account, fields.pop(snapshot.VERSION_DOCUMENT, b"")) != versions.get(account.id, 0):
+            yield account, snapshot.VERSION_DOCUMENT
+    documents = itertools.chain.from_iterable(kind.all_documents(accounts) for kind in registry.kinds())
+    while chunk := list(itertools.islice(documents, CHUNK)):
+        tokens = [name for _, name, _ in chunk if name.startswith("token:")]
         values: Any = store.redis.mget([keys().prefix + name for name in tokens]) if tokens else []
         held = dict(zip(tokens, values, strict=True))
-        for name, document in chunk.items():
-            if _judge(account, name, document, held[name] if name in held else stored.pop(name, None)):
-                yield name
-    yield from stored
+        for account, name, document in chunk:
+            if _judge(account, name, document, held[name] if name in held else stored[account].pop(name, None)):
+                yield account, name
+    for account, fields in stored.items():
+        yield from ((account, name) for name in fields)
 
 
 def _confirm(store: Store, account: Account, names: list[str]) -> list[Difference]:

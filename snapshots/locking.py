@@ -4,7 +4,7 @@ Everything here belongs to the transaction that it is called in.
 """
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
 import psycopg.errors
@@ -45,23 +45,28 @@ def commit_durably() -> None:
 
 def lock_publication(account_id: uuid.UUID, *, skip_locked: bool = False) -> Any:
     """The account's publication row, locked, with its account, the epoch and the clock; None where there is none."""
+    return lock_publications([account_id], skip_locked=skip_locked).first()
+
+
+def lock_publications(accounts: Collection[uuid.UUID], *, skip_locked: bool = False) -> models.QuerySet[Any]:
+    """The accounts' publication rows as `lock_publication` gives one, in the order of their IDs."""
     # `no_key`: a plain FOR UPDATE would block every insert of a row that refers to it.
     return (
         Publication.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
         .select_related("account")
         .annotate(epoch=models.Subquery(Epoch.objects.values("id")[:1]), clock=ClockMicroseconds())
-        .filter(account_id=account_id)
-        .first()
+        .filter(account_id__in=accounts)
+        .order_by("account_id")
     )
 
 
-def at_one_moment(account_id: uuid.UUID, work: Callable[[Any], _Result]) -> _Result:
-    """Do something with an account as it is at one moment, while nobody publishes it.
+def at_one_moment(accounts: Collection[uuid.UUID], work: Callable[[list[Any]], _Result]) -> _Result:
+    """Do something with accounts as they are at one moment, while nobody publishes them.
 
     Args:
-        account_id: whose.
-        work: called with the locked publication row (None where there is none) in a transaction of its own whose
-            queries all see one database snapshot; called again from the start where that could not be had.
+        accounts: whose.
+        work: called with their locked publication rows in a transaction of its own whose queries all see one database
+            snapshot; called again from the start where that could not be had.
     """
     for attempt in range(1, SNAPSHOT_ATTEMPTS + 1):
         try:
@@ -69,7 +74,7 @@ def at_one_moment(account_id: uuid.UUID, work: Callable[[Any], _Result]) -> _Res
                 with connection.cursor() as cursor:
                     cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 bound_waiting(lock="5s", idle="30s")
-                return work(lock_publication(account_id))
+                return work(list(lock_publications(accounts)))
         except OperationalError as fault:
             # A publisher committed between our snapshot and our lock, or holds the lock for long.
             is_race = isinstance(fault.__cause__, psycopg.errors.SerializationFailure | psycopg.errors.LockNotAvailable)

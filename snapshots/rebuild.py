@@ -1,9 +1,9 @@
 """Write everything anew into a Redis that lost something: a new epoch.
 
 From the first step to the last, Redis refuses publications and workers load nothing; they go on with what they hold.
-Everything is removed, then written from PostgreSQL, account by account. An account's row stays locked while it is
-written, and each is read in one database snapshot. A rebuild that dies leaves its epoch unfinished, which the relay
-takes for a reason to begin another one; should it only have slept, Redis refuses its next step.
+Everything is removed, then written from PostgreSQL, a group of accounts at a time. Their rows stay locked while they
+are written, and each group is read in one database snapshot. A rebuild that dies leaves its epoch unfinished, which the
+relay takes for a reason to begin another one; should it only have slept, Redis refuses its next step.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -11,7 +11,7 @@ Source: docs/decisions/0009-snapshots.md.
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -40,7 +40,7 @@ from snapshots.publisher import (
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 CHUNK: Final = 500
-ACCOUNTS_AT_ONCE: Final = 50
+ACCOUNTS_AT_ONCE: Final = 200
 # A sentence of ours in the space of PostgreSQL's advisory locks.
 _LOCK: Final = int.from_bytes(b"gwrebld", "big")
 
@@ -152,8 +152,8 @@ class _Rebuild:
         for pattern in ("token:*", "account:*"):
             found = self._store.redis.scan_iter(match=literal(keys().prefix) + pattern, count=CHUNK)
             while chunk := list(itertools.islice(found, CHUNK)):
-                self._write(keys().account("-"), {}, {}, removed=chunk)
-        self._write(keys().account("-"), {}, {}, removed=[keys().catalog.encode()])
+                self._write(removed=chunk)
+        self._write(removed=[keys().catalog.encode()])
 
     def write_catalog(self) -> None:
         """What belongs to no account: the built-in providers' models, the operator's keys."""
@@ -161,94 +161,127 @@ class _Rebuild:
         if not documents:
             return
         version = _database_clock()
-        fields = {
-            name: document_keys().sign(
-                Purpose.DOCUMENT, keys().location(snapshot.CATALOG, name), version, snapshot.encode(document)
-            )
-            for name, document in documents.items()
-        }
-        fields[snapshot.VERSION_DOCUMENT] = version_envelope(snapshot.CATALOG, version)
-        self._write(keys().catalog, fields, {})
+        piece = _Piece(version)
+        for name, document in documents.items():
+            piece.add(snapshot.CATALOG, name, snapshot.encode(document))
+        piece.end(snapshot.CATALOG)
+        self._write(piece)
 
     def write_accounts(self) -> None:
         """Every account, in groups, in the order of their IDs: one that is made meanwhile comes last."""
         after = uuid.UUID(int=0)
         while group := list(Account.objects.filter(id__gt=after).order_by("id")[:ACCOUNTS_AT_ONCE]):
             Publication.objects.bulk_create([Publication(account=account) for account in group], ignore_conflicts=True)
-            for account in group:
-                self._write_account(account)
-                self.accounts += 1
+            self.documents += at_one_moment([account.id for account in group], self._write_group)
+            self.accounts += len(group)
             after = group[-1].id
-            if self._report:
-                self._report(self.accounts, self.documents)
+            self._tell(0)
 
-    def _write_account(self, account: Account) -> None:
-        at_one_moment(account.id, lambda publication: self._write_snapshot(account, publication))
+    def _write_group(self, publications: list[Any]) -> int:
+        """Some accounts, in pieces; nobody else publishes them until the transaction ends. How many documents.
 
-    def _write_snapshot(self, account: Account, publication: Any) -> None:
-        """One account, in pieces; nobody else publishes it until the transaction ends."""
-        if publication is None:
-            return  # deleted since
-        version = max(publication.version + 1, publication.clock)
-        changes = list(Change.objects.filter(account=account, parked_at=None).values_list("id", flat=True))
-        documents = self._documents(account)
+        All of them get one version. It is higher than every one of theirs, which is all that a version promises.
+        """
+        if not publications:
+            return 0  # deleted since
+        accounts = [publication.account for publication in publications]
+        version = max(max(one.version + 1, one.clock) for one in publications)
+        changes = Change.objects.filter(account__in=accounts, parked_at=None)
+        # Whoever never had anything to publish gets no version.
+        begun = {one.account_id for one in publications if one.version}
+        begun |= set(changes.order_by().values_list("account_id", flat=True).distinct())
         written = 0
-        chunk = list(itertools.islice(documents, CHUNK))
-        if not chunk and not publication.version and not changes:
-            return  # it never had anything to publish
-        while True:
-            following = list(itertools.islice(documents, CHUNK))
-            written += self._write_documents(account, version, chunk, is_last=not following)
-            if self._report:
-                self._report(self.accounts, self.documents + written)
-            if not following:
-                break
-            chunk = following
-        self.documents += written
-        Publication.objects.filter(account=account).update(version=version, published_at=timezone.now())
-        # Deleted before the epoch is complete: should we not come so far, the next rebuild writes the same again.
-        Change.objects.filter(id__in=changes).delete()
+        piece = _Piece(version)
+        for account, name, document in self._documents(accounts):
+            if piece.documents == CHUNK:
+                written += self._write(piece)
+                self._tell(written)
+                piece = _Piece(version)
+            begun.add(account.id)
+            piece.add_document(account, name, document)
+        for account in accounts:
+            if account.id in begun:
+                piece.end(account.text_id)
+        written += self._write(piece)
+        Publication.objects.filter(account__in=begun).update(version=version, published_at=timezone.now())
+        # Deleted before the epoch is complete: should we not come so far, the next rebuild writes the same again. One
+        # that was recorded since this transaction began is not seen by it, and stays.
+        changes.delete()
+        return written
 
-    def _documents(self, account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
+    def _documents(self, accounts: list[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
         for kind in registry.kinds():
             try:
-                yield from kind.all_documents(account)
+                yield from kind.all_documents(accounts)
             except DatabaseFault:
                 raise
-            except Exception as fault:  # noqa: BLE001 -- one account's broken row must not keep all others out of Redis
-                log_fault("a rebuild left documents out", fault, account=account.text_id, kind=kind.name)
+            except Exception:  # noqa: BLE001 -- looked into account by account, where it is logged
+                for account in accounts:
+                    yield from self._documents_of(kind, account)
 
-    def _write_documents(
-        self, account: Account, version: int, chunk: list[tuple[str, msgspec.Struct]], *, is_last: bool
-    ) -> int:
-        compiled = Compiled()
-        for name, document in chunk:
-            put(compiled, name, document)
-        for name, reason in compiled.faults.items():
-            log.error("a document was left out of a rebuild", account=account.text_id, document=name, reason=reason)
-        envelopes = {
-            name: document_keys().sign(Purpose.DOCUMENT, keys().location(account.text_id, name), version, body)
-            for name, body in compiled.bodies.items()
-            if body is not None
-        }
-        tokens = {keys().prefix + name: value for name, value in envelopes.items() if name.startswith("token:")}
-        fields = {name: value for name, value in envelopes.items() if not name.startswith("token:")}
-        if is_last:
-            fields[snapshot.VERSION_DOCUMENT] = version_envelope(account.text_id, version)
-        self._write(keys().account(account.text_id), fields, tokens)
-        return len(envelopes)
+    def _documents_of(self, kind: registry.Kind, account: Account) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+        """One account's documents again, after a fault in its group: what is written twice is the same."""
+        try:
+            yield from kind.all_documents([account])
+        except DatabaseFault:
+            raise
+        except Exception as fault:  # noqa: BLE001 -- one account's broken row must not keep all others out of Redis
+            log_fault("a rebuild left documents out", fault, account=account.text_id, kind=kind.name)
 
-    def _write(
-        self, key: str, fields: dict[str, bytes], tokens: dict[str, bytes], *, removed: list[bytes] | None = None
-    ) -> None:
-        pairs = [part for pair in fields.items() for part in pair]
-        _expect(
-            self._store.write(
-                keys=[keys().epoch, key, *tokens, *(removed or ())],
-                args=[self._epoch, len(fields), *pairs, len(tokens), *tokens.values()],
-            ),
-            b"written",
+    def _tell(self, more: int) -> None:
+        if self._report:
+            self._report(self.accounts, self.documents + more)
+
+    def _write(self, piece: "_Piece | None" = None, *, removed: Collection[bytes] = ()) -> int:
+        piece = _Piece(0) if piece is None else piece
+        arguments: list[Any] = [self._epoch, len(piece.hashes)]
+        for fields in piece.hashes.values():
+            arguments.append(len(fields))
+            arguments += (part for field in fields.items() for part in field)
+        answer = self._store.write(
+            keys=[keys().epoch, *piece.hashes, *piece.tokens, *removed],
+            args=[*arguments, len(piece.tokens), *piece.tokens.values()],
         )
+        _expect(answer, b"written")
+        return piece.documents
+
+
+class _Piece:
+    """What one call writes, authenticated."""
+
+    def __init__(self, version: int) -> None:
+        self._version = version
+        self.documents = 0
+        # By Redis key; the fields of a hash by their names.
+        self.hashes: dict[str, dict[str, bytes]] = {}
+        self.tokens: dict[str, bytes] = {}
+
+    def add_document(self, account: Account, name: str, document: msgspec.Struct) -> None:
+        """A document of an account, unless it is too large for any worker."""
+        compiled = Compiled()
+        put(compiled, name, document)
+        for reason in compiled.faults.values():
+            log.error("a document was left out of a rebuild", account=account.text_id, document=name, reason=reason)
+        for body in compiled.bodies.values():
+            if body is not None:
+                self.add(account.text_id, name, body)
+
+    def add(self, account: str, name: str, body: bytes) -> None:
+        """A document's body."""
+        envelope = document_keys().sign(Purpose.DOCUMENT, keys().location(account, name), self._version, body)
+        self.documents += 1
+        if name.startswith("token:"):
+            self.tokens[keys().prefix + name] = envelope
+        else:
+            self._fields_of(account)[name] = envelope
+
+    def end(self, account: str) -> None:
+        """The version of an account (or of the catalog)."""
+        self._fields_of(account)[snapshot.VERSION_DOCUMENT] = version_envelope(account, self._version)
+
+    def _fields_of(self, account: str) -> dict[str, bytes]:
+        key = keys().catalog if account == snapshot.CATALOG else keys().account(account)
+        return self.hashes.setdefault(key, {})
 
 
 def _database_clock() -> int:

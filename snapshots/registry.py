@@ -14,8 +14,9 @@ from accounts.models import Account
 
 # What an account's documents of these names hold now; None where the object is gone. Every name gets an answer.
 Documents = Callable[[Account, Collection[str]], Mapping[str, msgspec.Struct | None]]
-# Every document of the kind that an account has, a row at a time: an account may have a million of them.
-AllDocuments = Callable[[Account], Iterator[tuple[str, msgspec.Struct]]]
+# Every document of the kind that these accounts have, a row at a time: an account may have a million of them, and a
+# rebuild asks for many small accounts at once.
+AllDocuments = Callable[[Collection[Account]], Iterator[tuple[Account, str, msgspec.Struct]]]
 # Every document of the catalog by its name, `models` among them.
 CatalogDocuments = Callable[[], Mapping[str, msgspec.Struct]]
 
@@ -26,7 +27,7 @@ class UnknownKind(LookupError):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of document and the app's two ways of reading it. Both begin their queries from the account."""
+    """One kind of document and the app's two ways of reading it. Both begin their queries from the accounts."""
 
     name: str
     # Lower ones are read first: those that refer come before what they refer to, so that what a document refers to is
@@ -53,7 +54,7 @@ def register(*, kind: str, order: int, documents: Documents, all_documents: AllD
         kind: what the documents' names begin with, without the colon.
         order: one of this module's orders; referrers are lower.
         documents: what documents of these names hold now, read in one query or a few.
-        all_documents: every document of the account, streamed.
+        all_documents: every document of these accounts, streamed.
     """
     _kinds[kind] = Kind(kind, order, documents, all_documents)
 
@@ -78,6 +79,13 @@ def kind_of(document: str) -> Kind:
     if kind is None:
         raise UnknownKind(UnknownKind.__doc__)
     return kind
+
+
+def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
+    """Every document of an account, of every kind. In a transaction."""
+    for kind in kinds():
+        for _, name, document in kind.all_documents([account]):
+            yield name, document
 
 
 def build_catalog() -> Mapping[str, msgspec.Struct]:

@@ -11,6 +11,6 @@ class UsageConfig(AppConfig):
     def ready(self) -> None:
         """Register the ledger."""
         from gateway_configuration import credits as settings_credits
-        from usage.ledger import has_credits
+        from usage.ledger import accounts_with_credits
 
-        settings_credits.register(has_credits)
+        settings_credits.register(accounts_with_credits)

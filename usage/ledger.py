@@ -13,7 +13,7 @@ The amounts here are cents with ten places; what a client sees is whole cents.
 """
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -137,16 +137,19 @@ def expire_due() -> int:
 
 def balance_of(account: Account) -> Decimal:
     """The account's balance in cents, without what has expired and is not written off yet. Negative: debt."""
-    found = Balance.objects.filter(account=account).values_list("amount", flat=True).first()
-    if found is None:
-        return _ZERO
-    expired = Lot.objects.filter(account=account, remaining__gt=0, expires_at__lte=timezone.now())
-    return found - (expired.aggregate(total=models.Sum("remaining"))["total"] or _ZERO)
+    return _balances([account]).get(account.id, _ZERO)
 
 
-def has_credits(account: Account) -> bool:
-    """Whether managed inference is served: a balance above zero, be it a fraction of a cent."""
-    return balance_of(account) > 0
+def accounts_with_credits(accounts: Collection[Account]) -> set[uuid.UUID]:
+    """Those that managed inference is served to: a balance above zero, be it a fraction of a cent."""
+    return {account for account, balance in _balances(accounts).items() if balance > 0}
+
+
+def _balances(accounts: Collection[Account]) -> dict[uuid.UUID, Decimal]:
+    expired = Lot.objects.filter(account__in=accounts, remaining__gt=0, expires_at__lte=timezone.now())
+    lost = dict(expired.values_list("account_id").annotate(models.Sum("remaining")).order_by())
+    found = Balance.objects.filter(account__in=accounts).values_list("account_id", "amount")
+    return {account: amount - lost.get(account, _ZERO) for account, amount in found}
 
 
 def whole_cents(amount: Decimal) -> int:

@@ -235,7 +235,7 @@ def test_the_data_plane_sees_a_token_with_all_that_decides(account, principal, c
         ),
         "token:" + "0" * 64: None,
     }
-    assert dict(snapshot.all_documents(account)) == {
+    assert {name: document for _, name, document in snapshot.all_documents([account])} == {
         name: document for name, document in documents.items() if document is not None
     }
 
@@ -244,7 +244,7 @@ def test_a_snapshot_never_holds_another_accounts_token(account, other_account, o
     foreign = create_access_key(account=other_account, by=other_principal).access_key
 
     assert snapshot.documents(account, [foreign.snapshot_document]) == {foreign.snapshot_document: None}
-    assert list(snapshot.all_documents(account)) == []
+    assert list(snapshot.all_documents([account])) == []
 
 
 @pytest.mark.django_db(transaction=True)

@@ -27,7 +27,7 @@ def published(account):
     rooms = (configuration_documents, provider_key_documents, provider_documents)
     documents = {}
     for room in rooms:
-        for name, document in room.all_documents(account):
+        for _, name, document in room.all_documents([account]):
             documents[name] = snapshot.read(name, snapshot.encode(document))
             assert documents[name] == document
     view = snapshot.AccountSnapshot(account.text_id)

@@ -29,7 +29,7 @@ def ledger():
     """A ledger in which an account has credits when it is told so."""
     rich: set[Account] = set()
     kept = list(ledgers._ledgers)
-    ledgers.register(lambda account: account in rich)
+    ledgers.register(lambda accounts: {account.id for account in accounts if account in rich})
     yield rich
     ledgers._ledgers[:] = kept
 
@@ -196,13 +196,13 @@ def test_a_write_records_the_settings_to_be_published(api, account):
 
 def test_the_data_plane_sees_what_was_written_and_nothing_of_the_defaults(api, account):
     assert snapshot.documents(account, ["settings"]) == {"settings": None}
-    assert list(snapshot.all_documents(account)) == []
+    assert list(snapshot.all_documents([account])) == []
 
     api.patch("/gateway-config", {"totalTimeout": "5s", "maxOutputTokens": 9})
 
     wanted = SettingsDocument(total_timeout="5s", max_output_tokens=9)
     assert snapshot.documents(account, ["settings"]) == {"settings": wanted}
-    assert list(snapshot.all_documents(account)) == [("settings", wanted)]
+    assert list(snapshot.all_documents([account])) == [(account, "settings", wanted)]
 
 
 def test_credits_are_among_the_settings_of_who_has_them(account, other_account, ledger):

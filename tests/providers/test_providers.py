@@ -509,13 +509,13 @@ def test_the_data_plane_sees_the_canonical_url_and_the_surfaces_with_their_param
         "embeddings": ("dimensions",),
         "messages": (),
     }
-    assert dict(snapshot.all_documents(account)) == {"provider:my-ollama": found}
+    assert list(snapshot.all_documents([account])) == [(account, "provider:my-ollama", found)]
 
 
 def test_without_surfaces_a_provider_serves_openais(account, create_provider):
     create_provider()
 
-    ((_, found),) = snapshot.all_documents(account)
+    ((*_, found),) = snapshot.all_documents([account])
 
     assert isinstance(found, ProviderDocument)
     assert SurfaceSupport(Surface.CHAT_COMPLETIONS) in found.surfaces

@@ -1,6 +1,8 @@
 """The rebuild: a new epoch, everything written from PostgreSQL, nothing older over something newer."""
 
 import threading
+from collections.abc import Collection
+from functools import partial
 from io import StringIO
 
 import pytest
@@ -16,6 +18,7 @@ from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
 from tests.snapshots.rows import (
     commit_unpublished,
+    delete,
     differences,
     held_token,
     in_thread,
@@ -192,8 +195,8 @@ def test_one_row_that_cannot_be_read_keeps_no_other_account_out(account: Account
     bobs = make_account("Bob's")
     tokens = registry.kind_of("token")
 
-    def all_documents(of: Account) -> object:
-        if of == account:
+    def all_documents(of: Collection[Account]) -> object:
+        if account in of:
             raise KeyError("broken")
         return tokens.all_documents(of)
 
@@ -256,3 +259,30 @@ def test_the_command_repairs_one_account_without_a_new_epoch(account: Account, r
 def test_the_command_knows_no_account_by_a_wrong_id() -> None:
     with pytest.raises(CommandError, match="no account"):
         call_command("rebuild_snapshots", account="ac_wrong")
+
+
+def test_an_account_that_has_lost_its_last_document_keeps_its_version_over_a_rebuild(account: Account) -> None:
+    rebuild.rebuild(patient_store())
+    with transaction.atomic():
+        key = make_access_key(account)
+    with transaction.atomic():
+        delete(key)
+
+    rebuild.rebuild(patient_store())
+
+    assert differences() == []
+
+
+def test_many_small_accounts_are_rebuilt_together(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rebuild, "ACCOUNTS_AT_ONCE", 3)
+    monkeypatch.setattr(rebuild, "CHUNK", 2)
+    accounts = [make_account(f"{number}") for number in range(7)]
+    for account in accounts[:5]:
+        commit_unpublished(partial(make_access_keys, account, 2))
+        commit_unpublished(partial(make_configuration, account))
+
+    assert rebuild.rebuild(patient_store()) == (7, 15)
+
+    assert differences() == []
+    # Who never had anything has no version.
+    assert not redis.exists(keys().account(accounts[-1].text_id))
