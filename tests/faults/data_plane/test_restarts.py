@@ -1,0 +1,84 @@
+"""A worker that is restarted while Redis is away, with a snapshot file: good, damaged, or none."""
+
+import asyncio
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.servers import FaultyRedis
+from tests.steady import SteadyTraffic
+from tests.workers import Client, Tenant, eventually, worker_process
+
+pytestmark = pytest.mark.faults
+
+# The promise is 2 s on a machine that has a core for the worker; a test machine may have none for a while.
+SERVES_WITHIN = 10.0
+
+
+async def first_answer(client: Client, token: str, *, within: float = SERVES_WITHIN) -> int:
+    """The status of the first answer that comes at all."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            return await client.status(token)
+        except aiohttp.ClientConnectionError:
+            assert time.monotonic() < until, "it does not serve"
+            await asyncio.sleep(0.01)
+
+
+def one_file(directory: Path) -> Path:
+    """The worker's file."""
+    (file,) = directory.glob("*.snapshot")
+    return file
+
+
+async def test_a_restart_without_redis_serves_from_the_file_and_one_with_a_damaged_file_starts_all_the_same(
+    environ: dict[str, str], server: FaultyRedis, alice: Tenant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    directory = tmp_path / "snapshots"
+    environ |= {"SNAPSHOT_DIRECTORY": str(directory)}
+    shown, doomed, unseen = alice.token(), alice.token(), alice.token()
+
+    def start(*, wait: bool = False):  # a context manager
+        return worker_process(environ, tmp_path, wait=wait)
+
+    async with aiohttp.ClientSession() as session:
+        with start(wait=True) as process:
+            client = Client(session, process.url)
+            assert await client.status(shown) == await client.status(doomed) == 200
+            await eventually(lambda: list(directory.glob("*.snapshot")))
+        alice.delete_token(doomed)
+        await asyncio.sleep(1.2)  # until it is on Redis's disk
+        server.kill()
+
+        began = time.monotonic()
+        with start() as process:
+            client = Client(session, process.url)
+            assert await first_answer(client, shown) == 200
+            took = time.monotonic() - began
+            with capsys.disabled():
+                print(f" (a restart from the file, with Redis down, served after {took:.2f} s)", end="")
+            assert (await client.get("/readyz")).status == 200
+            assert await client.status(unseen) == 503
+            async with SteadyTraffic(process.url, [shown], rate=100) as traffic:
+                await asyncio.sleep(0.5)
+                server.restart()
+
+                async def is_deleted() -> bool:
+                    return await client.status(doomed) == 401
+
+                await eventually(is_deleted, within=20)
+            assert set(traffic.statuses) == {200}
+            assert process.stop() == 0
+
+        server.kill()
+        good = one_file(directory).read_bytes()
+        for damaged in (good[: len(good) // 2], good[:200] + bytes([good[200] ^ 1]) + good[201:]):
+            one_file(directory).write_bytes(damaged)
+            with start() as process:
+                client = Client(session, process.url)
+                assert await first_answer(client, shown) == 503
+                assert (await client.get("/readyz")).status == 503
+                assert process.log.read_text().count("a snapshot file was refused") == 1
