@@ -13,6 +13,7 @@ return self.render(form=form, status=form.status)
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from rest.preconditions import ANY, IfMatch
 from rest.serializers import StrictSerializer
 
 _MOMENT: Final = "%Y-%m-%dT%H:%M"
+_INDEX: Final = re.compile(r"\[(\d+)\]")
 # What an unchanged form tells about the object's version (rest.preconditions).
 ETAG: Final = "etag"
 
@@ -36,20 +38,23 @@ class Field:
         name: as the wire calls it: the JSON path that faults come under.
         label: what people read.
         kind: how it looks and what it becomes on the wire: `moment` a time (typed in the browser's zone, UTC without
-            scripts), `checkbox` a boolean, `secret` a text that is never shown again, the rest texts.
+            scripts), `checkbox` a boolean, `secret` a text that is never shown again, `lines` an array with an object
+            for each line, the rest texts.
         hint: a sentence below it.
         required: whether it is marked as such; the rule itself is the serializer's.
         choices: (value, label) of a `choice`.
         placeholder: an example.
+        member: of `lines`: what the objects call their text.
     """
 
     name: str
     label: str
-    kind: Literal["text", "textarea", "secret", "moment", "checkbox", "choice"] = "text"
+    kind: Literal["text", "textarea", "secret", "moment", "checkbox", "choice", "lines"] = "text"
     hint: str = ""
     required: bool = False
     choices: Sequence[tuple[str, str]] = ()
     placeholder: str = ""
+    member: str = ""
 
 
 @dataclass
@@ -165,6 +170,8 @@ class Form:
                 self.faults.append(text if path == ROOT else f"{path}: {text}")
             elif path == bound.field.name:
                 bound.faults.append(text)
+            elif bound.field.kind == "lines" and (index := _INDEX.match(path.removeprefix(bound.field.name))):
+                bound.faults.append(f"Line {_line_numbers(bound.value)[int(index[1])]}: {text}")
             else:
                 bound.faults.append(f"{path}: {text}")
 
@@ -203,7 +210,14 @@ def _shown(one: Field, value: Any) -> Any:
         return bool(value)
     if one.kind == "moment":
         return value.astimezone(UTC).strftime(_MOMENT) if isinstance(value, datetime) else ""
+    if one.kind == "lines":
+        return "\n".join(value or ())
     return "" if value is None else str(value)
+
+
+def _line_numbers(text: str) -> list[int]:
+    """At which lines, from 1, the items of a text stand."""
+    return [number for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _written(bound: BoundField) -> Any:
@@ -215,4 +229,6 @@ def _written(bound: BoundField) -> Any:
             return datetime.strptime(bound.value, _MOMENT).replace(tzinfo=UTC).isoformat()
         except ValueError:
             return bound.value
+    if bound.field.kind == "lines":
+        return [{bound.field.member: line.strip()} for line in bound.value.split("\n") if line.strip()] or None
     return bound.value or None

@@ -1,5 +1,6 @@
 """Lists of the dashboard: newest first, by key in both directions, never by offset and never with a count."""
 
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +15,7 @@ PAGE_SIZE: Final = 50
 _BEFORE: Final = "before"
 _AFTER: Final = "after"
 _LONGEST_SEARCH: Final = 255
+_SUFFIX_LENGTH: Final = 26
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ def listing_of(request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix, *
         _with(request, **{_AFTER: newest}) if has_newer else "",
         _with(request, **{_BEFORE: oldest}) if has_older else "",
     )
+
+
+def id_range(prefix: ids.Prefix, text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """The lowest and the highest ID that begins with a text such as `aigk_01kz`; None where none can.
+
+    A range of the index, where the text of the ID is in no column.
+    """
+    lead = f"{prefix}_"
+    begun = text.removeprefix(lead)
+    try:
+        low = ids.from_text(prefix, lead + begun.ljust(_SUFFIX_LENGTH, "0"))
+        # No ID's first character is higher than 7.
+        high = ids.from_text(prefix, lead + (begun or "7").ljust(_SUFFIX_LENGTH, "z"))
+    except ids.InvalidId:
+        return None
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -225,6 +225,10 @@ UPSTREAM_RULES = UpstreamRules(
     | {int(environment.read("CONTROL_PLANE_PORT", "8000")), int(environment.read("DATA_PLANE_PORT", "8001"))}
     | environment.ports_of(DATABASE_URL, REDIS_URL),
 )
+# Where apps reach the data plane: the dashboard writes it into the commands that it shows. Empty: nobody has said.
+DATA_PLANE_URL = environment.read(
+    "DATA_PLANE_URL", "" if IS_PRODUCTION else f"http://127.0.0.1:{environment.read('DATA_PLANE_PORT', '8001')}"
+).rstrip("/")
 # Whether this machine may fetch newer model prices than those of its packages (providers.tasks).
 CATALOG_REFRESH = environment.is_on("CATALOG_REFRESH", default=True)
 CATALOG_URL = environment.read(

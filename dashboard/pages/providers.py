@@ -1,18 +1,49 @@
-"""The providers that requests go to: the catalog's, and the account's own."""
+"""The built-in providers, as the catalog knows them: what they serve, at what price, and which keys are stored."""
 
-from typing import Final
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import Any, Final, NamedTuple
 
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 
-from dashboard.lists import listing_of
+from dashboard.health import health_of
+from dashboard.lists import Filter, Filters
 from dashboard.navigation import PROVIDERS
 from dashboard.page import Page
-from gateway_core.catalog import BUILT_IN
-from providers.models import Provider
+from dashboard.pages import custom_providers
+from gateway_core.catalog import BUILT_IN, BuiltInProvider, Catalog, Model
+from provider_keys.models import ProviderKey
+from providers.catalog import current_catalog
+from rest.errors import NotFound
+
+MOST_MODELS: Final = 200
+_MOST_KEYS: Final = 20
+
+
+class ListedProvider(NamedTuple):
+    """A built-in provider in the list."""
+
+    provider: BuiltInProvider
+    model_count: int
+    key_count: int
+    # Whether the operator holds a key for it now.
+    is_managed_here: bool
+
+
+class ListedModel(NamedTuple):
+    """A model of the catalog. Prices are US dollars per million tokens; empty where nobody knows."""
+
+    provider: BuiltInProvider
+    name: str
+    display_name: str
+    context_window: int | None
+    input_price: str
+    output_price: str
 
 
 class BuiltInProvidersPage(Page):
-    """`/dashboard/providers`."""
+    """`/dashboard/providers`; `?q=` searches the models of all of them."""
 
     path = "providers"
     name = "providers"
@@ -20,23 +51,85 @@ class BuiltInProvidersPage(Page):
     title = "Built-in providers"
     template = "dashboard/providers.html"
 
-    def get(self, _request: HttpRequest) -> HttpResponse:
-        """All of them; they are few and in memory."""
-        return self.render(providers=list(BUILT_IN.values()))
-
-
-class CustomProvidersPage(Page):
-    """`/dashboard/providers/custom`."""
-
-    path = "providers/custom"
-    name = "custom-providers"
-    section = PROVIDERS
-    title = "Custom providers"
-    template = "dashboard/custom_providers.html"
-
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list."""
-        return self.render(listing=listing_of(request, self.owned(Provider), Provider.id_prefix))
+        """All of them, or the models that were searched for."""
+        filters = Filters(request, (Filter("q", "Search", placeholder="Search all models"),))
+        catalog = current_catalog()
+        counts = dict(self.owned(ProviderKey).values_list("provider").annotate(Count("id")))
+        providers = [
+            ListedProvider(
+                provider=provider,
+                model_count=len(list(catalog.models(provider.id))),
+                key_count=counts.get(provider.id, 0),
+                is_managed_here=provider.id in catalog.managed,
+            )
+            for provider in BUILT_IN.values()
+        ]
+        found = _models(catalog, BUILT_IN.values(), filters["q"]) if filters["q"] else []
+        return self.render(providers=providers, filters=filters, **_shown(found))
 
 
-PAGES: Final = (BuiltInProvidersPage, CustomProvidersPage)
+class BuiltInProviderPage(Page):
+    """`/dashboard/providers/built-in/<providerId>`."""
+
+    path = "providers/built-in/<str:provider_id>"
+    name = "built-in-provider"
+    section = PROVIDERS
+    title = "Provider"
+    template = "dashboard/built_in_provider.html"
+    parents = (("Built-in", "providers"),)
+
+    def get(self, request: HttpRequest, provider_id: str) -> HttpResponse:
+        """One provider with its models and the keys that are stored for it."""
+        provider = BUILT_IN.get(provider_id)
+        if provider is None:
+            raise NotFound("There is no built-in provider with this ID.")
+        filters = Filters(request, (Filter("q", "Search", placeholder="Search its models"),))
+        catalog = current_catalog()
+        keys = self.owned(ProviderKey).filter(provider=provider.id).defer("sealed", "fingerprint").order_by("-id")
+        return self.render(
+            title=provider.display_name,
+            provider=provider,
+            is_managed_here=provider.id in catalog.managed,
+            keys=[(key, health_of(key)) for key in keys[:_MOST_KEYS]],
+            filters=filters,
+            **_shown(_models(catalog, [provider], filters["q"])),
+        )
+
+
+def _models(catalog: Catalog, providers: Iterable[BuiltInProvider], text: str) -> list[ListedModel]:
+    """The models that hold every word of the text in their provider's ID, their own or their name."""
+    words = text.casefold().split()
+    return [
+        ListedModel(
+            provider=provider,
+            name=model.id,
+            display_name=model.name or "",
+            context_window=model.context_window,
+            input_price=_price(model.input_price),
+            output_price=_price(model.output_price),
+        )
+        for provider in providers
+        for model in sorted(catalog.models(provider.id), key=lambda model: model.id)
+        if not words or _holds(provider, model, words)
+    ]
+
+
+def _holds(provider: BuiltInProvider, model: Model, words: Sequence[str]) -> bool:
+    text = f"{provider.id}:{model.id} {provider.display_name} {model.name or ''}".casefold()
+    return all(word in text for word in words)
+
+
+def _price(text: str | None) -> str:
+    """`$2.50`; smaller fractions in full."""
+    if text is None:
+        return ""
+    price = Decimal(text)
+    return f"${price:.2f}" if price == price.quantize(Decimal("0.01")) else f"${price.normalize():f}"
+
+
+def _shown(found: Sequence[ListedModel]) -> dict[str, Any]:
+    return {"models": found[:MOST_MODELS], "model_count": len(found), "has_more_models": len(found) > MOST_MODELS}
+
+
+PAGES: Final = (BuiltInProvidersPage, BuiltInProviderPage, *custom_providers.PAGES)

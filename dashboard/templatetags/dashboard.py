@@ -44,6 +44,12 @@ def moment(value: datetime | None, absent: str = "never", form: str = "relative"
     )
 
 
+@register.filter
+def thousands(number: int) -> str:
+    """`{{ count|thousands }}`: 1,048,576."""
+    return f"{number:,}"
+
+
 @register.simple_tag
 def copy_button(text: str, label: str = "Copy") -> SafeString:
     """`{% copy_button token %}`: puts a text on the clipboard."""

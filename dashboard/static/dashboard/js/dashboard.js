@@ -103,3 +103,17 @@ for (const input of document.querySelectorAll("input[data-phrase]")) {
 showMoments();
 localiseMomentInputs();
 setInterval(showMoments, 30000);
+
+// A token that was shown is gone when its page is left, also where the browser keeps pages to go back to.
+for (const shown of document.querySelectorAll("[data-holds-token], .token-once")) {
+  window.addEventListener("pagehide", () => { shown.textContent = "The token was shown once. It cannot be shown again."; });
+}
+
+// A second click makes no second thing.
+for (const form of document.querySelectorAll("form[data-sent-once]")) {
+  form.addEventListener("submit", (event) => {
+    if (form.ariaBusy === "true") event.preventDefault();
+    form.ariaBusy = "true";
+  });
+  window.addEventListener("pageshow", () => { form.ariaBusy = null; });
+}

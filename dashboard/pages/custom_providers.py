@@ -1,0 +1,153 @@
+"""The account's own upstreams: model servers, proxies, vendors that the catalog does not know."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from configurations.models import Configuration
+from dashboard.confirmation import ConfirmedPage, Question
+from dashboard.health import health_of
+from dashboard.lists import listing_of
+from dashboard.navigation import PROVIDERS
+from dashboard.page import Page
+from dashboard.provider_forms import ProviderForm
+from provider_keys.models import ProviderKey
+from providers import services, upstreams
+from providers.models import Provider
+from rest.preconditions import etag_of
+
+_PARENTS: Final = (("Custom", "custom-providers"),)
+_MOST_SHOWN: Final = 10
+
+
+class CustomProvidersPage(Page):
+    """`/dashboard/providers/custom`."""
+
+    path = "providers/custom"
+    name = "custom-providers"
+    section = PROVIDERS
+    title = "Custom providers"
+    template = "dashboard/custom_providers.html"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """One page of the list."""
+        listing = listing_of(request, self.owned(Provider), Provider.id_prefix)
+        of_page = Provider.objects.filter(id__in=[one.id for one in listing.items])
+        models, keys = (dict(of_page.values_list("id").annotate(Count(rows))) for rows in ("models", "provider_keys"))
+        rows = [(one, models.get(one.id, 0), keys.get(one.id, 0)) for one in listing.items]
+        return self.render(listing=listing, rows=rows)
+
+
+class CreateProviderPage(Page):
+    """`/dashboard/providers/custom/new`."""
+
+    path = "providers/custom/new"
+    name = "create-provider"
+    section = PROVIDERS
+    title = "New custom provider"
+    template = "dashboard/custom_provider_create.html"
+    parents = _PARENTS
+    least_to_read = Page.least_to_write
+
+    def get(self, _request: HttpRequest) -> HttpResponse:
+        """The empty form."""
+        return self.render(form=ProviderForm())
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Make it."""
+        form = ProviderForm(submitted=request.POST, resolve=_looked_up(request.POST))
+        with form.faults_told():
+            made = services.create_provider(account=self.visit.account, by=self.visit.principal, **form.values())
+            return self.redirect(ProviderPage.name, made.text_id, said="The provider is created.")
+        return self.render(form=form, status=form.status)
+
+
+class ProviderPage(Page):
+    """`/dashboard/providers/custom/<id>`."""
+
+    path = "providers/custom/<str:text_id>"
+    name = "custom-provider"
+    section = PROVIDERS
+    title = "Custom provider"
+    template = "dashboard/custom_provider.html"
+    parents = _PARENTS
+
+    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The provider, with its form for those who may write."""
+        provider = self._found(text_id)
+        return self._shown(provider, ProviderForm(provider=provider, etag=etag_of(provider)))
+
+    def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """Change it."""
+        provider = self._found(text_id)
+        form = ProviderForm(provider=provider, submitted=request.POST, resolve=_looked_up(request.POST))
+        with form.faults_told():
+            services.update_provider(
+                provider=provider, by=self.visit.principal, if_match=form.if_match, **form.values()
+            )
+            return self.redirect(self.name, text_id, said="The provider is saved.")
+        return self._shown(provider, form)
+
+    def _found(self, text_id: str) -> Provider:
+        provider: Provider = self.found(Provider.objects.prefetch_related("models"), text_id)
+        return provider
+
+    def _shown(self, provider: Provider, form: ProviderForm) -> HttpResponse:
+        keys = ProviderKey.objects.filter(custom_provider=provider).defer("sealed", "fingerprint").order_by("-id")
+        return self.render(
+            provider=provider,
+            form=form,
+            status=form.status,
+            title=provider.name,
+            keys=[(key, health_of(key)) for key in keys[:_MOST_SHOWN]],
+            configurations=list(_configurations_of(provider)),
+        )
+
+
+class DeleteProviderPage(ConfirmedPage):
+    """`/dashboard/providers/custom/<id>/delete`."""
+
+    path = "providers/custom/<str:text_id>/delete"
+    name = "delete-provider"
+    section = PROVIDERS
+    title = "Delete custom provider"
+    parents = _PARENTS
+
+    def question(self, text_id: str) -> Question:
+        """What names it, and what goes with it."""
+        provider: Provider = self.found(Provider, text_id)
+        keys = ProviderKey.objects.filter(custom_provider=provider).only("name").order_by("-id")[:_MOST_SHOWN]
+        named = [f"The provider key {key.name} belongs to it." for key in keys]
+        named += [f"The configuration {one.name} names it." for one in _configurations_of(provider)]
+        if named:
+            named.append("It cannot be deleted before these are gone or name it no more.")
+        return Question(
+            phrase=provider.slug,
+            consequences=(*named, "Requests for its models are refused from then on.", "This cannot be undone."),
+            button="Delete provider",
+            back=reverse("dashboard:custom-provider", args=[text_id]),
+        )
+
+    def carry_out(self, text_id: str) -> HttpResponse:
+        """Delete it."""
+        services.delete_provider(provider=self.found(Provider, text_id), by=self.visit.principal)
+        return self.redirect(CustomProvidersPage.name, said="The provider is deleted.")
+
+
+def _looked_up(submitted: Mapping[str, Any]) -> upstreams.Resolve:
+    """Who answers for the resolver, which is asked now: outside of any transaction, and with no connection held."""
+    if not connection.in_atomic_block:
+        connection.close()
+    return upstreams.look_up(submitted.get("baseUrl"))
+
+
+def _configurations_of(provider: Provider) -> Any:
+    """The newest configurations that name a provider."""
+    return Configuration.objects.filter(named_providers__provider=provider).order_by("-id")[:_MOST_SHOWN]
+
+
+PAGES: Final = (CustomProvidersPage, CreateProviderPage, ProviderPage, DeleteProviderPage)

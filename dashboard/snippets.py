@@ -1,0 +1,105 @@
+"""How an app uses an access key: commands and code to copy, with the data plane's own address."""
+
+from typing import Any, Final, NamedTuple
+
+from django.conf import settings
+
+from access_keys.models import AccessKey
+from gateway_core.catalog import BUILT_IN
+from provider_keys.models import ProviderKey
+from providers.catalog import held_catalog
+from providers.models import ProviderModel
+
+# Stands for an address that nobody has told (docs/settings.md, DATA_PLANE_URL).
+UNKNOWN_URL: Final = "https://your-data-plane.example"
+# What to ask of a provider whose whole list is allowed.
+_WELL_KNOWN: Final = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5"}
+_DEFAULT: Final = "gpt-4o"
+
+_CURL: Final = """\
+curl {url}/v1/chat/completions \\
+  -H "Authorization: Bearer {token}" \\
+  -H "Content-Type: application/json" \\
+  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello?"}}]}}'"""
+_OPENAI: Final = """\
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}/v1", api_key="{token}")
+answer = client.chat.completions.create(
+    model="{model}",
+    messages=[{{"role": "user", "content": "Hello?"}}],
+)
+print(answer.choices[0].message.content)"""
+_ANTHROPIC: Final = """\
+from anthropic import Anthropic
+
+client = Anthropic(base_url="{url}", api_key="{token}")
+answer = client.messages.create(
+    model="{model}",
+    max_tokens=200,
+    messages=[{{"role": "user", "content": "Hello?"}}],
+)
+print(answer.content[0].text)"""
+
+
+class Snippet(NamedTuple):
+    """One way to ask."""
+
+    label: str
+    text: str
+
+
+def data_plane_url() -> str:
+    """Where apps send their requests, or what stands for it."""
+    return str(settings.DATA_PLANE_URL) or UNKNOWN_URL
+
+
+def snippets_of(access_key: AccessKey, token: str) -> list[Snippet]:
+    """A request by curl, `openai` and `anthropic`, for a model that the access key should reach. Two queries at most.
+
+    Args:
+        access_key: with its configuration.
+        token: the token itself, or what stands for it.
+    """
+    model = example_model(access_key)
+    values = {"url": data_plane_url(), "token": token, "model": model}
+    asks_anthropic = model.partition(":")[0] == "anthropic" or model.startswith("claude")
+    claude = values if asks_anthropic else values | {"model": f"anthropic:{_WELL_KNOWN['anthropic']}"}
+    return [
+        Snippet("curl", _CURL.format(**values)),
+        Snippet("Python, openai", _OPENAI.format(**values)),
+        Snippet("Python, anthropic", _ANTHROPIC.format(**claude)),
+    ]
+
+
+def example_model(access_key: AccessKey) -> str:
+    """A model to try first: one that is allowed by name, else one of a provider that is allowed or has a stored key."""
+    configuration = access_key.configuration
+    access: dict[str, Any] = (configuration.access if configuration else None) or {}
+    models = (access.get("models") or {}).get("allow")
+    if models:
+        return _quotable(models[0])
+    providers = (access.get("providers") or {}).get("allow")
+    rules = ((configuration.router if configuration else None) or {}).get("rules") or []
+    if providers:
+        return _model_of(access_key, str(providers[0]))
+    for rule in rules:
+        return _quotable(rule["model"]) if "model" in rule else _model_of(access_key, rule["provider"])
+    stored = ProviderKey.objects.filter(account=access_key.account_id).order_by("-id").only("provider").first()
+    return _model_of(access_key, stored.provider) if stored else _DEFAULT
+
+
+def _model_of(access_key: AccessKey, provider: str) -> str:
+    if provider in _WELL_KNOWN:
+        return _WELL_KNOWN[provider]
+    if provider in BUILT_IN:
+        first = next((model.id for model in held_catalog().models(provider) if model.is_priced), None)
+    else:
+        own = ProviderModel.objects.filter(provider__account=access_key.account_id, provider__slug=provider)
+        first = own.order_by("id").values_list("model_id", flat=True).first()
+    return _quotable(f"{provider}:{first}") if first else _DEFAULT
+
+
+def _quotable(model: str) -> str:
+    """A model's name where it may stand in quotes of a shell, of JSON and of Python; else the default."""
+    return model if not set(model) & set("'\"\\`$\n") else _DEFAULT
