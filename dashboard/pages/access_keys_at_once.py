@@ -194,7 +194,8 @@ def _outcome(text_id: str, access_key: AccessKey | None, change: Callable[[Acces
         error = translate(exception)
         if error is None:
             raise
-        return Outcome(text_id, called, " ".join([str(error), *error.details.values()]))
+        # An error with one detail often says the same in both.
+        return Outcome(text_id, called, " ".join(dict.fromkeys([str(error), *error.details.values()])))
     return Outcome(text_id, called, "")
 
 

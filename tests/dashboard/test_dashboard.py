@@ -46,7 +46,7 @@ def test_a_user_without_an_account_is_told_so_on_every_page(account):
 
 @pytest.mark.parametrize("path", [path for path in LISTS if path != "accounts"])
 def test_an_owner_sees_every_section(account, path):
-    assert sign_in(account, "alice").get(f"/dashboard/{path}").status_code == 200
+    assert sign_in(account, "alice").get(f"/dashboard/{path}", follow=True).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,22 @@
+"""Who opens the dashboard's pages in tests."""
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+
+from accounts import services
+from accounts.models import Account, Membership
+
+
+@pytest.fixture
+def sign_in() -> Callable[..., Client]:
+    """`client = sign_in(account, "victor", Membership.Role.VIEWER)`: a browser of a new user of an account."""
+
+    def make(account: Account, username: str = "alice", role: str = Membership.Role.OWNER) -> Client:
+        user = services.create_user(username=username, email="", password="x" * 20, account=account, role=role)
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
