@@ -91,6 +91,22 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
 
 
 @transaction.atomic
+def disable_by_operator(*, access_key: AccessKey) -> None:
+    """Disable an access key where nobody is signed in: a management command does it.
+
+    Raises:
+        NotFound: it has been deleted meanwhile.
+    """
+    access_key = locked(access_key, ANY)
+    before = access_key.audit_state()
+    access_key.disabled = True
+    access_key.updated_at = timezone.now()
+    access_key.save(update_fields=["disabled", "updated_at"])
+    outbox.record(access_key)
+    record(None, Action.ACCESS_KEY_UPDATED, access_key, before=before)
+
+
+@transaction.atomic
 def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY) -> None:
     """Revoke an access key for ever.
 

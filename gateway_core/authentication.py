@@ -162,6 +162,12 @@ class DocumentKeys:
         return Authenticated(version, body)
 
 
+def signing_key_of(envelope: bytes) -> str:
+    """Which document key an envelope says has signed it; empty where it is none of ours. Proves nothing."""
+    header = _HEADER.match(envelope)
+    return header[1].decode("ascii") if header else ""
+
+
 def _label(purpose: Purpose) -> bytes:
     return b"gateway authenticated document 1 " + purpose.encode("ascii")
 

@@ -9,7 +9,7 @@
 `reseal` sends the same lines back, each value sealed to the new key and with `was`, the SHA-256 of the blob that it
 takes the place of. A stream without its last line was cut off. Nothing in it is secret: only sealed values travel.
 
-Source: docs/decisions/0090-moving-sealing-keys.md.
+Source: docs/decisions/0110-moving-sealing-keys.md.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 New values are sealed to SEALING_PUBLIC_KEY from the moment that the control plane has it; what was sealed before goes
 through the data plane (gateway_core.resealing). A value that was rotated or deleted meanwhile stays as it is.
 
-Source: docs/decisions/0090-moving-sealing-keys.md.
+Source: docs/decisions/0110-moving-sealing-keys.md.
 """
 
 import uuid

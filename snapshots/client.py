@@ -35,6 +35,7 @@ class Store:
         self.write: Script = self.redis.register_script(_script("write"))
         self.complete_epoch: Script = self.redis.register_script(_script("complete_epoch"))
         self.remove: Script = self.redis.register_script(_script("remove"))
+        self.sign: Script = self.redis.register_script(_script("sign"))
 
     def epoch(self) -> "EpochInRedis":
         """What Redis itself says about its life."""

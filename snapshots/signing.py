@@ -1,0 +1,115 @@
+"""Moving what lies in Redis to the present document key: the last step before an old one is withdrawn.
+
+A document keeps its version and body and gets another signature, by compare-and-set on the envelope that was read. So
+nothing is published: no change, no version, no epoch; workers and writers notice nothing.
+
+Only what verifies is signed anew. Who held a leaked key may have signed documents of his own: then a rebuild is what
+helps, which takes everything from PostgreSQL.
+
+Source: docs/decisions/0111-signing-anew.md.
+"""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+from gateway_core import snapshot
+from gateway_core.authentication import NotAuthentic, Purpose, signing_key_of
+from gateway_core.usage import BATCH_FIELD
+from snapshots.client import Store, document_keys, keys
+from snapshots.comparison import literal
+
+CHUNK: Final = 500
+
+# Called now and then with how many documents have been looked at, and how many were signed anew.
+Progress = Callable[[int, int], None]
+
+
+class Signed(NamedTuple):
+    """What became of the documents that another key had signed."""
+
+    signed: int
+    # Not authentic by any of our keys: the relay's comparison deals with them.
+    refused: int
+
+
+class _Stored(NamedTuple):
+    """A document in Redis, and where it stands."""
+
+    key: bytes
+    # Empty for a token, which is a key of its own.
+    field: bytes
+    envelope: bytes
+
+    @property
+    def location(self) -> str:
+        """What its signature is bound to."""
+        return f"{self.key.decode('utf-8', 'replace')}\n{self.field.decode('utf-8', 'replace')}"
+
+
+def sign_anew(store: Store, *, report: Progress | None = None) -> Signed:
+    """Sign every document in Redis with the first document key that another one of ours has signed.
+
+    Raises:
+        RedisError: Redis did not answer. What was signed by then stays; all of it may be run again.
+    """
+    present = document_keys().ids[0]
+    seen = signed = refused = 0
+    documents = _documents(store)
+    while chunk := list(itertools.islice(documents, CHUNK)):
+        seen += len(chunk)
+        places: list[bytes] = []
+        arguments: list[bytes] = []
+        for document in chunk:
+            if signing_key_of(document.envelope) == present:
+                continue
+            try:
+                found = document_keys().verify(Purpose.DOCUMENT, document.location, document.envelope)
+            except NotAuthentic:
+                refused += 1
+                continue
+            places.append(document.key)
+            new = document_keys().sign(Purpose.DOCUMENT, document.location, found.version, found.body)
+            arguments += (document.field, document.envelope, new)
+        if places:
+            signed += store.sign(keys=places, args=arguments)
+        if report:
+            report(seen, signed)
+    return Signed(signed, refused)
+
+
+def count_by_key(store: Store) -> Counter[tuple[str, str]]:
+    """How much of what lies in Redis each document key has signed: by kind (`documents`, `workers`, `usage`) and ID.
+
+    What a worker or a batch of usage is signed with says which workers still sign with another key, and whether usage
+    waits that would be refused without it.
+    """
+    found: Counter[tuple[str, str]] = Counter()
+    for document in _documents(store):
+        found["documents", signing_key_of(document.envelope)] += 1
+    reports: Any = store.redis.hvals(keys().workers)
+    for envelope in reports:
+        found["workers", signing_key_of(envelope)] += 1
+    last = "-"
+    while entries := list(_entries(store, last)):
+        for _, fields in entries:
+            found["usage", signing_key_of(fields.get(BATCH_FIELD.encode(), b""))] += 1
+        last = f"({entries[-1][0].decode()}"
+    return found
+
+
+def _entries(store: Store, after: str) -> Any:
+    return store.redis.xrange(keys().usage, min=after, count=CHUNK)
+
+
+def _documents(store: Store) -> Iterator[_Stored]:
+    prefix = literal(keys().prefix)
+    tokens: Any = store.redis.scan_iter(match=prefix + snapshot.token_document("*"), count=CHUNK, _type="string")
+    while chunk := list(itertools.islice(tokens, CHUNK)):
+        values: Any = store.redis.mget(chunk)
+        yield from (_Stored(key, b"", one) for key, one in zip(chunk, values, strict=True) if one is not None)
+    accounts = store.redis.scan_iter(match=f"{prefix}account:*", count=CHUNK, _type="hash")
+    for key in itertools.chain([keys().catalog.encode()], accounts):
+        fields: Any = store.redis.hscan_iter(key, count=CHUNK)
+        yield from (_Stored(key, field, envelope) for field, envelope in fields)
