@@ -2,6 +2,7 @@
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
 PostgreSQL's, each minute (and when another Redis process answers) the accounts' versions, once a day every document.
+Beside that it chains the audit's events each second (audit.chain), whatever becomes of Redis.
 It outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
 
 Source: docs/decisions/0009-snapshots.md.
@@ -23,6 +24,7 @@ from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
 from accounts.models import Account
+from audit import chain
 from snapshots import comparison, rebuild
 from snapshots.client import Store
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
@@ -34,6 +36,7 @@ SWEEP_SECONDS: Final = 0.1
 RECONCILE_SECONDS: Final = 1.0
 VERSIONS_SECONDS: Final = 60.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
+CHAIN_SECONDS: Final = 1.0
 # Longer absences are met with a look each second; what is pending must be live within seconds of the return.
 LONGEST_PAUSE_SECONDS: Final = 1.0
 # An account that cannot be published is tried less and less often, and keeps nobody else from being swept.
@@ -157,11 +160,18 @@ class Relay:
     def run(self) -> None:
         """Sweep and compare until stopped."""
         log.info("the relay has started")
-        # In a thread of their own: whoever waits for the sweep must not wait for a million documents to be compared.
-        thread = threading.Thread(target=self._comparing.run, name="comparing", daemon=True)
-        thread.start()
+        # In threads of their own: whoever waits for the sweep must not wait for a million documents to be compared, nor
+        # the audit for Redis.
+        chaining = _Looks({self.chain_events: CHAIN_SECONDS}, self._stop, spread=True)
+        threads = [
+            threading.Thread(target=looks.run, name=name, daemon=True)
+            for name, looks in (("comparing", self._comparing), ("chaining", chaining))
+        ]
+        for thread in threads:
+            thread.start()
         _Looks({self.sweep: SWEEP_SECONDS, self.reconcile: RECONCILE_SECONDS}, self._stop, spread=False).run()
-        thread.join(STOP_SECONDS)
+        for thread in threads:
+            thread.join(STOP_SECONDS)
         log.info("the relay has ended")
 
     def sweep(self) -> None:
@@ -191,6 +201,11 @@ class Relay:
                 connection.close_if_unusable_or_obsolete()
             else:
                 self._pauses.end(account)
+
+    def chain_events(self) -> None:
+        """Chain what was recorded since the last look; another relay may be at it."""
+        while chain.extend() == chain.BATCH and not self._stop.is_set():
+            pass
 
     def repair_accounts(self) -> None:
         """Publish accounts anew whose publisher found Redis ahead of PostgreSQL."""

@@ -1,13 +1,19 @@
 """The relay's looks, one by one: what each notices, and what it does about it."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
+from django.conf import LazySettings
 from django.db import transaction
 from redis import Redis
 
 from accounts.models import Account
+from audit import chain
+from audit.actions import Action
+from audit.models import Pending
+from audit.recording import record
 from gateway_core.authentication import DocumentKeys, Purpose, generate_document_key
 from snapshots import rebuild, registry
 from snapshots.client import keys, patient_store
@@ -54,6 +60,28 @@ def test_the_sweep_publishes_what_nobody_did(account: Account, redis: Redis, rel
 
     assert differences() == []
     assert len(stream(redis)) == 1
+
+
+def test_a_relay_chains_the_audit_by_itself_even_without_redis(
+    account: Account, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("snapshots.relay.CHAIN_SECONDS", 0.05)
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    patient_store.cache_clear()
+    with transaction.atomic():
+        record(None, Action.ACCOUNT_CREATED, account)
+    stop = threading.Event()
+    relay = threading.Thread(target=in_thread, args=[Relay(patient_store(), stop).run])
+
+    relay.start()
+
+    deadline = time.monotonic() + 30
+    while Pending.objects.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    stop.set()
+    relay.join(30)
+    assert not relay.is_alive()
+    assert chain.head().number == 1
 
 
 def test_the_sweep_passes_over_an_account_that_is_being_published(account: Account, relay: Relay) -> None:

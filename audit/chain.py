@@ -1,0 +1,214 @@
+"""The chain: what shows that somebody changed the audit behind the triggers' back.
+
+Each link's hash covers its event and the hash before, so whoever changes, removes or inserts something anywhere must
+change every later hash, and the newest one cannot be what it was when somebody noted it elsewhere.
+
+The relay adds the links, a moment after the events were committed: writers that had to know the newest hash would queue
+for it. Until then an event is only as safe as the database. `manage.py verify_audit` walks the chain.
+
+Source: docs/decisions/0102-audit-chain.md.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
+
+from audit.models import Event, Link, Pending
+
+BATCH: Final = 500
+# What the first link follows.
+ROOT: Final = bytes(32)
+# Every column of an event, in the order in which its bytes have them. Another order, or another column, is another
+# form: it gets a new name, and applies from an event on that a migration notes.
+FORM: Final = "gateway-admin audit 1"
+COLUMNS: Final = (
+    "id",
+    "account_id",
+    "at",
+    "principal_kind",
+    "principal_id",
+    "principal_name",
+    "action",
+    "object_id",
+    "object_name",
+    "changes",
+    "source",
+    "address",
+    "user_agent",
+    "request_id",
+)
+_CHANGES: Final = COLUMNS.index("changes")
+# One relay at a time: an advisory lock of this database.
+_LOCK: Final = 0x61756469745F6C6B
+_CHUNK: Final = 2000
+
+
+@dataclass(frozen=True)
+class Head:
+    """The newest link. Written down elsewhere, it lets nobody shorten or rewrite the chain unnoticed."""
+
+    number: int
+    hash: bytes
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.hash.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Head":
+        """From its text.
+
+        Raises:
+            ValueError: it is none.
+        """
+        number, _, digest = text.partition(":")
+        head = cls(int(number), bytes.fromhex(digest))
+        if head.number < 0 or len(head.hash) != len(ROOT):
+            raise ValueError("not a head")
+        return head
+
+
+EMPTY: Final = Head(0, ROOT)
+
+
+class Fault(StrEnum):
+    """How a chain is broken."""
+
+    CHANGED = "the event or its link was changed, or put in: the hash does not follow from the one before"
+    EVENT_MISSING = "its event is missing"
+    LINK_MISSING = "the link is missing"
+    EVENT_INSERTED = "it is in the table, but was not recorded: neither chained nor waiting for it"
+    NOT_NOTED = "the head that was noted is not in the chain: it was shortened or made anew"
+
+
+@dataclass(frozen=True)
+class Break:
+    """The first place where the chain does not hold."""
+
+    fault: Fault
+    # `link 7, event …`
+    place: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.fault}"
+
+
+def canonical(event: Sequence[Any]) -> bytes:
+    """An event's bytes: its columns as JSON, in the order of COLUMNS.
+
+    Args:
+        event: the columns as the database gives them, so that what is hashed is what is stored.
+    """
+    return json.dumps([FORM, *event], default=_text, sort_keys=True, separators=(",", ":")).encode()
+
+
+def link_hash(before: bytes, event: Sequence[Any]) -> bytes:
+    """The hash of the link that follows the one with hash `before`: SHA-256, 32 bytes."""
+    return sha256(before + canonical(event)).digest()
+
+
+def _text(value: Any) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
+
+
+def head() -> Head:
+    """The newest link; EMPTY where there is none."""
+    found = Link.objects.order_by("-number").values_list("number", "hash").first()
+    return Head(found[0], bytes(found[1])) if found else EMPTY
+
+
+@transaction.atomic
+def extend(limit: int = BATCH) -> int:
+    """Chain events that wait for it, oldest first.
+
+    Of two relays one does it and the other finds nothing to do.
+
+    Returns:
+        How many were chained; with `limit` of them there may be more.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        if cursor.fetchone() != (True,):
+            return 0
+    # In the order of their IDs, which is that of their making; what commits late is chained late.
+    waiting = list(Pending.objects.order_by("event_id").values_list("event_id", flat=True)[:limit])
+    if not waiting:
+        return 0
+    newest = head()
+    links = []
+    for event in Event.objects.filter(id__in=waiting).order_by("id").values_list(*COLUMNS):
+        newest = Head(newest.number + 1, link_hash(newest.hash, event))
+        links.append(Link(number=newest.number, event_id=event[0], hash=newest.hash))
+    Link.objects.bulk_create(links)
+    Pending.objects.filter(event_id__in=waiting).delete()
+    return len(links)
+
+
+@dataclass
+class Verification:
+    """One walk along the chain; its outcome stands here once `run` has ended."""
+
+    # A head that was noted earlier, and has to be in the chain still.
+    noted: Head | None = None
+    # As far as the chain holds.
+    head: Head = EMPTY
+    broken: Break | None = None
+    # Events that no link holds yet.
+    waiting: int = 0
+
+    def run(self) -> Iterator[int]:
+        """Walk until the end or the first break, and yield the number of every link that holds.
+
+        One statement, read in pieces: the chain as it was at one moment, never in memory as a whole.
+        """
+        is_noted = self.noted is None or self.noted == EMPTY
+        with transaction.atomic():
+            for number, stored, event in _walk():
+                self.broken = self._break_at(number, stored, event)
+                if self.broken is not None:
+                    return
+                self.head = Head(number, stored)
+                is_noted |= self.head == self.noted
+                yield number
+            self.waiting = Pending.objects.count()
+        if not is_noted and self.noted is not None:
+            self.broken = Break(Fault.NOT_NOTED, f"link {self.noted.number}")
+        else:
+            self.broken = _inserted()
+
+    def _break_at(self, number: int, stored: bytes, event: list[Any]) -> Break | None:
+        if number > self.head.number + 1:
+            return Break(Fault.LINK_MISSING, f"link {self.head.number + 1}")
+        if event[0] is None:
+            return Break(Fault.EVENT_MISSING, f"link {number}")
+        if number != self.head.number + 1 or link_hash(self.head.hash, event) != stored:
+            return Break(Fault.CHANGED, f"link {number}, event {event[0]}")
+        return None
+
+
+def _walk() -> Iterator[tuple[int, bytes, list[Any]]]:
+    """Every link in order: number, hash, and the event's columns, which are all None where the event is gone."""
+    columns = ", ".join(f"event.{name}" for name in COLUMNS)
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(
+            f"SELECT link.number, link.hash, {columns} FROM audit_link link"  # noqa: S608 -- our own names
+            " LEFT JOIN audit_event event ON event.id = link.event_id ORDER BY link.number"
+        )
+        while rows := cursor.fetchmany(_CHUNK):
+            for number, stored, *event in rows:
+                # Django leaves JSON to its field.
+                event[_CHANGES] = json.loads(event[_CHANGES] or "null")
+                yield number, bytes(stored), event
+
+
+def _inserted() -> Break | None:
+    """An event that nobody recorded. In one statement, in which each event is chained, or waits, or is this."""
+    links, waiting = Link.objects.filter(event=OuterRef("pk")), Pending.objects.filter(event=OuterRef("pk"))
+    found = Event.objects.filter(~Exists(links), ~Exists(waiting)).order_by("id").first()
+    return None if found is None else Break(Fault.EVENT_INSERTED, f"event {found.id}")
