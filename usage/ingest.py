@@ -305,9 +305,12 @@ _COPY: Final = f"COPY usage_incoming ({COLUMNS}) FROM STDIN"
 # What is added, and all sums over it, in one statement. Sums are written in the order of their key, so that two
 # writers could not lock each other out even without the lock above. Accounts that are gone leave no usage.
 _SUM: Final = """
-    INSERT INTO usage_rollup (account_id, dimension, span, start, group_key, cost, requests, errors)
+    INSERT INTO usage_rollup (
+        account_id, dimension, span, start, group_key, cost, requests, errors, input_tokens, output_tokens
+    )
     SELECT account_id, dimension, span, start, group_key, sum(cost),
-           count(*) FILTER (WHERE is_final), count(*) FILTER (WHERE is_final AND is_error)
+           count(*) FILTER (WHERE is_final), count(*) FILTER (WHERE is_final AND is_error),
+           sum(input_tokens), sum(output_tokens)
     FROM added
     CROSS JOIN LATERAL (VALUES ('p', provider), ('k', access_key_id::text)) AS by_dimension (dimension, group_key)
     CROSS JOIN LATERAL (
@@ -318,7 +321,9 @@ _SUM: Final = """
     ON CONFLICT (account_id, dimension, span, start, group_key) DO UPDATE
     SET cost = usage_rollup.cost + EXCLUDED.cost,
         requests = usage_rollup.requests + EXCLUDED.requests,
-        errors = usage_rollup.errors + EXCLUDED.errors
+        errors = usage_rollup.errors + EXCLUDED.errors,
+        input_tokens = usage_rollup.input_tokens + EXCLUDED.input_tokens,
+        output_tokens = usage_rollup.output_tokens + EXCLUDED.output_tokens
 """
 _ADD: Final = f"""
 WITH added AS (
@@ -327,7 +332,8 @@ WITH added AS (
     WHERE EXISTS (SELECT FROM accounts_account WHERE accounts_account.id = usage_incoming.account_id)
     ORDER BY id
     ON CONFLICT DO NOTHING
-    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge
+    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge, input_tokens,
+              output_tokens
 ), summed AS ({_SUM})
 SELECT account_id, count(*), sum(charge) FROM added GROUP BY account_id
 """  # noqa: S608 -- our own column names

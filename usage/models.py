@@ -118,6 +118,9 @@ class Rollup(models.Model):
     # Final attempts, and those of them that ended in an error.
     requests = models.BigIntegerField()
     errors = models.BigIntegerField()
+    # Tokens of all attempts.
+    input_tokens = models.BigIntegerField(default=0, db_default=0)
+    output_tokens = models.BigIntegerField(default=0, db_default=0)
 
     def __str__(self) -> str:
         return f"{self.group_key} at {self.start}"

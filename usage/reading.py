@@ -121,6 +121,53 @@ def overview(account: Account, *, start: datetime, end: datetime | None, by: Rol
         return [Bucket(*row) for row in cursor.fetchall()]
 
 
+class Point(NamedTuple):
+    """The sums of one hour or UTC day, and one provider or access key."""
+
+    start: datetime
+    # A `providerId`, an access key's UUID as text, or OTHERS.
+    group_key: str
+    cost: Decimal
+    requests: int
+    errors: int
+    # In and out, of all attempts.
+    tokens: int
+
+
+# The group of all that are not among the first.
+OTHERS: Final = ""
+
+
+def trend(account: Account, *, since: datetime, span: Rollup.Span, by: Rollup.Dimension, most: int) -> list[Point]:
+    """How usage went, in whole hours or days; in the order of time, and within each of the groups' size.
+
+    Args:
+        account: whose.
+        since: the first hour or day; its beginning.
+        span: how long a point is.
+        by: what points of one time are told apart by.
+        most: so many groups at most, those with the most requests; what the others have is summed as OTHERS.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(_TREND, [account.id, by.value, span.value, since, most, OTHERS])
+        return [Point(*row) for row in cursor.fetchall()]
+
+
+_TREND: Final = """
+WITH part AS MATERIALIZED (
+    SELECT start, group_key, cost, requests, errors, input_tokens + output_tokens AS tokens FROM usage_rollup
+    WHERE account_id = %s AND dimension = %s AND span = %s AND start >= %s
+), first AS (
+    SELECT group_key, rank() OVER (ORDER BY sum(requests) DESC, sum(cost) DESC, group_key) AS place
+    FROM part GROUP BY group_key ORDER BY place LIMIT %s
+)
+SELECT start, coalesce(first.group_key, %s) AS named, sum(cost), sum(requests)::bigint, sum(errors)::bigint,
+       sum(tokens)::bigint
+FROM part LEFT JOIN first USING (group_key)
+GROUP BY start, named, first.place ORDER BY start, first.place NULLS LAST
+"""
+
+
 def _pieces(start: datetime, end: datetime | None) -> Iterator[_Piece]:
     """Whole days; whole hours of the days that are cut; events of the hours that are."""
     first_day, last_day = _ceiling(start, _DAY), None if end is None else _floor(end, _DAY)

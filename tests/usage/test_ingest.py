@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connection
+from django.db.models import Sum
 from django.utils import timezone
 from redis import Redis
 
@@ -99,6 +100,17 @@ def test_sums_count_attempts_by_cost_and_final_ones_by_number(account: Account, 
     assert sums(dimension="p", span="h", group_key="openai") == (Decimal("0.0070"), 1, 1)
     assert sums(dimension="p", span="d") == (Decimal("0.0115"), 2, 1)
     assert sums(dimension="k", span="d") == sums(dimension="k", span="h") == (Decimal("0.0115"), 2, 1)
+
+
+def test_sums_count_the_tokens_of_all_attempts(account: Account, emit: Emit) -> None:
+    emit([an_event(account, input_tokens=1000, output_tokens=100, is_final=False)])
+    emit([an_event(account, input_tokens=500, output_tokens=7, attempt=2)])
+
+    for dimension in ("p", "k"):
+        found = Rollup.objects.filter(dimension=dimension, span="d").aggregate(
+            Sum("input_tokens"), Sum("output_tokens")
+        )
+        assert found == {"input_tokens__sum": 1500, "output_tokens__sum": 107}
 
 
 def test_an_event_told_twice_counts_once(account: Account, emit: Emit, redis: "Redis", ingest: Ingest) -> None:
