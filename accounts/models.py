@@ -89,6 +89,40 @@ class Membership(models.Model):
         return {"username": self.user.username, "email": self.user.email, "role": self.role}
 
 
+class Invitation(models.Model):
+    """A way into an account for whoever holds its token: once, and only until it expires. Gone when it was used."""
+
+    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
+    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="invitations")
+    # Whom it is meant for, in the inviter's words; it does not bind the one who comes.
+    name = models.CharField(max_length=255)
+    role = models.CharField(max_length=16, choices=Membership.Role)
+    digest = models.CharField(max_length=64, editable=False)
+    expires_at = models.DateTimeField()
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.CharField(max_length=64, editable=False)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["digest"], name="one_invitation_per_token")]
+
+    def __str__(self) -> str:
+        return self.text_id
+
+    @property
+    def text_id(self) -> str:
+        """`inv_…`"""
+        return ids.to_text(ids.Prefix.INVITATION, self.id)
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls it."""
+        return self.name
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"name": self.name, "role": self.role, "expiresAt": self.expires_at}
+
+
 class Owned(models.Model):
     """What every resource of an account carries.
 

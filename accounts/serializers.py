@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.contrib.auth.validators import UnicodeUsernameValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from accounts.models import Membership
 from accounts.principals import path_of
 from accounts.services import IssuedApiKey
 from gateway_core import ids
@@ -15,6 +17,8 @@ from rest.fields import (
     MetadataField,
     NameField,
     StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
     TimestampField,
     id_pattern,
 )
@@ -117,3 +121,36 @@ class IssuedApiKeySerializer(ApiKeySerializer):
     def to_representation(self, instance: IssuedApiKey) -> dict[str, Any]:
         """The key with its token."""
         return {**ApiKeySerializer(instance.api_key, context=self.context).data, "token": instance.token}
+
+
+class AccountForm(StrictSerializer):
+    """A new account. The dashboard's, as all that follow: the management API has no members."""
+
+    name = NameField()
+
+
+class InvitationForm(StrictSerializer):
+    """An invitation to an account."""
+
+    name = NameField()
+    role = StrictChoiceField(Membership.Role.values)
+
+
+class MemberForm(StrictSerializer):
+    """What a member may be made."""
+
+    role = StrictChoiceField(Membership.Role.values)
+
+
+class JoinForm(StrictSerializer):
+    """What a user shows to join an account."""
+
+    code = StrictCharField(max_length=255)
+
+
+class NewUserForm(JoinForm):
+    """What somebody who is no user yet shows to join an account."""
+
+    username = StrictCharField(max_length=150, validators=[UnicodeUsernameValidator()])
+    email = serializers.EmailField(required=False, allow_blank=True, max_length=254)
+    password = StrictCharField(max_length=255)

@@ -66,12 +66,12 @@ def add_member(*, account: Account, user: User, role: str, by: Principal | None 
 
 
 @transaction.atomic
-def reset_password(*, member: Membership, password: str, by: Principal | None = None) -> None:
-    """Give a member's user a new password. What the account's audit tells is that it was done."""
-    user = member.user
+def reset_password(*, user: User, password: str, by: Principal | None = None) -> None:
+    """Give a user a new password. What the audit of each of their accounts tells is that it was done."""
     user.set_password(password)
     user.save(update_fields=["password"])
-    record_act(by, Action.MEMBER_PASSWORD_RESET, member, changes=NOTHING)
+    for member in user.memberships.select_related("user"):
+        record_act(by, Action.MEMBER_PASSWORD_RESET, member, changes=NOTHING)
 
 
 @transaction.atomic

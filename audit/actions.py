@@ -9,6 +9,10 @@ class Action(StrEnum):
     ACCOUNT_CREATED = "account.created"
     MEMBER_ADDED = "member.added"
     MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105 -- the name of an action
+    MEMBER_ROLE_CHANGED = "member.role_changed"
+    MEMBER_REMOVED = "member.removed"
+    INVITATION_CREATED = "invitation.created"
+    INVITATION_REVOKED = "invitation.revoked"
     API_KEY_CREATED = "api_key.created"
     API_KEY_UPDATED = "api_key.updated"
     API_KEY_DELETED = "api_key.deleted"

@@ -32,7 +32,9 @@ from django.shortcuts import render
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from accounts import services
 from accounts.models import User
+from dashboard.join import join
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -125,8 +127,7 @@ def reset(user: User) -> str:
         The password; every session of the user has ended.
     """
     password = secrets.token_urlsafe(18)
-    user.set_password(password)
-    user.save(update_fields=["password"])
+    services.reset_password(user=user, password=password)
     Authenticator.objects.filter(user=user).delete()
     return password
 
@@ -143,6 +144,7 @@ ROUTES: Final[list[URLPattern]] = [
     path("login", account.login, name="account_login"),
     path("logout", account.logout, name="account_logout"),
     path("login/code", mfa.authenticate, name="mfa_authenticate"),
+    path("join", join, name="join"),
     path("you", mfa.index, name="mfa_index"),
     path("you/confirm", account.reauthenticate, name="account_reauthenticate"),
     path("you/confirm/code", mfa.reauthenticate, name="mfa_reauthenticate"),

@@ -32,6 +32,7 @@ class Prefix(StrEnum):
     USAGE_EVENT = "aigue"
     ACCOUNT = "ac"
     USER = "usr"
+    INVITATION = "inv"
     WORKER = "aigw"
 
 

@@ -26,7 +26,7 @@ _TOKENS: Final = (
     r"A[KS]IA[A-Z0-9]{16,}",  # Amazon
     r"eyJ[A-Za-z0-9_.-]{20,}",  # JSON web tokens
 )
-_TOKEN: Final = rf"gw[ka]_[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
+_TOKEN: Final = rf"gw[kai]_[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
 
 # Keys of this deployment itself: nothing of them is shown.
 _OWN_KEY: Final = r"gw-sealing-private\.[A-Za-z0-9_.-]*|(?<![A-Za-z0-9])[0-9a-f]{8}:[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"

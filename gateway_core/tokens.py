@@ -1,4 +1,5 @@
-"""Tokens: what apps show to the data plane (`gwk_`) and programs show to the management API (`gwa_`).
+"""Tokens: what apps show to the data plane (`gwk_`), programs to the management API (`gwa_`), and people who join an
+account to the dashboard (`gwi_`).
 
 A token is its prefix, 40 random base62 characters (238 bits) and a checksum: the CRC32 of all that precedes, as 6
 base62 characters. The checksum is no secret and proves nothing about who made the token; it lets every plane refuse a
@@ -17,6 +18,7 @@ from typing import Final
 
 ACCESS_KEY_PREFIX: Final = "gwk_"
 API_KEY_PREFIX: Final = "gwa_"
+INVITATION_PREFIX: Final = "gwi_"
 
 _ALPHABET: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM_LENGTH: Final = 40

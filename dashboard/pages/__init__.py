@@ -36,6 +36,7 @@ from dashboard.pages import (
     overview,
     provider_keys,
     providers,
+    search,
     settings,
 )
 
@@ -53,4 +54,5 @@ PAGES: Final[tuple[type[Page], ...]] = (
     *api_keys.PAGES,
     *members.PAGES,
     *accounts.PAGES,
+    *search.PAGES,
 )

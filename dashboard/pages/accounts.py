@@ -4,14 +4,19 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-from accounts.models import Account
+from accounts import services
+from accounts.models import Account, User
+from accounts.principals import Principal
+from accounts.serializers import AccountForm
 from dashboard.account import Role, choose
+from dashboard.forms import Field, Form
 from dashboard.lists import Filter, Filters, listing_of
 from dashboard.page import Page
 from gateway_core import ids
 from rest.errors import NotFound
 
 FILTERS: Final = (Filter("q", "Search", placeholder="Name"),)
+FIELDS: Final = (Field("name", "Name", required=True, placeholder="Platform team"),)
 
 
 class AccountsPage(Page):
@@ -25,11 +30,38 @@ class AccountsPage(Page):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """One page of all accounts."""
-        if not request.user.is_superuser:
-            raise NotFound
+        _for_the_operator(request)
         filters = Filters(request, FILTERS)
         accounts = Account.objects.filter(name__icontains=filters["q"]) if filters["q"] else Account.objects.all()
         return self.render(listing=listing_of(request, accounts, ids.Prefix.ACCOUNT), filters=filters)
+
+
+class CreateAccountPage(Page):
+    """`/dashboard/accounts/new`, for the operator alone."""
+
+    path = "accounts/new"
+    name = "create-account"
+    title = "New account"
+    template = "dashboard/account_create.html"
+    parents = (("Accounts", "accounts"),)
+    # The operator's own gate stands in both methods; a role is for who is in an account.
+    least_to_write = Role.VIEWER
+    needs_account = False
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The empty form."""
+        _for_the_operator(request)
+        return self.render(form=Form(AccountForm, FIELDS))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Open it, and enter it."""
+        operator = _for_the_operator(request)
+        form = Form(AccountForm, FIELDS, submitted=request.POST)
+        with form.faults_told():
+            account = services.create_account(by=Principal.of(operator), **form.values())
+            choose(request, account.text_id)
+            return self.redirect("members", said="The account is there, and you are in it. Invite an owner.")
+        return self.render(form=form, status=form.status)
 
 
 class ChooseAccountPage(Page):
@@ -49,4 +81,12 @@ class ChooseAccountPage(Page):
         return self.redirect("overview")
 
 
-PAGES: Final = (AccountsPage, ChooseAccountPage)
+def _for_the_operator(request: HttpRequest) -> User:
+    """Who asks, if they are the operator. To everybody else these pages do not exist."""
+    user = request.user
+    if not (isinstance(user, User) and user.is_superuser):
+        raise NotFound
+    return user
+
+
+PAGES: Final = (AccountsPage, CreateAccountPage, ChooseAccountPage)

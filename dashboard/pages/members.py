@@ -1,11 +1,36 @@
 """Who belongs to the account, and as what."""
 
-from typing import Final
+from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
 
+from accounts import members
+from accounts.models import Invitation, Membership, User
+from accounts.serializers import InvitationForm, MemberForm
+from dashboard.account import Role
+from dashboard.confirmation import ConfirmedPage, Question
+from dashboard.forms import Field, Form
 from dashboard.navigation import SETTINGS
 from dashboard.page import Page
+from gateway_core import ids
+from rest import uris
+from rest.errors import NotFound
+
+# More than any team; who has more of them needs another tool.
+_SHOWN: Final = 500
+_PARENTS: Final = (("Members", "members"),)
+_ROLES: Final = (
+    (Role.VIEWER.value, "Viewer: may look at everything"),
+    (Role.EDITOR.value, "Editor: may also change everything but the members"),
+    (Role.OWNER.value, "Owner: may also change the members"),
+)
+_INVITED: Final = (
+    Field("name", "For whom", required=True, hint="A name that tells you who it is for.", placeholder="Bob"),
+    Field("role", "Role", "choice", choices=_ROLES),
+)
+_ROLE: Final = (Field("role", "Role", "choice", choices=_ROLES),)
 
 
 class MembersPage(Page):
@@ -18,8 +43,137 @@ class MembersPage(Page):
     template = "dashboard/members.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The page."""
-        return self.render()
+        """All of them, and for owners the invitations that are open."""
+        found = self.owned(Membership).select_related("user").order_by("user__username")[:_SHOWN]
+        invitations = self.owned(Invitation).filter(expires_at__gt=timezone.now()).order_by("-id")[:_SHOWN]
+        return self.render(members=found, invitations=invitations if self.visit.is_owner else ())
 
 
-PAGES: Final = (MembersPage,)
+class InvitePage(Page):
+    """`/dashboard/settings/members/invite`."""
+
+    path = "settings/members/invite"
+    name = "invite-member"
+    section = SETTINGS
+    title = "Invite a member"
+    template = "dashboard/member_invite.html"
+    parents = _PARENTS
+    least_to_read = least_to_write = Role.OWNER
+
+    def get(self, _request: HttpRequest) -> HttpResponse:
+        """The empty form."""
+        return self.render(form=Form(InvitationForm, _INVITED))
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Make the invitation. Its link is in this answer and nowhere else."""
+        form = Form(InvitationForm, _INVITED, submitted=request.POST)
+        with form.faults_told():
+            issued = members.invite(account=self.visit.account, by=self.visit.principal, **form.values())
+            # Behind the #, which no browser sends: the token gets into no log and no Referer.
+            link = f"{uris.base_of(request)}/dashboard/join#{issued.token}"
+            return self.render("dashboard/member_invited.html", title="Invitation made", issued=issued, link=link)
+        return self.render(form=form, status=form.status)
+
+
+class RevokeInvitationPage(Page):
+    """`POST /dashboard/settings/members/invitations/<id>/revoke`."""
+
+    path = "settings/members/invitations/<str:text_id>/revoke"
+    name = "revoke-invitation"
+    title = "Take back an invitation"
+    least_to_write = Role.OWNER
+    http_method_names = ["post"]
+
+    def post(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """Take it back."""
+        try:
+            invitation = self.owned(Invitation).filter(id=ids.from_text(ids.Prefix.INVITATION, text_id)).first()
+        except ids.InvalidId:
+            raise NotFound from None
+        if invitation is None:
+            raise NotFound
+        members.revoke_invitation(invitation=invitation, by=self.visit.principal)
+        return self.redirect("members", said="The invitation is taken back.")
+
+
+class _OfOneMember(Page):
+    section = SETTINGS
+    parents = _PARENTS
+    least_to_read = least_to_write = Role.OWNER
+
+    def member(self, text_id: str) -> Membership:
+        """The account's member with this user's ID.
+
+        Raises:
+            NotFound: no ID, somebody of another account, or nobody.
+        """
+        try:
+            user_id = ids.from_text(ids.Prefix.USER, text_id)
+        except ids.InvalidId:
+            raise NotFound from None
+        found: Membership | None = self.owned(Membership).select_related("user").filter(user_id=user_id).first()
+        if found is None:
+            raise NotFound
+        return found
+
+
+class MemberPage(_OfOneMember):
+    """`/dashboard/settings/members/<id>`."""
+
+    path = "settings/members/<str:text_id>"
+    name = "member"
+    title = "Member"
+    template = "dashboard/member.html"
+
+    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The member, with the form for the role."""
+        member = self.member(text_id)
+        return self._shown(member, self._form(member))
+
+    def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """Change the role."""
+        member = self.member(text_id)
+        form = self._form(member, submitted=request.POST)
+        with form.faults_told():
+            changes = form.values()
+            if changes:
+                members.change_role(member=member, by=self.visit.principal, **changes)
+            return self.redirect("members", said=f"{member.user.username} is saved.")
+        return self._shown(member, form)
+
+    def _form(self, member: Membership, submitted: Any = None) -> Form:
+        return Form(MemberForm, _ROLE, submitted=submitted, present={"role": member.role})
+
+    def _shown(self, member: Membership, form: Form) -> HttpResponse:
+        return self.render(member=member, form=form, status=form.status, title=member.user.username)
+
+
+class RemoveMemberPage(_OfOneMember, ConfirmedPage):
+    """`/dashboard/settings/members/<id>/remove`."""
+
+    path = "settings/members/<str:text_id>/remove"
+    name = "remove-member"
+    title = "Remove member"
+
+    def question(self, text_id: str) -> Question:
+        """Whether somebody may lose the account."""
+        member = self.member(text_id)
+        return Question(
+            phrase=member.user.username,
+            consequences=(
+                "Their next click in the dashboard is refused.",
+                "API keys that they made go on working. Delete those that only they should have known.",
+            ),
+            button="Remove member",
+            back=reverse("dashboard:member", args=[text_id]),
+        )
+
+    def carry_out(self, text_id: str) -> HttpResponse:
+        """Remove them."""
+        member = self.member(text_id)
+        members.remove_member(member=member, by=self.visit.principal)
+        own = isinstance(self.request.user, User) and member.user_id == self.request.user.pk
+        return self.redirect("overview" if own else "members", said=f"{member.user.username} is removed.")
+
+
+PAGES: Final = (MembersPage, InvitePage, RevokeInvitationPage, MemberPage, RemoveMemberPage)

@@ -40,7 +40,7 @@ class Command(BaseCommand):
         else:
             member = self._membership_of(user, name=options["account"])
             account = member.account
-            reset_password(member=member, password=password)
+            reset_password(user=user, password=password)
         issued = create_api_key(account=account, by=Principal.of(user), name="First API key")
         for name, value in (
             ("AI_GATEWAY_API_KEY", issued.token),
