@@ -1,13 +1,42 @@
-"""What apps may reach, and by whose keys."""
+"""What apps may reach, and by whose keys: the list, and one configuration with what uses it and how it came to be.
 
-from typing import Final
+Where it is written is `dashboard.pages.configuration_editor`.
+"""
+
+import json
+from typing import Any, Final, NamedTuple, cast
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from rest_framework import serializers
 
+from configurations import services
+from configurations.explain import explain_stored
+from configurations.explain_forms import ExplainForm, question_of
 from configurations.models import Configuration
-from dashboard.lists import listing_of
+from configurations.serializers import ConfigurationSerializer
+from dashboard import plans
+from dashboard.confirmation import ConfirmedPage, Question
+from dashboard.lists import Filter, Filters, listing_of
 from dashboard.navigation import CONFIGURATIONS
 from dashboard.page import Page
+from dashboard.pages import configuration_editor
+from dashboard.pages.configuration_reads import described, users_of, with_user_count
+from dashboard.people import names_of
+from dashboard.reach import Allowance, ProviderNames, allowance
+from gateway_core.catalog import Surface
+from rest.errors import details_of
+
+FILTERS: Final = (Filter("q", "Search", placeholder="Name"),)
+
+
+class Row(NamedTuple):
+    """A configuration in the list."""
+
+    configuration: Configuration
+    allows: Allowance
+    rule_count: int
+    changed_by: str
 
 
 class ConfigurationsPage(Page):
@@ -21,7 +50,149 @@ class ConfigurationsPage(Page):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """One page of the list."""
-        return self.render(listing=listing_of(request, self.owned(Configuration), Configuration.id_prefix))
+        filters = Filters(request, FILTERS)
+        items = with_user_count(self.owned(Configuration))
+        if filters["q"]:
+            items = items.filter(name__icontains=filters["q"])
+        listing = listing_of(request, items, Configuration.id_prefix)
+        people = names_of(self.visit.account, [one.last_updated_by for one in listing.items])
+        names = ProviderNames.of(self.visit.account) if listing.items else ProviderNames()
+        rows = [
+            Row(
+                configuration=one,
+                allows=allowance(one.access, names),
+                rule_count=len((one.router or {}).get("rules", ())),
+                changed_by=people.get(one.last_updated_by, ""),
+            )
+            for one in listing.items
+        ]
+        return self.render(listing=listing, rows=rows, filters=filters)
 
 
-PAGES: Final = (ConfigurationsPage,)
+class ConfigurationPage(Page):
+    """`/dashboard/configurations/<id>`, and with `?model=…` what the data plane would do with a request for it."""
+
+    path = "configurations/<str:text_id>"
+    name = "configuration"
+    section = CONFIGURATIONS
+    title = "Configuration"
+    template = "dashboard/configuration.html"
+
+    def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """The configuration in words."""
+        configuration: Configuration = self.found(Configuration.objects.with_named(), text_id)
+        names = ProviderNames.of(self.visit.account)
+        people = names_of(self.visit.account, [configuration.created_by, configuration.last_updated_by])
+        shown = ConfigurationSerializer(configuration, context={"request": request}).data
+        return self.render(
+            title=configuration.name or "",
+            configuration=configuration,
+            allows=allowance(configuration.access, names),
+            scope=_scope(shown.get("access"), names),
+            rules=_rules(shown.get("router"), names),
+            users=users_of(configuration),
+            created_by=people.get(configuration.created_by, configuration.created_by),
+            changed_by=people.get(configuration.last_updated_by, configuration.last_updated_by),
+            surfaces=list(Surface),
+            wire=json.dumps(shown, indent=2, ensure_ascii=False),
+            choices=reverse("dashboard:configuration-choices", args=["models"]),
+            **self._tested(configuration, names),
+        )
+
+    def _tested(self, configuration: Configuration, names: ProviderNames) -> dict[str, Any]:
+        """The answer to the question in the query, if there is one."""
+        asked = self.request.GET
+        model, fallbacks = asked.get("model", "").strip(), asked.get("fallbacks", "")
+        surface, failing = asked.get("surface", Surface.CHAT_COMPLETIONS), asked.getlist("failing")
+        question = {"model": model, "fallbacks": fallbacks, "surface": surface, "failing": failing}
+        if not model and not fallbacks:
+            return {"question": question}
+        models = fallbacks.replace(",", " ").split()
+        body = {"model": model, "surface": surface, "assume": {"failing": failing}} | (
+            {"models": models} if models else {}
+        )
+        form = ExplainForm(data=body)
+        try:
+            form.is_valid(raise_exception=True)
+        except serializers.ValidationError as refusal:
+            return {"question": question, "question_faults": list(details_of(refusal.detail).values())}
+        found = explain_stored(
+            account=self.visit.account, configuration=configuration, question=question_of(dict(form.validated_data))
+        )
+        return {"question": question, "plan": plans.told(found, names)}
+
+
+class DeleteConfigurationPage(ConfirmedPage):
+    """`/dashboard/configurations/<id>/delete`."""
+
+    path = "configurations/<str:text_id>/delete"
+    name = "delete-configuration"
+    section = CONFIGURATIONS
+    title = "Delete configuration"
+
+    def question(self, text_id: str) -> Question:
+        """Who uses it, and what stays."""
+        configuration: Configuration = self.found(Configuration, text_id)
+        users = users_of(configuration)
+        used = [f"Used by {described(one)}." for one in users.shown]
+        if users.has_more:
+            used.append("And by more access keys.")
+        if used:
+            used.append("As long as an access key is linked to it, it cannot be deleted.")
+        return Question(
+            phrase=configuration.name or "",
+            consequences=(*(used or ["No access key uses it."]), "Its provider keys stay.", "This cannot be undone."),
+            button="Delete configuration",
+            back=reverse("dashboard:configuration", args=[text_id]),
+        )
+
+    def carry_out(self, text_id: str) -> HttpResponse:
+        """Delete it."""
+        configuration: Configuration = self.found(Configuration, text_id)
+        services.delete_configuration(configuration=configuration, by=self.visit.principal)
+        return self.redirect("configurations", said="The configuration is deleted.")
+
+
+class Dimension(NamedTuple):
+    """One dimension of an access scope, for people."""
+
+    title: str
+    # None where it restricts nothing.
+    entries: list[tuple[str, str]] | None
+
+
+class ToldRule(NamedTuple):
+    """A routing rule, for people."""
+
+    subject: str
+    is_model: bool
+    steps: list[dict[str, Any]]
+
+
+def _scope(access: Any, names: ProviderNames) -> list[Dimension]:
+    found = []
+    for title in ("Providers", "Models"):
+        entries = cast("list[str] | None", ((access or {}).get(title.lower()) or {}).get("allow"))
+        called = names.called if title == "Providers" else str
+        told = None if entries is None else [(called(entry), entry) for entry in entries]
+        found.append(Dimension(title, told))
+    return found
+
+
+def _rules(router: Any, names: ProviderNames) -> list[ToldRule]:
+    return [
+        ToldRule(
+            subject=rule["model"] if "model" in rule else names.called(rule["provider"]),
+            is_model="model" in rule,
+            steps=rule["steps"],
+        )
+        for rule in (router or {}).get("rules", ())
+    ]
+
+
+PAGES: Final = (
+    ConfigurationsPage,
+    *configuration_editor.PAGES,
+    ConfigurationPage,
+    DeleteConfigurationPage,
+)

@@ -1,0 +1,254 @@
+"""Where configurations are written: the form, and what its script asks of the server.
+
+The script sends the API's own JSON. It is read by the API's parser, judged by the API's serializers and written by the
+API's services; a refusal comes back in the API's form, and the script puts each fault to the control that its JSON path
+means. There is no second validation (docs/decisions/0095-configuration-editor.md).
+"""
+
+from types import SimpleNamespace
+from typing import IO, Any, Final, cast
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.urls import reverse
+
+from configurations import services
+from configurations.explain import explain_draft
+from configurations.explain_forms import DraftExplainForm, question_of
+from configurations.models import Configuration
+from configurations.serializers import ConfigurationForm, ConfigurationSerializer
+from dashboard import choices, plans
+from dashboard.navigation import CONFIGURATIONS
+from dashboard.page import Page
+from dashboard.pages.configuration_reads import described, users_of
+from dashboard.people import names_of
+from dashboard.reach import ProviderNames, losses
+from gateway_core.catalog import BUILT_IN, Surface
+from rest import uris
+from rest.errors import GatewayError, NotFound, http_response
+from rest.parsers import JsonParser
+from rest.preconditions import IfMatch, etag_of
+from rest.serializers import StrictSerializer
+
+# What can be allowed: the dimension, one of its kind, and what is typed to find it.
+_DIMENSIONS: Final = (
+    ("providers", "provider", "Search providers"),
+    ("models", "model", "Search models, or type provider:model"),
+)
+_WRITTEN: Final = ("name", "description", "metadata", "access", "router")
+
+
+class ScriptPage(Page):
+    """What the editor's script talks to: JSON in, refusals in the API's form."""
+
+    section = CONFIGURATIONS
+    title = "Configuration"
+    http_method_names = ["post"]
+
+    def refused(self, error: GatewayError) -> HttpResponse:
+        """As the API refuses."""
+        return http_response(error)
+
+    def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
+        """The body, as the API reads it.
+
+        Raises:
+            rest_framework.exceptions.ValidationError, rest.errors.GatewayError: as rest.views.RestViews.read.
+        """
+        body = JsonParser().parse(cast("IO[Any]", self.request), self.request.content_type)
+        # What the API's forms ask of a request is whose it is.
+        context = {"request": SimpleNamespace(account=self.visit.account)}
+        asked = form(data=body, partial=partial, context=context)
+        asked.is_valid(raise_exception=True)
+        return dict(asked.validated_data)
+
+    def configuration(self, text_id: str) -> Configuration:
+        """The account's configuration with this ID.
+
+        Raises:
+            NotFound: it has none.
+        """
+        return cast("Configuration", self.found(Configuration.objects.with_named(), text_id))
+
+    def written(self, configuration: Configuration, said: str) -> HttpResponse:
+        """Where the browser goes on, with a message there."""
+        messages.success(self.request, said)
+        return JsonResponse({"location": reverse("dashboard:configuration", args=[configuration.text_id])})
+
+
+class EditorPage(ScriptPage):
+    """The form itself; a POST to it writes."""
+
+    template = "dashboard/configuration_editor.html"
+    parents = ()
+    least_to_read = Page.least_to_write
+    http_method_names = ["get", "head", "post"]
+
+    def refused(self, error: GatewayError) -> HttpResponse:
+        """A page for who came to look, JSON for the script."""
+        return super().refused(error) if self.request.method == "POST" else Page.refused(self, error)
+
+    def form(self, *, shown: dict[str, Any], configuration: Configuration | None, title: str) -> HttpResponse:
+        """The form, filled in with a configuration as the wire shows it."""
+        stored = [configuration.text_id] if configuration else []
+        data = {
+            "save": self.request.path,
+            "review": reverse("dashboard:review-configuration", args=stored) if stored else None,
+            "now": reverse("dashboard:configuration-now", args=stored) if stored else None,
+            "explain": reverse("dashboard:explain-configuration"),
+            "choices": reverse("dashboard:configuration-choices", args=["all"]).removesuffix("all"),
+            "api": uris.absolute(self.request, Configuration.path),
+            "id": configuration.text_id if configuration else None,
+            "etag": etag_of(configuration) if configuration else None,
+            "configuration": {name: shown[name] for name in _WRITTEN if name in shown},
+            "labels": _labels(ProviderNames.of(self.visit.account), shown),
+            "managed": [provider.id for provider in BUILT_IN.values() if provider.is_managed],
+        }
+        return self.render(
+            title=title, data=data, dimensions=_DIMENSIONS, surfaces=list(Surface), configuration=configuration
+        )
+
+    def wire(self, configuration: Configuration) -> dict[str, Any]:
+        """A configuration as the API shows it."""
+        return dict(ConfigurationSerializer(configuration, context={"request": self.request}).data)
+
+
+class CreateConfigurationPage(EditorPage):
+    """`/dashboard/configurations/new`, empty or as a copy: `?from=aigac_…`."""
+
+    path = "configurations/new"
+    name = "create-configuration"
+    title = "New configuration"
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """The form."""
+        original = request.GET.get("from")
+        shown = self.wire(self.configuration(original)) if original else {}
+        if shown:
+            shown["name"] = f"Copy of {shown['name']}"
+        return self.form(shown=shown, configuration=None, title=self.title)
+
+    def post(self, _request: HttpRequest) -> HttpResponse:
+        """Make it."""
+        values = self.read(ConfigurationForm)
+        made = services.create_configuration(account=self.visit.account, by=self.visit.principal, **values)
+        return self.written(made, "The configuration is created.")
+
+
+class EditConfigurationPage(EditorPage):
+    """`/dashboard/configurations/<id>/edit`."""
+
+    path = "configurations/<str:text_id>/edit"
+    name = "edit-configuration"
+
+    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The form."""
+        configuration = self.configuration(text_id)
+        return self.form(
+            shown=self.wire(configuration), configuration=configuration, title=f"Edit {configuration.name}"
+        )
+
+    def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """Change it, unless somebody else has since it was loaded."""
+        configuration = self.configuration(text_id)
+        if_match = IfMatch.parse(request.headers.get("If-Match"))
+        changes = self.read(ConfigurationForm, partial=True)
+        changed = services.update_configuration(
+            configuration=configuration, by=self.visit.principal, if_match=if_match, **changes
+        )
+        return self.written(changed, "The configuration is saved.")
+
+
+class ReviewPage(ScriptPage):
+    """`/dashboard/configurations/<id>/review`: what a change would take away, and from whom. Writes nothing."""
+
+    path = "configurations/<str:text_id>/review"
+    name = "review-configuration"
+
+    def post(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The losses of the change in the body; its faults as when it is saved."""
+        configuration = self.configuration(text_id)
+        changes = self.read(ConfigurationForm, partial=True)
+        services.valid_content(self.visit.account, changes)
+        before = (configuration.access, configuration.router)
+        after = (changes.get("access", before[0]), changes.get("router", before[1]))
+        found = losses(before, after, ProviderNames.of(self.visit.account))
+        users = users_of(configuration) if found else None
+        return JsonResponse(
+            {
+                "losses": found,
+                "users": [described(one) for one in users.shown] if users else [],
+                "hasMoreUsers": users.has_more if users else False,
+            }
+        )
+
+
+class NowPage(ScriptPage):
+    """`/dashboard/configurations/<id>/now`: who has changed it, for somebody whose own change was refused for that."""
+
+    path = "configurations/<str:text_id>/now"
+    name = "configuration-now"
+    http_method_names = ["get", "head"]
+
+    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
+        """The state that it is in, and how it came to be."""
+        configuration = self.configuration(text_id)
+        by = configuration.last_updated_by
+        return JsonResponse(
+            {
+                "etag": etag_of(configuration),
+                "by": names_of(self.visit.account, [by]).get(by, by),
+                "at": configuration.updated_at.isoformat(),
+                "changes": [],
+            }
+        )
+
+
+class ExplainPage(ScriptPage):
+    """`/dashboard/configurations/explain`: what the data plane would do under a draft. Writes nothing."""
+
+    path = "configurations/explain"
+    name = "explain-configuration"
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """The plan, as a fragment of a page."""
+        values = self.read(DraftExplainForm)
+        if "configuration_id" in values:
+            raise NotFound("Stored configurations are explained on their own page.")
+        account = self.visit.account
+        found = explain_draft(
+            account=account, access=values.get("access"), router=values.get("router"), question=question_of(values)
+        )
+        plan = plans.told(found, ProviderNames.of(account))
+        return render(request, "dashboard/kit/plan.html", {"plan": plan})
+
+
+class ChoicesPage(ScriptPage):
+    """`/dashboard/configurations/choices/<kind>`: what a picker offers for what was typed."""
+
+    path = "configurations/choices/<str:kind>"
+    name = "configuration-choices"
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """At most 20 choices, best first."""
+        find = choices.KINDS.get(kind)
+        if find is None:
+            raise NotFound
+        text, provider = (
+            request.GET.get(name, "").replace("\x00", "")[: choices.LONGEST] for name in ("q", "provider")
+        )
+        found = find(choices.Asked(self.visit.account, text, provider))
+        return JsonResponse({"items": [choice._asdict() for choice in found]})
+
+
+def _labels(names: ProviderNames, shown: dict[str, Any]) -> dict[str, str]:
+    """How every provider that the form can meet before anything is picked is called."""
+    rules = (shown.get("router") or {}).get("rules", [])
+    named = [rule["provider"] for rule in rules if "provider" in rule]
+    allowed = (shown.get("access") or {}).get("providers", {}).get("allow") or []
+    return {name: names.called(name) for name in {*BUILT_IN, *named, *allowed}}
+
+
+PAGES: Final = (CreateConfigurationPage, ExplainPage, ChoicesPage, EditConfigurationPage, ReviewPage, NowPage)

@@ -1,0 +1,27 @@
+"""Who did something, by name: rows keep principals as IDs, which outlive the API keys and users that they name."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from accounts.models import Account, ApiKey, User
+from gateway_core import ids
+
+
+def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
+    """How these principals are called now, by ID; one that is gone is missing. At most two queries.
+
+    Args:
+        account: whose API keys are looked at.
+        principals: `aigapi_…` and `usr_…`.
+    """
+    wanted = set(principals)
+    users = User.objects.filter(id__in=_uuids(ids.Prefix.USER, wanted))
+    api_keys = ApiKey.objects.filter(account=account, id__in=_uuids(ids.Prefix.API_KEY, wanted))
+    return {
+        **{user.text_id: user.get_full_name() or user.username for user in users},
+        **{key.text_id: f"API key {key.name or key.key_redacted}" for key in api_keys},
+    }
+
+
+def _uuids(prefix: ids.Prefix, principals: set[str]) -> list[Any]:
+    return [ids.from_text(prefix, one) for one in sorted(principals) if one.startswith(f"{prefix}_")]

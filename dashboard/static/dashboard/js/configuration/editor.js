@@ -1,0 +1,187 @@
+// The page that a configuration is written on. The browser sends the API's own JSON; the server judges it by the API's
+// own rules, and its faults come back by JSON path.
+
+import { faults } from "./faults.js";
+import { announcer } from "./parts.js";
+import { routing } from "./routing.js";
+import { scope } from "./scope.js";
+import { testing } from "./testing.js";
+import { asCurl, changes, masked } from "./wire.js";
+
+const page = JSON.parse(document.getElementById("editor-data").textContent);
+const form = document.getElementById("configuration");
+const announce = announcer(document.getElementById("announcements"));
+const parts = { url: page.choices, labels: page.labels, managed: page.managed, announce, onChange: changed };
+
+const texts = ["name", "description", "metadata"].map((name) => [name, form.elements.namedItem(name)]);
+const scopes = ["providers", "models"].map((dimension) => [
+  dimension,
+  scope(form.querySelector(`[data-dimension=${dimension}]`), parts),
+]);
+const router = routing(form.querySelector("[data-routing]"), parts);
+const told = faults(document.getElementById("faults"), places);
+
+let loaded = null;
+let isLeaving = false;
+
+// What the form says, as the body of a POST.
+function read() {
+  const body = {};
+  for (const [name, field] of texts) if (field.value) body[name] = field.value;
+  const access = scopes.map(([dimension, one]) => [dimension, one.read()]).filter(([, one]) => one);
+  if (access.length) body.access = Object.fromEntries(access);
+  const rules = router.read();
+  if (rules) body.router = rules;
+  return body;
+}
+
+function places() {
+  return [
+    ...texts.map(([name, field]) => [name, { control: field, host: field.closest("[data-field]") }]),
+    ["access", scopes[0][1].places()[0][1]],
+    ...scopes.flatMap(([, one]) => one.places()),
+    ...router.places(),
+  ];
+}
+
+function showText(id, text) {
+  document.getElementById(id).textContent = text;
+  document.querySelector(`[data-copies=${id}]`).dataset.copy = text;
+}
+
+const isChanged = () => loaded !== null && JSON.stringify(read()) !== JSON.stringify(loaded);
+
+function changed() {
+  if (loaded === null) return;
+  const body = read();
+  showText("wire", JSON.stringify(masked(body), null, 2));
+  showText("curl", asCurl(page.api, page.id, body));
+  form.querySelector("[data-blocked]").hidden = !Object.values(body.access ?? {}).some((one) => !one.allow.length);
+  form.querySelector("[data-unsaved]").hidden = !isChanged();
+  testing.isStale();
+}
+
+// Sends JSON and returns the answer; one that is no answer of ours is told as an error of the same form.
+async function send(url, body, headers = {}) {
+  let answer;
+  try {
+    answer = await fetch(url, {
+      method: "POST",
+      // A redirect leads to the sign-in page: following it would lose what is written here.
+      redirect: "manual",
+      headers: {
+        "Content-Type": "application/json",
+        "X-CSRFToken": form.elements.namedItem("csrfmiddlewaretoken").value,
+        ...headers,
+      },
+      body: JSON.stringify(body),
+    });
+  } catch {
+    return { status: 0, error: { msg: "The server cannot be reached. What you wrote is still here; try again.", details: {} } };
+  }
+  if (answer.type === "opaqueredirect") {
+    const msg = "You are signed out. Sign in again in another tab, then save here: what you wrote is still here.";
+    return { status: 401, error: { msg, details: {} } };
+  }
+  if (answer.ok) return { status: answer.status, answer };
+  try {
+    const { msg, details } = await answer.json();
+    return { status: answer.status, error: { msg, details } };
+  } catch {
+    const msg = `The server answered ${answer.status}. What you wrote is still here; try again, or reload the page.`;
+    return { status: answer.status, error: { msg, details: {} } };
+  }
+}
+
+function refused({ msg, details }) {
+  const count = Object.keys(details).length;
+  told.show(count > 1 ? `${msg} ${count} things to mend:` : msg, details);
+}
+
+// A dialog's answer: the value of the button that closed it, "" for Escape.
+function ask(dialog) {
+  dialog.returnValue = "";
+  dialog.showModal();
+  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
+}
+
+function fill(list, sentences) {
+  list.replaceChildren(...sentences.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+}
+
+// Whether the change may take away what it takes away from those who use the configuration.
+async function isMeant(body) {
+  const { answer, error } = await send(page.review, body);
+  if (error) return refused(error);
+  const { losses, users, hasMoreUsers } = await answer.json();
+  if (!losses.length || !users.length) return true;
+  const dialog = document.getElementById("narrowing");
+  fill(dialog.querySelector("[data-losses]"), losses);
+  fill(dialog.querySelector("[data-users]"), users);
+  dialog.querySelector("[data-more]").hidden = !hasMoreUsers;
+  return (await ask(dialog)) === "save";
+}
+
+// Somebody else has changed it since it was loaded. Whose version is to stand?
+async function settleChange() {
+  const answer = await fetch(page.now, { redirect: "manual" });
+  if (!answer.ok) {
+    const text = answer.status === 404 ? "This configuration was deleted meanwhile." : "It was changed meanwhile. Reload the page to see how.";
+    return refused({ msg: `${text} What you wrote is still here.`, details: {} });
+  }
+  const now = await answer.json();
+  const dialog = document.getElementById("changed-meanwhile");
+  dialog.querySelector("[data-by]").textContent = now.by;
+  dialog.querySelector("[data-at]").textContent = new Date(now.at).toLocaleString();
+  fill(dialog.querySelector("[data-changes]"), now.changes);
+  const choice = await ask(dialog);
+  if (choice === "theirs") {
+    isLeaving = true;
+    location.reload();
+  } else if (choice === "mine") {
+    page.etag = now.etag;
+    await save();
+  }
+}
+
+async function save() {
+  told.clear();
+  const unclear = scopes.filter(([, one]) => one.unclear());
+  if (unclear.length) {
+    const sentence = "Nothing is listed. Add what is allowed, or choose “Nothing allowed” if that is what you mean.";
+    return refused({ msg: "Please say what is allowed.", details: Object.fromEntries(unclear.map(([name]) => [`access.${name}`, sentence])) });
+  }
+  const body = read();
+  // An empty name is told as a fault; left out of a change it would pass as unchanged.
+  body.name ??= "";
+  const sent = page.id ? changes(loaded, body) : body;
+  if (page.id && !(await isMeant(sent))) return;
+  const { status, answer, error } = await send(page.save, sent, page.etag ? { "If-Match": page.etag } : {});
+  if (status === 412) return settleChange();
+  if (error) return refused(error);
+  isLeaving = true;
+  location.assign((await answer.json()).location);
+}
+
+form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  if (form.getAttribute("aria-busy") === "true") return;
+  form.setAttribute("aria-busy", "true");
+  try {
+    await save();
+  } finally {
+    form.removeAttribute("aria-busy");
+  }
+});
+form.addEventListener("input", changed);
+addEventListener("beforeunload", (event) => {
+  if (!isLeaving && isChanged()) event.preventDefault();
+});
+
+testing.start({ page, read, send, refused, clear: told.clear });
+for (const [name, field] of texts) field.value = page.configuration[name] ?? "";
+for (const [dimension, one] of scopes) one.write(page.configuration.access?.[dimension]);
+router.write(page.configuration.router);
+loaded = page.id ? read() : {};
+changed();
+form.hidden = false;

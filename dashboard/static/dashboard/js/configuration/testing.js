@@ -1,0 +1,73 @@
+// The panel that asks what the data plane would do under what the form says now, stored or not.
+
+import { choices } from "./choices.js";
+
+const root = document.getElementById("test");
+const result = root.querySelector("[data-result]");
+const fault = root.querySelector("[data-fault]");
+
+export const testing = {
+  start({ page, read, send, refused, clear }) {
+    const model = root.querySelector("[name=model]");
+    const fallbacks = root.querySelector("[name=fallbacks]");
+    choices(model.parentElement, {
+      url: `${page.choices}models`,
+      free: true,
+      onPick: ({ value }) => {
+        model.value = value;
+        ask();
+      },
+    });
+
+    // What is taken to fail, until another question is asked.
+    let failing = [];
+
+    async function run() {
+      clear();
+      fault.hidden = true;
+      const { access, router } = read();
+      const models = fallbacks.value.split(/[\s,]+/).filter(Boolean);
+      const asked = {
+        ...(model.value.trim() && { model: model.value.trim() }),
+        ...(models.length && { models }),
+        surface: root.querySelector("[name=surface]").value,
+        assume: { failing },
+        ...(access && { access }),
+        ...(router && { router }),
+      };
+      const { answer, error } = await send(page.explain, asked);
+      if (error) {
+        result.replaceChildren();
+        // What is wrong with the question is told here, what is wrong with the configuration at its fields.
+        const own = Object.entries(error.details).filter(([path]) => /^(models?|surface)\b/.test(path));
+        if (own.length === Object.keys(error.details).length) {
+          fault.textContent = own.length ? own.map(([, sentence]) => sentence).join(" ") : error.msg;
+          fault.hidden = false;
+        } else refused(error);
+        return;
+      }
+      const found = new DOMParser().parseFromString(await answer.text(), "text/html");
+      result.replaceChildren(...found.body.childNodes);
+      result.classList.remove("is-stale");
+    }
+
+    function ask() {
+      failing = [];
+      run();
+    }
+
+    root.querySelector("[data-run]").addEventListener("click", ask);
+    fallbacks.addEventListener("keydown", (event) => event.key === "Enter" && ask());
+    result.addEventListener("click", (event) => {
+      const button = event.target.closest("button[name=failing]");
+      if (!button) return;
+      failing.push(button.value);
+      run();
+    });
+  },
+
+  // What is shown was asked of another configuration than the one in the form.
+  isStale() {
+    if (result.children.length) result.classList.add("is-stale");
+  },
+};

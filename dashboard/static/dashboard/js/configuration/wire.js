@@ -1,0 +1,57 @@
+// The JSON of a configuration as the management API reads it. Pure: no document, no network.
+
+const HALVES = ["name", "description", "metadata", "access", "router"];
+
+// A body with the values of new provider keys masked, fit to be shown and copied.
+export function masked(body) {
+  return JSON.parse(JSON.stringify(body), (name, value) => (name === "value" ? "***" : value));
+}
+
+// What a PATCH has to say: the parts that differ, each whole; null clears.
+export function changes(before, after) {
+  const changed = HALVES.filter((half) => JSON.stringify(before[half]) !== JSON.stringify(after[half]));
+  return Object.fromEntries(changed.map((half) => [half, after[half] ?? null]));
+}
+
+// The whole configuration as a PATCH: what is left out of it is cleared, so that the answer is the same each time.
+export function whole(body) {
+  return Object.fromEntries(HALVES.map((half) => [half, body[half] ?? null]));
+}
+
+// A command that a shell can run as it is, once AI_GATEWAY_API_KEY is set.
+export function asCurl(uri, id, body) {
+  const text = JSON.stringify(masked(id ? whole(body) : body), null, 2);
+  const [method, target] = id ? ["PATCH", `${uri}/${id}`] : ["POST", uri];
+  return [
+    `curl -sS -X ${method} '${target}' \\`,
+    `  -H "Authorization: Bearer $AI_GATEWAY_API_KEY" \\`,
+    `  -H 'Content-Type: application/json' \\`,
+    // Within single quotes only a single quote is special to a shell.
+    `  -d '${text.replaceAll("'", `'\\''`)}'`,
+  ].join("\n");
+}
+
+// `router.rules[0].steps[1].keys` and the shorter paths that it lies under, the nearest first.
+export function pathsUp(path) {
+  const paths = [path];
+  while (/[.[]/.test(path)) {
+    path = path.replace(/(\.[^.[\]]*|\[[^\]]*\])$/, "");
+    if (path === paths.at(-1)) break;
+    paths.push(path);
+  }
+  return paths;
+}
+
+// A path as people say it: `router.rules[0].steps[1].keys[2].value` is "Rule 1, step 2, key 3, value".
+export function spoken(path) {
+  if (path === "$") return "";
+  const words = path
+    .replace(/^access\.(\w+)(?:\.allow)?(?:\[(\d+)\])?/, (_, kind, place) =>
+      place === undefined ? `allowed ${kind}` : `allowed ${kind.slice(0, -1)} ${Number(place) + 1}`,
+    )
+    .replace(/^router\.?/, (found) => (found === path ? "routing" : ""))
+    .replaceAll(/\b(rule|step|key)s\[(\d+)\]\.?/g, (_, noun, place) => `${noun} ${Number(place) + 1}, `)
+    .replace(/, $/, "")
+    .replaceAll(".", ", ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
