@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from accounts.models import Account, ApiKey, User
+from accounts.principals import Principal
 from gateway_core import ids
 
 
@@ -18,8 +19,8 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
     users = User.objects.filter(id__in=_uuids(ids.Prefix.USER, wanted))
     api_keys = ApiKey.objects.filter(account=account, id__in=_uuids(ids.Prefix.API_KEY, wanted))
     return {
-        **{user.text_id: user.get_full_name() or user.username for user in users},
-        **{key.text_id: f"API key {key.name or key.key_redacted}" for key in api_keys},
+        **{user.text_id: Principal.of(user).name for user in users},
+        **{key.text_id: f"API key {Principal.of(key).name}" for key in api_keys},
     }
 
 

@@ -17,11 +17,12 @@ from configurations import services
 from configurations.explain import explain_draft
 from configurations.explain_forms import DraftExplainForm, question_of
 from configurations.models import Configuration
+from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationForm, ConfigurationSerializer
 from dashboard import choices, plans
 from dashboard.navigation import CONFIGURATIONS
 from dashboard.page import Page
-from dashboard.pages.configuration_reads import described, users_of
+from dashboard.pages.configuration_reads import described, number_of, users_of
 from dashboard.people import names_of
 from dashboard.reach import ProviderNames, losses
 from gateway_core.catalog import BUILT_IN, Surface
@@ -92,10 +93,12 @@ class EditorPage(ScriptPage):
     def form(self, *, shown: dict[str, Any], configuration: Configuration | None, title: str) -> HttpResponse:
         """The form, filled in with a configuration as the wire shows it."""
         stored = [configuration.text_id] if configuration else []
+        newest = configuration.revisions.order_by("-number").values_list("number", flat=True) if configuration else ()
+        seen = newest[0] if newest else ""
         data = {
             "save": self.request.path,
             "review": reverse("dashboard:review-configuration", args=stored) if stored else None,
-            "now": reverse("dashboard:configuration-now", args=stored) if stored else None,
+            "now": f"{reverse('dashboard:configuration-now', args=stored)}?since={seen}" if stored else None,
             "explain": reverse("dashboard:explain-configuration"),
             "choices": reverse("dashboard:configuration-choices", args=["all"]).removesuffix("all"),
             "api": uris.absolute(self.request, Configuration.path),
@@ -191,16 +194,18 @@ class NowPage(ScriptPage):
     name = "configuration-now"
     http_method_names = ["get", "head"]
 
-    def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The state that it is in, and how it came to be."""
+    def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """The state that it is in, and what of it is new since the revision `?since=`."""
         configuration = self.configuration(text_id)
         by = configuration.last_updated_by
+        since = number_of(request.GET.get("since", ""))
+        seen = None if since is None else configuration.revisions.filter(number=since).first()
         return JsonResponse(
             {
                 "etag": etag_of(configuration),
                 "by": names_of(self.visit.account, [by]).get(by, by),
                 "at": configuration.updated_at.isoformat(),
-                "changes": [],
+                "changes": changes_between(State.of(seen), State.now(configuration)) if seen else [],
             }
         )
 

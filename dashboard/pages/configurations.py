@@ -14,19 +14,25 @@ from configurations import services
 from configurations.explain import explain_stored
 from configurations.explain_forms import ExplainForm, question_of
 from configurations.models import Configuration
+from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationSerializer
 from dashboard import plans
 from dashboard.confirmation import ConfirmedPage, Question
+from dashboard.forms import ETAG
 from dashboard.lists import Filter, Filters, listing_of
 from dashboard.navigation import CONFIGURATIONS
 from dashboard.page import Page
 from dashboard.pages import configuration_editor
-from dashboard.pages.configuration_reads import described, users_of, with_user_count
+from dashboard.pages.configuration_reads import called, described, number_of, revisions_of, users_of, with_user_count
 from dashboard.people import names_of
-from dashboard.reach import Allowance, ProviderNames, allowance
+from dashboard.reach import Allowance, ProviderNames, allowance, losses
 from gateway_core.catalog import Surface
-from rest.errors import details_of
+from rest.errors import GatewayError, NotFound, PreconditionFailed, details_of, status_of
+from rest.preconditions import IfMatch, etag_of
 
+# Beside the configuration, and on a page of their own.
+_MOST_REVISIONS_BESIDE: Final = 5
+_MOST_REVISIONS: Final = 25
 FILTERS: Final = (Filter("q", "Search", placeholder="Name"),)
 
 
@@ -91,6 +97,7 @@ class ConfigurationPage(Page):
             scope=_scope(shown.get("access"), names),
             rules=_rules(shown.get("router"), names),
             users=users_of(configuration),
+            revisions=revisions_of(configuration, most=_MOST_REVISIONS_BESIDE),
             created_by=people.get(configuration.created_by, configuration.created_by),
             changed_by=people.get(configuration.last_updated_by, configuration.last_updated_by),
             surfaces=list(Surface),
@@ -153,6 +160,75 @@ class DeleteConfigurationPage(ConfirmedPage):
         return self.redirect("configurations", said="The configuration is deleted.")
 
 
+class RevisionsPage(Page):
+    """`/dashboard/configurations/<id>/revisions`: how it came to be."""
+
+    path = "configurations/<str:text_id>/revisions"
+    name = "configuration-revisions"
+    section = CONFIGURATIONS
+    title = "Revisions"
+    template = "dashboard/configuration_revisions.html"
+
+    def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
+        """Some of them, newest first: with `?before=12` those before number 12."""
+        configuration: Configuration = self.found(Configuration, text_id)
+        before = number_of(request.GET.get("before", ""))
+        revisions = revisions_of(configuration, most=_MOST_REVISIONS, before=before)
+        title = f"Revisions of {configuration.name}"
+        return self.render(title=title, configuration=configuration, revisions=revisions, is_newest_page=before is None)
+
+
+class RestorePage(Page):
+    """`/dashboard/configurations/<id>/revisions/<number>/restore`: asks with what would change, and does it."""
+
+    path = "configurations/<str:text_id>/revisions/<int:number>/restore"
+    name = "restore-configuration"
+    section = CONFIGURATIONS
+    title = "Restore a revision"
+    template = "dashboard/configuration_restore.html"
+    least_to_read = Page.least_to_write
+
+    def get(self, _request: HttpRequest, text_id: str, number: int) -> HttpResponse:
+        """What the configuration would become, and who would notice."""
+        return self._asked(text_id, number)
+
+    def post(self, request: HttpRequest, text_id: str, number: int) -> HttpResponse:
+        """Restore it, unless what is to be replaced is no longer what was seen."""
+        configuration: Configuration = self.found(Configuration, text_id)
+        try:
+            services.restore_revision(
+                configuration=configuration,
+                number=number,
+                by=self.visit.principal,
+                if_match=IfMatch.parse(request.POST.get(ETAG)),
+            )
+        except (services.ConfigurationInvalid, PreconditionFailed) as refusal:
+            return self._asked(text_id, number, refusal)
+        return self.redirect(
+            "configuration", text_id, said=f"The configuration is again what it was in revision {number}."
+        )
+
+    def _asked(self, text_id: str, number: int, refusal: GatewayError | None = None) -> HttpResponse:
+        configuration: Configuration = self.found(Configuration.objects.with_named(), text_id)
+        revision = configuration.revisions.filter(number=number).first()
+        if revision is None:
+            raise NotFound
+        now = (configuration.access, configuration.router)
+        then = (revision.content.get("access"), revision.content.get("router"))
+        return self.render(
+            status=200 if refusal is None else status_of(type(refusal)),
+            title=f"Restore revision {number}",
+            configuration=configuration,
+            revision=revision,
+            by=called(revision.created_by, revision.created_by_name),
+            changes=changes_between(State.now(configuration), State.of(revision)),
+            losses=losses(now, then, ProviderNames.of(self.visit.account)),
+            users=users_of(configuration),
+            etag=etag_of(configuration),
+            refusal_told=refusal,
+        )
+
+
 class Dimension(NamedTuple):
     """One dimension of an access scope, for people."""
 
@@ -195,4 +271,6 @@ PAGES: Final = (
     *configuration_editor.PAGES,
     ConfigurationPage,
     DeleteConfigurationPage,
+    RevisionsPage,
+    RestorePage,
 )

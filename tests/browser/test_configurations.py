@@ -239,6 +239,7 @@ def test_a_change_that_somebody_else_made_meanwhile_is_told_and_not_overwritten(
     save(page)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("API key first saved this configuration")
+    expect(dialog).to_contain_text("name: ‘chat’ → ‘renamed meanwhile’")
     dialog.get_by_role("button", name="Go on editing").click()
     used.refresh_from_db()
     assert used.description is None
@@ -248,3 +249,20 @@ def test_a_change_that_somebody_else_made_meanwhile_is_told_and_not_overwritten(
     expect(page.get_by_text("The configuration is saved.")).to_be_visible()
     used.refresh_from_db()
     assert (used.name, used.description) == ("renamed meanwhile", "mine")
+
+
+def test_a_revision_is_restored_with_one_click_after_its_difference_was_shown(
+    account, principal, member, open_page, used, assert_accessible
+):
+    update_configuration(configuration=used, by=principal, access={"models": {"allow": []}})
+    page = open_page(f"{LIST}/{used.text_id}", user=member(account))
+    expect(page.get_by_text("Nothing: no model is allowed")).to_be_visible()
+
+    page.get_by_role("link", name="Restore revision 1").click()
+    expect(page.get_by_text("models: nothing allowed → everything allowed")).to_be_visible()
+    assert_accessible(page)
+    page.get_by_role("button", name="Restore revision 1").click()
+
+    expect(page.get_by_text("The configuration is again what it was in revision 1.")).to_be_visible()
+    expect(page.get_by_text("Every model of OpenAI and Groq.")).to_be_visible()
+    expect(page.locator(".revisions > li")).to_have_count(3)

@@ -11,12 +11,12 @@ from access_keys.services import create_access_key, update_access_key
 from accounts import services as accounts
 from accounts.models import Membership
 from configurations.models import Configuration
-from configurations.services import create_configuration
+from configurations.services import create_configuration, update_configuration
 from dashboard.choices import MOST
 from dashboard.pages.configuration_reads import SHOWN_USERS
 from dashboard.pages.configurations import PAGES
 from provider_keys.models import ProviderKey
-from provider_keys.services import create_provider_key
+from provider_keys.services import create_provider_key, delete_provider_key
 from provider_keys.values import PlainValue
 from rest.preconditions import etag_of
 
@@ -62,7 +62,11 @@ def configuration(account, principal, key):
 
 
 def paths_of(configuration):
-    return [f"/dashboard/{page.path.replace('<str:text_id>', configuration.text_id)}" for page in PAGES]
+    filled = {"<str:text_id>": configuration.text_id, "<int:number>": "1", "<str:kind>": "models"}
+    paths = [f"/dashboard/{page.path}" for page in PAGES]
+    for place, value in filled.items():
+        paths = [path.replace(place, value) for path in paths]
+    return paths
 
 
 def test_what_the_editor_sends_is_what_the_api_would_store(account, alice_client, api, key):
@@ -124,10 +128,12 @@ def test_an_edit_of_what_has_changed_meanwhile_writes_nothing_and_says_who_it_wa
     api.patch(f"access-key-configurations/{configuration.text_id}", {"description": "theirs"})
 
     refused = post(alice_client, f"{path}/edit", {"description": "mine"}, if_match=seen)
-    now = alice_client.get(f"{path}/now").json()
+    now = alice_client.get(f"{path}/now", {"since": "1"}).json()
 
     assert refused.status_code == 412
-    assert now["by"] == "API key first"
+    assert (now["by"], now["changes"]) == ("API key first", ["description: none → ‘theirs’"])
+    for nonsense in ("", "x", "9" * 5000, "-1"):
+        assert alice_client.get(f"{path}/now", {"since": nonsense}).json()["changes"] == []
     assert post(alice_client, f"{path}/edit", {"description": "mine"}, if_match=now["etag"]).status_code == 200
     configuration.refresh_from_db()
     assert configuration.description == "mine"
@@ -267,7 +273,7 @@ def test_pickers_offer_what_fits_best_first(account, alice_client, key):
 def test_no_page_costs_more_queries_with_more_rows(account, principal, alice_client, configuration):
     def counted():
         costs = {}
-        for path in [path for path in paths_of(configuration) if "choices" not in path]:
+        for path in paths_of(configuration):
             with CaptureQueriesContext(
                 connection,
             ) as queries:
@@ -280,6 +286,7 @@ def test_no_page_costs_more_queries_with_more_rows(account, principal, alice_cli
         other = create_configuration(account=account, by=principal, name=f"other {number}")
         create_access_key(account=account, by=principal, configuration_id=other.id)
         create_access_key(account=account, by=principal, configuration_id=configuration.id)
+        update_configuration(configuration=configuration, by=principal, description=str(number))
     after = counted()
 
     assert after == before
@@ -302,3 +309,61 @@ def test_the_list_says_what_each_allows_and_how_many_use_it(account, principal, 
     ]
     assert rows["chat"].changed_by == "API key first"
     assert found == ["frozen"]
+
+
+def test_a_revision_is_restored_after_showing_what_would_change(account, principal, alice_client, configuration):
+    create_access_key(account=account, by=principal, name="support-bot", configuration_id=configuration.id)
+    update_configuration(configuration=configuration, by=principal, access=None, description="wider")
+    page = f"{LIST}/{configuration.text_id}/revisions/1/restore"
+
+    asked = alice_client.get(page)
+    assert asked.context["changes"] == [
+        "description: ‘wider’ → none",
+        "providers: everything allowed → only openai, groq",
+    ]
+    assert asked.context["losses"] == [
+        "Of the providers only OpenAI and Groq may still be reached; until now every provider could."
+    ]
+    assert b"support-bot" in asked.content
+    answer = alice_client.post(page, {"etag": asked.context["etag"]})
+
+    configuration.refresh_from_db()
+    assert answer["Location"] == f"{LIST}/{configuration.text_id}"
+    assert configuration.access == {"providers": {"allow": ["openai", "groq"]}}
+    shown = alice_client.get(answer["Location"]).context["revisions"].shown
+    assert [(one.number, one.by) for one in shown] == [(3, "alice"), (2, "API key first"), (1, "API key first")]
+    assert b"There is nothing to restore." in alice_client.get(page).content
+
+
+def test_a_restore_is_refused_over_a_change_that_was_not_seen_and_with_what_is_gone(
+    principal, alice_client, configuration, key
+):
+    page = f"{LIST}/{configuration.text_id}/revisions/1/restore"
+    update_configuration(configuration=configuration, by=principal, router=None)
+    seen = alice_client.get(page).context["etag"]
+    update_configuration(configuration=configuration, by=principal, description="theirs")
+
+    overtaken = alice_client.post(page, {"etag": seen})
+    delete_provider_key(provider_key=key, by=principal)
+    gone = alice_client.post(page, {"etag": overtaken.context["etag"]})
+
+    assert (overtaken.status_code, gone.status_code) == (412, 422)
+    assert "There is no provider key with this ID." in gone.content.decode()
+    configuration.refresh_from_db()
+    assert (configuration.router, configuration.description) == (None, "theirs")
+    assert alice_client.get(page.replace("/1/", "/99/")).status_code == 404
+    assert alice_client.post(page.replace("/1/", "/99999999999999999999/")).status_code == 404
+
+
+def test_older_revisions_are_a_page_further(principal, alice_client, configuration):
+    for number in range(30):
+        update_configuration(configuration=configuration, by=principal, description=str(number))
+    page = f"{LIST}/{configuration.text_id}/revisions"
+
+    first = alice_client.get(page).context["revisions"]
+    second = alice_client.get(page, {"before": first.shown[-1].number}).context["revisions"]
+
+    assert [one.number for one in first.shown + second.shown] == list(range(31, 0, -1))
+    assert first.shown[-1].changes == ["description: ‘4’ → ‘5’"]
+    assert (second.shown[-1].is_first, second.has_more) == (True, False)
+    assert alice_client.get(page, {"before": "nonsense"}).context["revisions"].shown == first.shown
