@@ -32,7 +32,9 @@ class Listing:
         return not self.newer and not self.older
 
 
-def listing_of(request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix, *, size: int = PAGE_SIZE) -> Listing:
+def listing_of(
+    request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix | None, *, size: int = PAGE_SIZE
+) -> Listing:
     """The page that the request asks for with `before` or `after`, in one query.
 
     An ID that is none shows the first page: whoever shortens an address means no harm.
@@ -40,7 +42,7 @@ def listing_of(request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix, *
     Args:
         request: its other query parameters, the filters, are kept in the links.
         items: the account's items, filtered, in any order.
-        prefix: of the items' IDs.
+        prefix: of the items' IDs; None for items that have no name on the wire, only a UUID.
         size: items a page.
     """
     before, after = (_id(prefix, request.GET.get(name, "")) for name in (_BEFORE, _AFTER))
@@ -56,7 +58,7 @@ def listing_of(request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix, *
         found = found[:size]
     if not found:
         return Listing([], _with(request) if has_newer or after is not None else "", "")
-    newest, oldest = (ids.to_text(prefix, one.id) for one in (found[0], found[-1]))
+    newest, oldest = (ids.to_text(prefix, one.id) if prefix else str(one.id) for one in (found[0], found[-1]))
     return Listing(
         found,
         _with(request, **{_AFTER: newest}) if has_newer else "",
@@ -125,10 +127,10 @@ def _asked(request: HttpRequest, one: Filter) -> str:
     return text
 
 
-def _id(prefix: ids.Prefix, text: str) -> Any:
+def _id(prefix: ids.Prefix | None, text: str) -> uuid.UUID | None:
     try:
-        return ids.from_text(prefix, text)
-    except ids.InvalidId:
+        return ids.from_text(prefix, text) if prefix else uuid.UUID(text)
+    except (ids.InvalidId, ValueError):
         return None
 
 

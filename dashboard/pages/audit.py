@@ -1,11 +1,74 @@
 """Who changed what, when and from where."""
 
-from typing import Final
+import json
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from typing import Any, Final, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils import timezone
 
+from audit.actions import Action
+from audit.models import Event, EventQuerySet
+from dashboard.exports import csv_response
+from dashboard.lists import Filter, Filters, listing_of
 from dashboard.navigation import AUDIT
 from dashboard.page import Page
+
+_KINDS: Final = {
+    "access_key": "Access key",
+    "configuration": "Configuration",
+    "provider_key": "Provider key",
+    "provider": "Provider",
+    "api_key": "API key",
+    "gateway_configuration": "Gateway configuration",
+    "member": "Member",
+    "account": "Account",
+    "credits": "Credits",
+    "managed_key": "Managed key",
+}
+_RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+# Where an object of a kind has its page.
+_PAGES: Final = {
+    "access_key": "access-key",
+    "configuration": "configuration",
+    "provider_key": "provider-key",
+    "provider": "custom-provider",
+    "api_key": "api-key",
+}
+FILTERS: Final = (
+    Filter("object", "Object", placeholder="Object: aigk_…, aigac_…"),
+    Filter("by", "By", placeholder="By: usr_…, aigapi_…"),
+    Filter("kind", "Kind", tuple(_KINDS.items())),
+    Filter("range", "Time", (("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"))),
+)
+_ROWS_AT_ONCE: Final = 1000
+# Longer values are shown as a block of their own.
+_SHORT: Final = 60
+
+
+class Difference(NamedTuple):
+    """One field that changed. `old` and `new` as texts; empty where there was or is nothing."""
+
+    field: str
+    old: str
+    new: str
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it needs more than a line."""
+        return len(self.old) > _SHORT or len(self.new) > _SHORT
+
+
+class Told(NamedTuple):
+    """An event as the page tells it."""
+
+    event: Event
+    action: str
+    # The name of the object's page; empty where it has none, or is gone.
+    page: str
+    differences: tuple[Difference, ...]
 
 
 class AuditPage(Page):
@@ -17,9 +80,78 @@ class AuditPage(Page):
     title = "Audit"
     template = "dashboard/audit.html"
 
-    def get(self, _request: HttpRequest) -> HttpResponse:
-        """The page."""
-        return self.render()
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """One page of events."""
+        filters = Filters(request, FILTERS)
+        listing = listing_of(request, _narrowed(Event.objects.of_account(self.visit.account), filters), None)
+        return self.render(
+            listing=listing,
+            told=[_told(event) for event in listing.items],
+            filters=filters,
+            query=request.GET.urlencode(),
+        )
 
 
-PAGES: Final = (AuditPage,)
+class AuditExportPage(Page):
+    """`/dashboard/audit.csv`: what the filters leave, whole."""
+
+    path = "audit.csv"
+    name = "audit-export"
+    section = AUDIT
+    title = "Audit"
+    template = "dashboard/audit.html"
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        """The file."""
+        events = _narrowed(Event.objects.of_account(self.visit.account), Filters(request, FILTERS))
+        header = ("time", "action", "object", "object name", "by", "by name", "address", "source", "request", "changes")
+        return csv_response(f"audit-{timezone.now():%Y-%m-%d}.csv", header, _rows(events))
+
+
+def _narrowed(events: EventQuerySet, filters: Filters) -> EventQuerySet:
+    if filters["object"]:
+        events = events.on_object(filters["object"])
+    if filters["by"]:
+        events = events.by_principal(filters["by"])
+    if filters["kind"]:
+        events = events.with_actions(*(action for action in Action if action.object_kind == filters["kind"]))
+    if filters["range"]:
+        events = events.between(since=timezone.now() - _RANGES[filters["range"]])
+    return events
+
+
+def _told(event: Event) -> Told:
+    kind, _, verb = event.action.partition(".")
+    page = "" if verb == "deleted" else _PAGES.get(kind, "")
+    differences = tuple(Difference(field, _text(old), _text(new)) for field, (old, new) in event.changes.items())
+    return Told(event, f"{_KINDS.get(kind, kind)} {verb.replace('_', ' ')}", page, differences)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _rows(events: EventQuerySet) -> Iterator[tuple[object, ...]]:
+    while True:
+        piece = list(events[:_ROWS_AT_ONCE])
+        for event in piece:
+            yield (
+                event.at.astimezone(UTC).isoformat(),
+                event.action,
+                event.object_id,
+                event.object_name,
+                event.principal_id,
+                event.principal_name,
+                event.address,
+                event.source,
+                event.request_id,
+                json.dumps(event.changes, ensure_ascii=False),
+            )
+        if len(piece) < _ROWS_AT_ONCE:
+            return
+        events = events.before(piece[-1].id)
+
+
+PAGES: Final = (AuditPage, AuditExportPage)
