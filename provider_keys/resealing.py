@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 from django.conf import settings
 from django.db import transaction
 
+from audit.actions import Action
+from audit.recording import NOTHING, record_act
 from gateway_core import ids
 from gateway_core.resealing import SealedValue, StreamRefused, digest, managed_value
 from gateway_core.sealing import SealBroken, SealingKey, sealing_key_id
@@ -91,6 +93,7 @@ def take_back(values: Iterable[SealedValue]) -> Moved:
             row.sealed = value.sealed
             row.save(update_fields=["sealed"])
             outbox.record(row)
+            record_act(None, Action.PROVIDER_KEY_RESEALED, row, changes=NOTHING)
             moved += 1
     return Moved(moved, len(values) - moved)
 

@@ -91,4 +91,5 @@ def replace_sealed(*, provider: str, was: str, sealed: bytes) -> bool:
         return False
     key.sealed = sealed
     key.save(update_fields=["sealed"])
+    record_act(None, Action.MANAGED_KEY_RESEALED, key, changes=NOTHING)
     return True

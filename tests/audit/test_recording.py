@@ -9,6 +9,7 @@ from access_keys.services import create_access_key, delete_access_key, update_ac
 from accounts.models import Account, ApiKey
 from accounts.principals import Principal
 from accounts.services import create_user
+from audit import origin
 from audit.actions import Action
 from audit.models import Event, Pending
 from audit.recording import NotInTransaction, record
@@ -228,3 +229,23 @@ def test_the_database_refuses_to_change_the_audit(account: Account, table: str, 
         connection.cursor().execute(statement.format(table, change))
 
     assert newest() == event
+
+
+@pytest.mark.parametrize(
+    ("command_line", "source"),
+    [
+        (["/srv/manage.py", "grant_credits", "ac_1", "500"], "manage.py grant_credits"),
+        (["manage.py"], "manage.py"),
+        # What follows another program's name may be anything.
+        (["/usr/bin/celery", "--broker=redis://:secret@host"], "celery"),
+        (["-c", "secret"], "-c"),
+        ([], "process"),
+        ([""], "process"),
+    ],
+)
+def test_a_process_is_told_by_its_command(
+    command_line: list[str], source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", command_line)
+
+    assert origin.current().source == source

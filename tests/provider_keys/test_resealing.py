@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from django.core.management import CommandError, call_command
 
+from audit.models import Event
 from gateway_core import sealing
 from gateway_core.resealing import Ending, Heading, StreamRefused, digest, encode
 from gateway_core.sealing import Binding, Keyring, SealingKey, managed_binding
@@ -88,6 +89,12 @@ def test_every_value_moves_and_nothing_else_of_its_row_does(account, principal, 
         assert key.updated_at == key.created_at
     assert ring.open(bytes(ManagedKey.objects.get().sealed), managed_binding("openai")) == SECRET
     assert set(Change.objects.values_list("document", flat=True)) == {mine.snapshot_document, twin.snapshot_document}
+    told = Event.objects.filter(action__endswith=".resealed").values_list("action", "object_id", "changes")
+    assert sorted(told) == [
+        ("managed_key.resealed", "openai", {}),
+        ("provider_key.resealed", mine.text_id, {}),
+        ("provider_key.resealed", twin.text_id, {}),
+    ]
     assert old_key.id not in run("export_sealed", "--check")
     assert "Every value is sealed" in run("export_sealed", "--check")
     assert reseal(run("export_sealed"), NEW).count(b"\n") == 2
@@ -109,6 +116,7 @@ def test_a_value_that_was_rotated_or_deleted_meanwhile_stays_as_it_is(
     written = run("import_sealed", stdin=back)
 
     assert "3 were changed or deleted meanwhile" in written
+    assert not Event.objects.filter(action__endswith=".resealed").exists()
     ring = Keyring.parse(NEW)
     key = ProviderKey.objects.get()
     assert ring.open(bytes(key.sealed), Binding(account.text_id, "openai", key.text_id)).startswith("sk-newer")
