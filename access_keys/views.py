@@ -24,10 +24,16 @@ class AccessKeyViews(OwnedViews):
     shape = AccessKeySerializer
     forms = {"create": AccessKeyForm, "partial_update": AccessKeyForm, "explain": ExplainForm}
     shapes = {"create": IssuedAccessKeySerializer, "explain": ExplanationSerializer}
+    questions = frozenset({"explain"})
 
     def items(self) -> QuerySet[Any]:
         """With the configuration that each is under."""
         return super().items().select_related("configuration")
+
+    def is_awaited(self) -> bool:
+        """Whoever takes a key out of service wants to know that it is."""
+        asked: Any = self.request.data
+        return self.action == "destroy" or (self.action == "partial_update" and asked.get("disabled") is True)
 
     def create(self, _request: Request) -> Response:
         """Issue an access key. Its token is in this answer and nowhere else."""

@@ -24,6 +24,7 @@ class ConfigurationViews(OwnedViews):
     shape = ConfigurationSerializer
     forms = {"create": ConfigurationForm, "partial_update": ConfigurationForm, "explain": DraftExplainForm}
     shapes = {"explain": ExplanationSerializer}
+    questions = frozenset({"explain"})
 
     def items(self) -> QuerySet[Any]:
         """The account's configurations, with what their routers show."""

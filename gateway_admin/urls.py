@@ -8,6 +8,7 @@ import gateway_configuration.views
 import provider_keys.views
 import providers.catalog_views
 import providers.views
+import snapshots.views
 import usage.views
 from accounts.views import ApiKeyViews, routes_of
 from dashboard import sign_in
@@ -28,6 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *routes_of(ApiKeyViews),
     *gateway_configuration.views.ROUTES,
     *usage.views.ROUTES,
+    *snapshots.views.ROUTES,
     path("dashboard/", include(sign_in.ROUTES)),
     path("dashboard/", dashboard.urls),
 ]

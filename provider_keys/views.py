@@ -49,6 +49,10 @@ class ProviderKeyViews(OwnedViews):
             return items.none()
         return items.filter(provider=KnownProviders.of(self.account).find(name) or name)
 
+    def is_awaited(self) -> bool:
+        """Whoever rotates wants to know that the old value is not used any more."""
+        return self.action == "rotate"
+
     def create(self, _request: Request) -> Response:
         """Store an upstream's key, sealed."""
         values = self.read(ProviderKeyCreateForm)

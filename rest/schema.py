@@ -11,6 +11,7 @@ from gateway_core import ids
 from rest import errors
 from rest.fields import IdField, StrictCharField, id_pattern
 from rest.pagination import MAX_LIMIT
+from rest.propagation import MOST_SECONDS, UNASKED_SECONDS
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
@@ -42,6 +43,31 @@ _IDEMPOTENCY_KEY: Final = {
     "description": "The same request sent again under the same key within 24 hours gets the same answer and has no "
     "second effect.",
     "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$"},
+}
+_PREFER: Final = {
+    "name": "Prefer",
+    "in": "header",
+    "description": f"wait=N: wait up to N seconds, {MOST_SECONDS} at most, until every worker has applied the write. "
+    "Deleting or disabling an access key, and rotating a provider key, wait up to "
+    f"{UNASKED_SECONDS} s unasked; wait=0 switches that off (RFC 7240; what is malformed is ignored).",
+    "schema": {"type": "string"},
+}
+_SNAPSHOT_HEADERS: Final = {
+    "Gateway-Snapshot-Version": {
+        "description": "The lowest version of the account's snapshot that has this write: the publication's own, or, "
+        "where publishing was left to the relay, the next one. Where nothing was to be published, the present one.",
+        "schema": {"type": "string", "pattern": "^[0-9]+$"},
+    },
+    "Gateway-Snapshot-Applied": {
+        "description": "After a wait: how many worker processes have applied the write, of how many in the count "
+        "(GET /data-plane/workers). Left out where nobody waited: 32 requests a process may wait at the same time, and "
+        "without Redis nothing may be known of the workers.",
+        "schema": {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
+    },
+    "Preference-Applied": {
+        "description": "wait=N: for how long at most this request waited because it asked for it.",
+        "schema": {"type": "string", "pattern": "^wait=([0-9]|10)$"},
+    },
 }
 _LIMIT: Final = {
     "name": "limit",
@@ -91,6 +117,8 @@ class ContractSchema(AutoSchema):
             if status == "201":
                 response["headers"] = {"Location": _LOCATION_HEADER, **response["headers"]}
                 response["links"] = self._links()
+            if self._is_write:
+                response["headers"] = {**response.get("headers", {}), **_SNAPSHOT_HEADERS}
         if "requestBody" in operation:
             # Also where no field of it is.
             operation["requestBody"]["required"] = True
@@ -101,6 +129,10 @@ class ContractSchema(AutoSchema):
     @property
     def _is_protected(self) -> bool:
         return bool(self.view.permission_classes)
+
+    @property
+    def _is_write(self) -> bool:
+        return self._is_protected and self.method != "GET" and self.view.action not in self.view.questions
 
     @property
     def _shows_object(self) -> bool:
@@ -213,6 +245,8 @@ class ContractSchema(AutoSchema):
             parameters.append(_IDEMPOTENCY_KEY)
         if self._takes_if_match:
             parameters.append(_IF_MATCH)
+        if self._is_write:
+            parameters.append(_PREFER)
         return parameters
 
 

@@ -1,7 +1,8 @@
 """The ground of every view of the management API.
 
 A view is thin: `self.read(Form)` → service → `self.created(item)` or `self.shown(item)`. What holds for all of them is
-here: HEAD, bodies, ETag and If-Match, Idempotency-Key, and that no answer is kept by a cache.
+here: HEAD, bodies, ETag and If-Match, Idempotency-Key, what an answer to a write says of the data plane, and that no
+answer is kept by a cache.
 """
 
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from rest import idempotency, uris
+from rest import idempotency, propagation, uris
 from rest.errors import JsonInvalid
 from rest.preconditions import IfMatch, etag_of
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _WITH_BODY: Final = frozenset({"POST", "PATCH"})
+_FIRST_REFUSAL: Final = 400
+_WRITES: Final = frozenset({"POST", "PATCH", "DELETE"})
 
 
 class RestViews(ViewSet):
@@ -34,6 +37,8 @@ class RestViews(ViewSet):
     shapes: ClassVar[dict[str, type[ShownSerializer]]] = {}
     # The list's own query parameters: `{"provider": {"description": …, "schema": …}}`.
     filters: ClassVar[dict[str, dict[str, Any]]] = {}
+    # Actions that take a body and write nothing.
+    questions: ClassVar[frozenset[str]] = frozenset()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """DRF's, with the handler's answer given once where the client asks for that."""
@@ -44,11 +49,23 @@ class RestViews(ViewSet):
             self.initial(self.request, *args, **kwargs)
             method = (self.request.method or "").lower()
             handler = getattr(self, method, None) if method in self.http_method_names else None
+            propagation.begin()
             response = self._respond(handler or self.http_method_not_allowed)
+            if self.is_write and response.status_code < _FIRST_REFUSAL:
+                propagation.tell(self.request, response, is_awaited=self.is_awaited())
         except Exception as exception:  # noqa: BLE001 -- the one place where errors become answers; unknown ones are raised again
             response = self.handle_exception(exception)
         self.response = self.finalize_response(self.request, response, *args, **kwargs)
         return self.response
+
+    @property
+    def is_write(self) -> bool:
+        """Whether this request is to change something that an account owns."""
+        return self.request.method in _WRITES and self.action not in self.questions and bool(self.permission_classes)
+
+    def is_awaited(self) -> bool:
+        """Whether this write waits for the workers for a moment, without being asked to."""
+        return False
 
     def _respond(self, handler: Callable[..., Response]) -> Response:
         request = self.request

@@ -1,8 +1,9 @@
 """Redis as the control plane uses it: short waits, no retries, and every write through a script that fences it."""
 
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django.conf import settings
 from redis import Redis
@@ -39,13 +40,8 @@ class Store:
 
     def epoch(self) -> "EpochInRedis":
         """What Redis itself says about its life."""
-        answer: Any = self.redis.hmget(keys().epoch, ["id", "complete", "number"])
-        identity, complete, number = (b"" if value is None else value for value in answer)
-        return EpochInRedis(
-            id=identity.decode("ascii", "replace"),
-            is_complete=complete == b"1",
-            number=int(number) if number.isdigit() else 0,
-        )
+        answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
+        return EpochInRedis.of(answer)
 
     def process(self) -> str:
         """Which process of Redis answers; empty where it does not say."""
@@ -57,11 +53,22 @@ class EpochInRedis:
     """The hash `epoch`, as it was read."""
 
     __slots__ = ("id", "is_complete", "number")
+    FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
 
     def __init__(self, *, id: str, is_complete: bool, number: int) -> None:  # noqa: A002 -- the hash's own field
         self.id = id
         self.is_complete = is_complete
         self.number = number
+
+    @classmethod
+    def of(cls, values: Iterable[bytes | None]) -> "EpochInRedis":
+        """From the values of its fields."""
+        identity, complete, number = (b"" if value is None else value for value in values)
+        return cls(
+            id=identity.decode("ascii", "replace"),
+            is_complete=complete == b"1",
+            number=int(number) if number.isdigit() else 0,
+        )
 
 
 @cache

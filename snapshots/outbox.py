@@ -6,6 +6,7 @@ by the relay where it does not: a dead Redis never makes a committed write look 
 
 import uuid
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from django.db import transaction
@@ -29,7 +30,18 @@ class InSnapshot(Protocol):
         """The name of its document (gateway_core.snapshot)."""
 
 
-_receipt: Final[ContextVar[publisher.Receipt | None]] = ContextVar("receipt", default=None)
+@dataclass
+class Written:
+    """What a request has written of an account's snapshot."""
+
+    account_id: uuid.UUID
+    # The outbox rows; all of them are gone when everything is published.
+    changes: list[int]
+    # The publication that carried it; None where it was left to the relay.
+    receipt: publisher.Receipt | None = None
+
+
+_written: Final[ContextVar[Written | None]] = ContextVar("written", default=None)
 
 
 def record(obj: InSnapshot) -> None:
@@ -41,33 +53,42 @@ def record(obj: InSnapshot) -> None:
     connection = transaction.get_connection()
     if not connection.in_atomic_block:
         raise NotInTransaction(NotInTransaction.__doc__)
-    Change.objects.create(account_id=obj.account_id, document=obj.snapshot_document)
-    publish = _PublishAfterCommit(obj.account_id)
+    change = Change.objects.create(account_id=obj.account_id, document=obj.snapshot_document)
     # One publication covers all that a transaction recorded for the account. A callback that Django still holds was
     # registered no deeper than any savepoint that is still open, so it dies only together with this change.
-    if all(callback != publish for _, callback, _ in connection.run_on_commit):
-        _receipt.set(None)
-        transaction.on_commit(publish, robust=True)
+    for _, callback, _ in connection.run_on_commit:
+        if isinstance(callback, _PublishAfterCommit) and callback.account_id == obj.account_id:
+            callback.changes.append(change.pk)
+            return
+    transaction.on_commit(_PublishAfterCommit(obj.account_id, change.pk), robust=True)
+
+
+def forget() -> None:
+    """A request begins in this thread: what the one before it has written is not its own."""
+    _written.set(None)
+
+
+def last_written() -> Written | None:
+    """What this request has committed last; None where it was nothing of a snapshot."""
+    return _written.get()
 
 
 def last_receipt() -> publisher.Receipt | None:
     """The publication that carried the last write of this request; None where it was left to the relay."""
-    return _receipt.get()
+    written = _written.get()
+    return written.receipt if written else None
 
 
 class _PublishAfterCommit:
-    """Publish one account; equal to another one for the same account."""
+    """Publish what a transaction has recorded for one account."""
 
-    def __init__(self, account_id: uuid.UUID) -> None:
-        self._account_id = account_id
+    def __init__(self, account_id: uuid.UUID, change: int) -> None:
+        self.account_id = account_id
+        self.changes = [change]
         # Django asks a robust callback that failed for its name, to log it. A function has one, an object has none.
         self.__qualname__ = "publish_after_commit"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _PublishAfterCommit) and other._account_id == self._account_id
-
-    def __hash__(self) -> int:
-        return hash(self._account_id)
-
     def __call__(self) -> None:
-        _receipt.set(publisher.publish_inline(self._account_id))
+        written = Written(self.account_id, self.changes)
+        _written.set(written)
+        written.receipt = publisher.publish_inline(self.account_id)

@@ -2,8 +2,9 @@
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
 PostgreSQL's, each minute (and when another Redis process answers) the accounts' versions, once a day every document.
-Beside that it chains the audit's events each second (audit.chain), whatever becomes of Redis.
-It outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
+It takes workers out of the count that have been silent for longer than they would serve, and puts those back that a
+Redis which lost everything has forgotten. Beside that it chains the audit's events each second (audit.chain), whatever
+becomes of Redis. It outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -25,7 +26,7 @@ from redis.exceptions import RedisError
 
 from accounts.models import Account
 from audit import chain
-from snapshots import comparison, rebuild
+from snapshots import comparison, rebuild, workers
 from snapshots.client import Store
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
@@ -34,6 +35,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 SWEEP_SECONDS: Final = 0.1
 RECONCILE_SECONDS: Final = 1.0
+WORKERS_SECONDS: Final = 10.0
 VERSIONS_SECONDS: Final = 60.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
 CHAIN_SECONDS: Final = 1.0
@@ -147,9 +149,12 @@ class Relay:
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
+        # The workers' reports as they were when Redis was last as it should be.
+        self._reports: dict[bytes, bytes] = {}
         self._comparing = _Looks(
             {
                 self.repair_accounts: RECONCILE_SECONDS,
+                self.forget_silent_workers: WORKERS_SECONDS,
                 self.compare_versions: VERSIONS_SECONDS,
                 self.compare_documents: DOCUMENTS_SECONDS,
             },
@@ -207,6 +212,11 @@ class Relay:
         while chain.extend() == chain.BATCH and not self._stop.is_set():
             pass
 
+    def forget_silent_workers(self) -> None:
+        """Take out of the count who has been silent for longer than it would serve."""
+        if gone := workers.forget_silent_workers(self._store):
+            log.info("workers were silent for too long and left the count", workers=gone)
+
     def repair_accounts(self) -> None:
         """Publish accounts anew whose publisher found Redis ahead of PostgreSQL."""
         marks = dict(Change.objects.filter(document=WHOLE_ACCOUNT, parked_at=None).values_list("id", "account_id"))
@@ -244,7 +254,10 @@ class Relay:
             reason = "Redis holds another version than PostgreSQL, or what nobody of ours wrote"
         else:
             self._is_waiting_for_another = False
+            self._reports = workers.reports_in(self._store)
             return
+        # Before the epoch is complete: nothing is published, and nobody waits, without the workers in the count.
+        workers.restore_reports(self._store, self._reports)
         self._rebuild(reason)
 
     def _rebuild(self, reason: str) -> None:

@@ -123,6 +123,28 @@ def forget_worker(worker: str, store: Store | None = None) -> bool:
     return bool(removed)
 
 
+def reports_in(store: Store) -> dict[bytes, bytes]:
+    """The workers' reports as they lie in Redis, for `restore_reports`.
+
+    Raises:
+        RedisError: it did not answer.
+    """
+    fields: Any = store.redis.hgetall(keys().workers)
+    return dict(fields)
+
+
+def restore_reports(store: Store, reports: Mapping[bytes, bytes]) -> None:
+    """Put reports back that Redis has lost, so that a worker that is silent meanwhile stays in the count.
+
+    Raises:
+        RedisError: Redis did not answer.
+    """
+    with store.redis.pipeline(transaction=False) as pipeline:
+        for worker, envelope in reports.items():
+            pipeline.hsetnx(keys().workers, worker, envelope)
+        pipeline.execute()
+
+
 def forget_silent_workers(store: Store) -> list[str]:
     """Take out of the count who has been silent for longer than it would serve, and reports that do not verify.
 

@@ -76,6 +76,7 @@ ROUTES: dict[str, Route] = {
     "gateway-config": Route(("GET", "PATCH"), {}),
     "catalog/providers": Route(("GET",)),
     "catalog/models": Route(("GET",)),
+    "data-plane/workers": Route(("GET",)),
     "usage": Route(("GET",)),
     "usage/overview": Route(("GET",)),
     "credits/balance": Route(("GET",)),

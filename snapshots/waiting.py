@@ -1,0 +1,219 @@
+"""Waiting until every worker has applied a publication.
+
+One thread of the process looks for all who wait: at the workers' reports, which Redis wakes it for, and for writes that
+were left to the relay at PostgreSQL. Those who wait hold no database connection, and there are never more than 32 of
+them. Whatever fails meanwhile, waiting only ends, with what is known by then.
+
+Source: docs/decisions/0053-acknowledgements.md.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from django.db import Error as DatabaseFault
+from django.db import connection
+from django.db.models import Exists
+from redis.exceptions import RedisError
+
+from accounts.models import Account
+from snapshots.client import EpochInRedis, inline_store, keys
+from snapshots.models import Change, Publication
+from snapshots.outbox import Written
+from snapshots.workers import Reports, Workers, workers_of
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+MOST_WAITERS: Final = 32
+# Of an account with more changes pending than this, those are waited for.
+_MOST_CHANGES: Final = 1000
+# Without a worker's word a look is taken anew after so long; and for what the relay is to publish, more often.
+_BLOCK_MS: Final = 50
+_BLOCK_MS_FOR_RELAY: Final = 15
+
+
+class TooManyWaiters(Exception):
+    """This process has as many requests waiting as it may have."""
+
+
+class NobodyKnows(Exception):
+    """Redis has not answered since this process began to wait; how many workers there are is unknown."""
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What is waited for: the publication that carries a write, or an account's newest one."""
+
+    account: Account
+    # The lowest version of the account's snapshot that has it.
+    version: int
+    # Its place in the change stream. None: it was left to the relay, and is published when these changes are gone.
+    number: int | None
+    changes: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a wait ended."""
+
+    # The publication's, where it has been published.
+    version: int
+    applied: int
+    of: int
+
+
+def awaited(account: Account, written: Written | None) -> Awaited:
+    """What to wait for.
+
+    Args:
+        account: whose.
+        written: what a request has written of the account (snapshots.outbox.last_written); None for everything that
+            was committed before this call.
+    """
+    if written is not None and written.receipt is not None:
+        return Awaited(account, written.receipt.version, written.receipt.number)
+    mine = Change.objects.filter(account=account)
+    mine = mine.filter(id__in=written.changes) if written is not None else mine.filter(parked_at=None)
+    # In one statement: what is pending is not in the version that is read with it.
+    found = Publication.objects.filter(account=account).annotate(is_pending=Exists(mine)).first()
+    if found is not None and not found.is_pending:
+        return Awaited(account, found.version, found.number)
+    changes = tuple(written.changes if written is not None else mine.values_list("id", flat=True)[:_MOST_CHANGES])
+    version = found.version if found is not None else 0
+    return Awaited(account, version + 1, None, changes) if changes else Awaited(account, version, 0)
+
+
+def wait(what: Awaited, *, seconds: float) -> Outcome:
+    """Wait until a publication is applied at every worker in the count, or the time is over.
+
+    The database connection of this thread is given back first; call it outside of transactions.
+
+    Raises:
+        TooManyWaiters: at once.
+        NobodyKnows: the time is over, and nothing is known of the workers.
+    """
+    assert not connection.in_atomic_block  # noqa: S101 -- it would wait for what it holds back itself
+    connection.close()
+    return _watch.wait(what, seconds)
+
+
+class _Wait:
+    """One who waits. Written to by the watch's thread."""
+
+    def __init__(self, what: Awaited) -> None:
+        self.account: str = what.account.text_id
+        self.account_id: uuid.UUID = what.account.id
+        self.version, self.number, self.changes = what.version, what.number, what.changes
+        self.is_looked_for = False
+
+
+class _Watch:
+    """Looks on behalf of all who wait in this process."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waits: list[_Wait] = []
+        self._workers: Workers | None = None
+        self._reports = Reports()
+        # Whose entry in the stream of acknowledgements was seen last.
+        self._acknowledged = b"0-0"
+        self._has_thread = False
+
+    def wait(self, what: Awaited, seconds: float) -> Outcome:
+        until = time.monotonic() + seconds
+        one = _Wait(what)
+        with self._changed:
+            if len(self._waits) >= MOST_WAITERS:
+                raise TooManyWaiters(TooManyWaiters.__doc__)
+            self._waits.append(one)
+            try:
+                if not self._has_thread:
+                    threading.Thread(target=self._look_on, name="acknowledgements", daemon=True).start()
+                    self._has_thread = True
+                self._changed.notify_all()
+                while not self._is_over(one) and (left := until - time.monotonic()) > 0:
+                    self._changed.wait(left)
+                return self._outcome(one)
+            finally:
+                self._waits.remove(one)
+
+    def _is_over(self, one: _Wait) -> bool:
+        if not one.is_looked_for or self._workers is None:
+            return False
+        return not self._workers.reports or self._applied(self._workers, one) == len(self._workers.reports)
+
+    def _outcome(self, one: _Wait) -> Outcome:
+        if self._workers is None:
+            raise NobodyKnows(NobodyKnows.__doc__)
+        return Outcome(one.version, self._applied(self._workers, one), len(self._workers.reports))
+
+    def _applied(self, workers: Workers, one: _Wait) -> int:
+        return 0 if one.number is None else workers.applied(one.account, one.number)
+
+    # ── the thread ──
+
+    def _look_on(self) -> None:
+        is_first = True
+        while True:
+            with self._changed:
+                while not self._waits:
+                    is_first = True
+                    self._changed.wait()
+                waits = list(self._waits)
+            left_to_relay = [one for one in waits if one.number is None]
+            try:
+                if left_to_relay:
+                    self._look_into_postgresql(left_to_relay)
+                workers: Workers | None = self._look_into_redis(
+                    None if is_first else _BLOCK_MS_FOR_RELAY if left_to_relay else _BLOCK_MS
+                )
+                is_first = False
+            except Exception as fault:
+                if not isinstance(fault, RedisError):
+                    log.exception("the look for acknowledgements met what it did not foresee")
+                workers = self._workers
+                time.sleep(_BLOCK_MS / 1000)
+            with self._changed:
+                self._workers = workers
+                for one in waits:
+                    one.is_looked_for = True
+                self._changed.notify_all()
+
+    def _look_into_redis(self, block_ms: int | None) -> Workers:
+        """The reports as they are after the next acknowledgement, or after this time without one."""
+        with inline_store().redis.pipeline(transaction=False) as pipeline:
+            pipeline.xread({keys().acknowledged: self._acknowledged}, block=block_ms)
+            pipeline.hgetall(keys().workers)
+            pipeline.hmget(keys().epoch, EpochInRedis.FIELDS)
+            entries, fields, epoch = pipeline.execute()
+        for _, found in entries or ():
+            self._acknowledged = found[-1][0]
+        return workers_of(self._reports, fields, EpochInRedis.of(epoch))
+
+    def _look_into_postgresql(self, waits: list[_Wait]) -> None:
+        """Find the publications that the relay has made meanwhile."""
+        try:
+            pending = set(
+                Change.objects.filter(id__in=[change for one in waits for change in one.changes]).values_list(
+                    "id", flat=True
+                )
+            )
+            ended = [one for one in waits if pending.isdisjoint(one.changes)]
+            accounts = {one.account_id for one in ended}
+            publications = Publication.objects.filter(account_id__in=accounts) if accounts else ()
+            found: dict[Any, Publication] = {publication.account_id: publication for publication in publications}
+        except DatabaseFault as fault:
+            log.info("PostgreSQL does not tell what the relay has published", fault=type(fault).__name__)
+            return
+        finally:
+            connection.close()
+        for one in ended:
+            if publication := found.get(one.account_id):
+                one.version, one.number = publication.version, publication.number
+
+
+_watch: Final = _Watch()
