@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +44,8 @@ class ControlPlane:
     token: str
     strangers_token: str
     log: Path
+    # What it was started with, for other processes of the same deployment.
+    environ: dict[str, str] = field(repr=False)
 
     @property
     def port(self) -> int:
@@ -104,7 +106,7 @@ def create_database(server_url: str) -> str:
 def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
     """Migrate a new database on this PostgreSQL server, make two accounts in it, and serve it until the block ends."""
     environ = {**os.environ, "DATABASE_URL": create_database(server_url), **environment}
-    _manage(environ, "migrate", "--verbosity", "0")
+    manage(environ, "migrate", "--verbosity", "0")
     alice, charlie = (_bootstrap(environ, name) for name in ("alice", "charlie"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -118,7 +120,7 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
                 [sys.executable, *serve, *size], env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT
             )
         try:
-            plane = ControlPlane(f"http://127.0.0.1:{port}", alice, charlie, log)
+            plane = ControlPlane(f"http://127.0.0.1:{port}", alice, charlie, log, environ)
             _wait_until_ready(plane, process)
             yield plane
         finally:
@@ -131,13 +133,14 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
 
 
 def _bootstrap(environ: dict[str, str], name: str) -> str:
-    printed = _manage(environ, "bootstrap", "--account", name, "--username", name)
+    printed = manage(environ, "bootstrap", "--account", name, "--username", name)
     found = re.search(r"^AI_GATEWAY_API_KEY=(.+)$", printed, re.MULTILINE)
     assert found is not None, printed
     return found[1]
 
 
-def _manage(environ: dict[str, str], *command: str) -> str:
+def manage(environ: dict[str, str], *command: str) -> str:
+    """Run a management command; what it printed."""
     done = subprocess.run(
         [sys.executable, "manage.py", *command], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
     )
