@@ -104,9 +104,11 @@ showMoments();
 localiseMomentInputs();
 setInterval(showMoments, 30000);
 
-// A token that was shown is gone when its page is left, also where the browser keeps pages to go back to.
+// A token that was shown is gone when its page is left, also where the browser keeps pages to go back to. Reloading, or
+// coming back, shows what was made instead of asking whether to send the form again.
 for (const shown of document.querySelectorAll("[data-holds-token], .token-once")) {
   window.addEventListener("pagehide", () => { shown.textContent = "The token was shown once. It cannot be shown again."; });
+  if (shown.dataset.then) history.replaceState(null, "", shown.dataset.then);
 }
 
 // A second click makes no second thing.
