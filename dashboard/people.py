@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from accounts.models import Account, ApiKey, User
+from accounts.models import Account, ApiKey, Owned, User
 from accounts.principals import Principal
 from gateway_core import ids
 
@@ -21,6 +21,15 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
     return {
         **{user.text_id: Principal.of(user).name for user in users},
         **{key.text_id: f"API key {Principal.of(key).name}" for key in api_keys},
+    }
+
+
+def authors_of(account: Account, item: Owned) -> dict[str, str]:
+    """Who made something and who changed it last, as `kit/who_and_when.html` shows it; by ID whoever is gone."""
+    found = names_of(account, [item.created_by, item.last_updated_by])
+    return {
+        "created_by": found.get(item.created_by, item.created_by),
+        "changed_by": found.get(item.last_updated_by, item.last_updated_by),
     }
 
 

@@ -24,6 +24,9 @@ from dashboard.lists import Filter, Filters, id_range, listing_of
 from dashboard.navigation import ACCESS_KEYS
 from dashboard.page import Page
 from dashboard.pages import access_keys_at_once
+from dashboard.people import authors_of
+from dashboard.questions import answered
+from dashboard.reach import ProviderNames, allowance
 from dashboard.snippets import snippets_of
 from dashboard.spoken import ago
 from gateway_core import ids, tokens
@@ -99,7 +102,7 @@ class CreateAccessKeyPage(Page):
 
 
 class AccessKeyPage(Page):
-    """`/dashboard/access-keys/<id>`."""
+    """`/dashboard/access-keys/<id>`, and with `?model=…` what the data plane would do with a request under it."""
 
     path = "access-keys/<str:text_id>"
     name = "access-key"
@@ -140,7 +143,13 @@ class AccessKeyPage(Page):
         return Form(AccessKeyForm, fields, submitted=submitted, present=present, etag=etag_of(access_key))
 
     def _shown(self, access_key: AccessKey, form: Form) -> HttpResponse:
-        events = Event.objects.filter(account_id=self.visit.account.id, access_key_id=access_key.id, is_final=True)
+        account = self.visit.account
+        names = ProviderNames.of(account)
+        # With all that it names: the answer to a question needs it.
+        configuration = (
+            Configuration.objects.with_named().filter(account=account, id=access_key.configuration_id).first()
+        )
+        events = Event.objects.filter(account_id=account.id, access_key_id=access_key.id, is_final=True)
         return self.render(
             access_key=access_key,
             form=form,
@@ -149,6 +158,9 @@ class AccessKeyPage(Page):
             now=timezone.now(),
             recent=list(events.order_by("-event_time", "-id")[:_RECENT]),
             snippets=snippets_of(access_key, "gwk_…"),
+            allows=allowance(configuration.access if configuration else None, names),
+            **authors_of(account, access_key),
+            **answered(self.request.GET, account=account, configuration=configuration, names=names),
         )
 
 

@@ -8,15 +8,11 @@ from typing import Any, Final, NamedTuple, cast
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
-from rest_framework import serializers
 
 from configurations import services
-from configurations.explain import explain_stored
-from configurations.explain_forms import ExplainForm, question_of
 from configurations.models import Configuration
 from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationSerializer
-from dashboard import plans
 from dashboard.confirmation import ConfirmedPage, Question
 from dashboard.forms import ETAG
 from dashboard.lists import Filter, Filters, listing_of
@@ -25,9 +21,9 @@ from dashboard.page import Page
 from dashboard.pages import configuration_editor
 from dashboard.pages.configuration_reads import called, described, number_of, revisions_of, users_of, with_user_count
 from dashboard.people import names_of
+from dashboard.questions import answered
 from dashboard.reach import Allowance, ProviderNames, allowance, losses
-from gateway_core.catalog import Surface
-from rest.errors import GatewayError, NotFound, PreconditionFailed, details_of, status_of
+from rest.errors import GatewayError, NotFound, PreconditionFailed, status_of
 from rest.preconditions import IfMatch, etag_of
 
 # Beside the configuration, and on a page of their own.
@@ -100,33 +96,9 @@ class ConfigurationPage(Page):
             revisions=revisions_of(configuration, most=_MOST_REVISIONS_BESIDE),
             created_by=people.get(configuration.created_by, configuration.created_by),
             changed_by=people.get(configuration.last_updated_by, configuration.last_updated_by),
-            surfaces=list(Surface),
             wire=json.dumps(shown, indent=2, ensure_ascii=False),
-            choices=reverse("dashboard:configuration-choices", args=["models"]),
-            **self._tested(configuration, names),
+            **answered(request.GET, account=self.visit.account, configuration=configuration, names=names),
         )
-
-    def _tested(self, configuration: Configuration, names: ProviderNames) -> dict[str, Any]:
-        """The answer to the question in the query, if there is one."""
-        asked = self.request.GET
-        model, fallbacks = asked.get("model", "").strip(), asked.get("fallbacks", "")
-        surface, failing = asked.get("surface", Surface.CHAT_COMPLETIONS), asked.getlist("failing")
-        question = {"model": model, "fallbacks": fallbacks, "surface": surface, "failing": failing}
-        if not model and not fallbacks:
-            return {"question": question}
-        models = fallbacks.replace(",", " ").split()
-        body = {"model": model, "surface": surface, "assume": {"failing": failing}} | (
-            {"models": models} if models else {}
-        )
-        form = ExplainForm(data=body)
-        try:
-            form.is_valid(raise_exception=True)
-        except serializers.ValidationError as refusal:
-            return {"question": question, "question_faults": list(details_of(refusal.detail).values())}
-        found = explain_stored(
-            account=self.visit.account, configuration=configuration, question=question_of(dict(form.validated_data))
-        )
-        return {"question": question, "plan": plans.told(found, names)}
 
 
 class DeleteConfigurationPage(ConfirmedPage):

@@ -14,6 +14,7 @@ from dashboard.health import health_of
 from dashboard.lists import listing_of
 from dashboard.navigation import PROVIDERS
 from dashboard.page import Page
+from dashboard.people import authors_of
 from dashboard.provider_forms import ProviderForm
 from provider_keys.models import ProviderKey
 from providers import services, upstreams
@@ -105,6 +106,7 @@ class ProviderPage(Page):
             title=provider.name,
             keys=[(key, health_of(key)) for key in keys[:_MOST_SHOWN]],
             configurations=list(_configurations_of(provider)),
+            **authors_of(self.visit.account, provider),
         )
 
 

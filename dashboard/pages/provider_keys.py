@@ -13,6 +13,7 @@ from dashboard.health import Health, health_of, refusal_told
 from dashboard.lists import Filter, Filters, id_range, listing_of
 from dashboard.navigation import PROVIDERS
 from dashboard.page import Page
+from dashboard.people import authors_of
 from dashboard.spoken import ago
 from gateway_core.catalog import BUILT_IN
 from provider_keys import services
@@ -175,6 +176,7 @@ class ProviderKeyPage(Page):
             refused_with=refusal_told(status) if status is not None else "",
             uses=uses[:_MOST_SHOWN],
             has_more_uses=len(uses) > _MOST_SHOWN,
+            **authors_of(self.visit.account, provider_key),
         )
 
 
