@@ -146,8 +146,9 @@ class AccessKeyPage(Page):
         account = self.visit.account
         names = ProviderNames.of(account)
         # With all that it names: the answer to a question needs it.
+        under = access_key.configuration
         configuration = (
-            Configuration.objects.with_named().filter(account=account, id=access_key.configuration_id).first()
+            Configuration.objects.with_named().filter(account=account, id=under.id).first() if under else None
         )
         events = Event.objects.filter(account_id=account.id, access_key_id=access_key.id, is_final=True)
         return self.render(

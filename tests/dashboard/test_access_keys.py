@@ -9,12 +9,14 @@ from django.utils import timezone
 
 from access_keys import services
 from access_keys.models import AccessKey
+from accounts.models import Membership
 from configurations.services import create_configuration
 from dashboard import configuration_choices, snippets
 from gateway_core import ids, tokens
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from tests.events import an_event
+from tests.rows import make_provider
 from usage.ingest import write
 
 pytestmark = pytest.mark.django_db
@@ -200,6 +202,17 @@ def test_the_keys_of_a_configuration_are_listed_by_its_id_alone(
     assert b"strangers" not in answer.content
 
 
+def test_a_keys_page_says_what_it_may_reach_and_answers_a_question(client, configuration, make_key):
+    under, free = make_key("under", configuration_id=configuration.id), make_key("free", disabled=True)
+
+    asked = client.get(f"{LIST}/{under.access_key.text_id}", {"model": "gpt-4o"})
+    assert b"Only openai:gpt-4o-mini." in asked.content
+    assert not asked.context["plan"].is_allowed
+    shown = client.get(f"{LIST}/{free.access_key.text_id}").content
+    assert b"Everything: every provider and every model." in shown
+    assert b"every request with it is refused until it is enabled again" in shown
+
+
 def test_a_key_shows_its_own_recent_requests(account, other_account, client, make_key):
     access_key = make_key("shop").access_key
     mine = {"access_key": access_key.text_id, "request_id": "r"}
@@ -258,3 +271,26 @@ def test_a_list_costs_the_same_queries_however_long_it_is(
     with django_assert_num_queries(len(few)):
         client.get(LIST)
     assert len(few) <= 8
+
+
+def test_a_viewer_is_shown_nothing_to_press(account, principal, sign_in, make_key):
+    access_key = make_key("shop").access_key
+    value = PlainValue("sk-0123456789abcdefghijklmnop")
+    key = create_provider_key(account=account, by=principal, provider_id="openai", name="k", value=value)
+    provider = make_provider(account)
+    viewer = sign_in(account, "victor", Membership.Role.VIEWER)
+
+    for path in (
+        LIST,
+        f"{LIST}/{access_key.text_id}",
+        "/dashboard/providers/keys",
+        f"/dashboard/providers/keys/{key.text_id}",
+        "/dashboard/providers/built-in/openai",
+        "/dashboard/providers/custom",
+        f"/dashboard/providers/custom/{provider.text_id}",
+    ):
+        shown = viewer.get(path).content.decode().split("<main", 1)[1]
+        assert "button-danger" not in shown, path
+        assert 'method="post" novalidate' not in shown or "<fieldset disabled>" in shown, path
+        assert ">Save<" not in shown, path
+        assert "/new" not in shown, path
