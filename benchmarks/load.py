@@ -66,7 +66,20 @@ def wrk(url: str, ask: Ask, token: str, *, seconds: float, connections: int, cor
         headers = f'["authorization"] = "Bearer {token}", ["content-type"] = "application/json"'
         script.write(f'wrk.method = "POST"\nwrk.headers = {{{headers}}}\nwrk.body = [==[{ask.body.decode()}]==]\n')
         script.flush()
-        command = ["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds:g}s", "-s", script.name, url + PATH]
+        command = [
+            "wrk",
+            "-t",
+            "1",
+            "-c",
+            str(connections),
+            "-d",
+            f"{seconds:g}s",
+            "--timeout",
+            "10s",
+            "-s",
+            script.name,
+            url + PATH,
+        ]
         told = subprocess.run(
             ["taskset", "-c", ",".join(map(str, cores)), *command], capture_output=True, text=True, check=True
         ).stdout

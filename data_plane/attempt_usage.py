@@ -98,10 +98,9 @@ class RequestUsage:
         """This attempt answers; what comes of its answer is `feed`'s."""
         self._reader = reader
 
-    def feed(self, chunk: bytes) -> None:
-        """The next piece of the answer."""
-        if self._reader is not None:
-            self._reader.feed(chunk)
+    def feed(self, chunk: bytes) -> bytes:
+        """The next piece of the answer; returns what of it is for the caller."""
+        return chunk if self._reader is None else self._reader.feed(chunk)
 
     def complete(self) -> None:
         """The answer is whole. To be called before its last piece goes out; more calls say nothing more."""

@@ -29,7 +29,7 @@ from data_plane.sse import EventStream
 from data_plane.store import Account, Store
 from data_plane.targets import Target, Targets
 from data_plane.time_limit import TimeLimit
-from data_plane.tokens_used import UsageChunkFilter, asking_for_usage, reader_of
+from data_plane.tokens_used import asking_for_usage, reader_of
 from data_plane.upstream import Answer, Upstream
 from gateway_core.catalog import Format, Surface
 from gateway_core.policy import Attempt, KeySource, Plan
@@ -325,41 +325,39 @@ class AttemptMachine:
         response, exchange, usage = begun.response, self._exchange, self._usage
         passed = header_rules.downstream(response.raw_headers)
         is_refusal = judge(response.status) is Verdict.REFUSED
+        first = begun.first
         if not is_refusal:
-            usage.read_with(reader_of(self._call.surface, is_stream=begun.is_event_stream))
-            usage.feed(begun.first)
+            usage.read_with(reader_of(self._call.surface, is_stream=begun.is_event_stream, is_stripping=filters))
+            first = usage.feed(first)
         try:
             with self._limit.until(self._deadline):
                 if begun.is_whole:
-                    body = begun.first
                     if is_refusal:
                         if len(value) >= _SHORTEST_VALUE:
                             # Some upstreams repeat the key that they were shown.
-                            body = body.replace(value.encode(), (self._mask(attempt) or "***").encode())
+                            first = first.replace(value.encode(), (self._mask(attempt) or "***").encode())
                         usage.close(has_left=False)
                     else:
                         usage.complete()
-                    await exchange.answer(response.status, passed, body)
+                    await exchange.answer(response.status, passed, first)
                     return
                 exchange.is_stream = begun.events is not None and not _is_encoded(response)
                 if begun.events is None and response.content_length is not None:
                     passed.append((b"content-length", b"%d" % response.content_length))
                 await exchange.start(response.status, passed)
-                await self._pass_on(begun, UsageChunkFilter() if filters and begun.events is not None else None)
+                await self._pass_on(begun, first)
         except (aiohttp.ClientError, OSError) as fault:
             usage.is_timed_out = isinstance(fault, TimeoutError)
             raise (TotalTimeout if self._clock() >= self._deadline else AnswerCut) from None
 
-    async def _pass_on(self, begun: _Begun, usage_filter: UsageChunkFilter | None) -> None:
+    async def _pass_on(self, begun: _Begun, first: bytes) -> None:
         """Pass a body on as it comes. Before what its reader takes for the end, its usage is told."""
-        response, _, events, _, _ = begun
+        response, events = begun.response, begun.events
         exchange, content, usage, limit = self._exchange, response.content, self._usage, self._limit
-        whole, length = begun.first, len(begun.first)
+        whole, length = first, len(begun.first)
         while True:
             if length == response.content_length or (events is not None and events.has_ended):
                 usage.complete()
-            if usage_filter is not None:
-                whole = usage_filter.feed(whole)
             if whole:
                 # The time that a slow reader takes is not the upstream's; only the total bounds it.
                 limit.move(self._deadline)
@@ -368,16 +366,14 @@ class AttemptMachine:
             chunk = await content.readany()
             if not chunk:
                 break
-            whole = events.feed(chunk) if events is not None else chunk
             length += len(chunk)
-            usage.feed(whole)
+            whole = usage.feed(chunk if events is None else events.feed(chunk))
         limit.move(self._deadline)
-        rest = b"" if events is None else events.rest()
-        usage.feed(rest)
+        rest = b"" if events is None else usage.feed(events.rest())
         if events is not None and not events.has_ended and not _is_framed(response):
             raise AnswerCut
         usage.complete()
-        await exchange.end(rest if usage_filter is None else usage_filter.feed(rest))
+        await exchange.end(rest)
 
 
 async def _first_bytes(response: Answer) -> _Begun:

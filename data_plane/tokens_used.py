@@ -1,8 +1,8 @@
 """What an upstream's answer says of the tokens that it took, and why it stopped; read beside the answer, never from it.
 
 Nothing here changes what a caller gets, but for one thing: an OpenAI stream tells its usage only when asked, in a last
-chunk of its own. The worker asks always (`asking_for_usage`) and takes the chunk out again for a caller who did not
-(`UsageChunkFilter`).
+chunk of its own. The worker asks always (`asking_for_usage`), and the reader takes the chunk out again for a caller who
+did not.
 
 An answer is somebody else's text: what is not as expected counts as zero.
 
@@ -16,7 +16,6 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from data_plane.sse import EventStream
 from gateway_core.catalog import Surface
 from gateway_core.usage import MAX_COUNT, fit
 
@@ -35,8 +34,12 @@ class Used(NamedTuple):
 class Reader(Protocol):
     """Reads along an answer's body."""
 
-    def feed(self, chunk: bytes) -> None:
-        """The next piece of the body, of any length."""
+    def feed(self, chunk: bytes) -> bytes:
+        """The next piece of the body: of a stream whole events, of any other answer of any length.
+
+        Returns:
+            What of it is for the caller.
+        """
 
     def used(self) -> Used:
         """What has been told until now."""
@@ -45,9 +48,16 @@ class Reader(Protocol):
         """What is to be counted for an answer that broke off, or whose caller left, before it told its usage."""
 
 
-def reader_of(surface: Surface, *, is_stream: bool) -> Reader:
-    """The reader for an answer on this surface."""
-    return _StreamReader(surface) if is_stream else _WholeReader(surface)
+def reader_of(surface: Surface, *, is_stream: bool, is_stripping: bool = False) -> Reader:
+    """The reader for an answer on this surface.
+
+    Args:
+        surface: whose dialect it speaks.
+        is_stream: whether it comes in events.
+        is_stripping: whether the stream was asked for its usage by the worker and not by its caller, who is not to see
+            it.
+    """
+    return _StreamReader(surface, is_stripping=is_stripping) if is_stream else _WholeReader(surface)
 
 
 # ── asking for the usage chunk ──
@@ -80,38 +90,6 @@ def asking_for_usage(surface: Surface, members: Mapping[str, msgspec.Raw]) -> ms
     return msgspec.Raw(msgspec.json.encode({**options, "include_usage": True}))
 
 
-class UsageChunkFilter:
-    """Takes out of an OpenAI stream what only the worker asked for."""
-
-    __slots__ = ()
-
-    def feed(self, events: bytes) -> bytes:
-        """Whole events (data_plane.sse.EventStream) without the usage chunk, and without `"usage":null` in others."""
-        if b'"usage"' not in events:
-            return events
-        kept = []
-        start = 0
-        for end in [*(found.end() for found in _EVENT_END.finditer(events)), len(events)]:
-            event = events[start:end]
-            start = end
-            if b'"usage"' not in event:
-                kept.append(event)
-            elif not _is_usage_chunk(event):
-                kept.append(_NO_USAGE.sub(b"", event))
-        return b"".join(kept)
-
-
-def _is_usage_chunk(event: bytes) -> bool:
-    chunk = _decoded(_data(event))
-    return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
-
-
-# Unescaped quotes: never inside a JSON text.
-_NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
-_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
-_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-
-
 # ── reading ──
 
 # Of a longer answer only the end is kept: usage stands there, in embeddings for one.
@@ -125,7 +103,8 @@ _TELLING: Final = re.compile(
 )
 
 
-_NOTHING: Final = msgspec.Raw(b"null")
+class _Choice(msgspec.Struct):
+    finish_reason: Any = None
 
 
 class _Essentials(msgspec.Struct):
@@ -135,33 +114,31 @@ class _Essentials(msgspec.Struct):
     stop_reason: Any = None
     status: Any = None
     incomplete_details: Any = None
-    choices: msgspec.Raw = _NOTHING
 
 
-class _Choice(msgspec.Struct):
-    finish_reason: Any = None
+class _EssentialsOfChoices(_Essentials):
+    choices: list[_Choice] = []
 
 
-_read_essentials: Final = msgspec.json.Decoder(_Essentials).decode
-_read_choices: Final = msgspec.json.Decoder(list[_Choice]).decode
+_read_with_choices: Final = msgspec.json.Decoder(_EssentialsOfChoices).decode
+_read_without: Final = msgspec.json.Decoder(_Essentials).decode
 
 
-def _essentials(body: bytes) -> dict[str, Any] | None:
+def _essentials(body: bytes) -> tuple[_Essentials, object]:
+    """What an answer says, and why its first choice ended."""
     try:
-        found = _read_essentials(body)
+        found = _read_with_choices(body)
+    except msgspec.ValidationError:
+        # Its choices are none.
+        pass
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return _Essentials(), None
+    else:
+        return found, found.choices[0].finish_reason if found.choices else None
     try:
-        choices = [{"finish_reason": choice.finish_reason} for choice in _read_choices(found.choices)]
+        return _read_without(body), None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        choices = []
-    return {
-        "usage": found.usage,
-        "stop_reason": found.stop_reason,
-        "status": found.status,
-        "incomplete_details": found.incomplete_details,
-        "choices": choices,
-    }
+        return _Essentials(), None
 
 
 class _WholeReader:
@@ -173,21 +150,26 @@ class _WholeReader:
         self._length = 0
         self._is_cut = False
 
-    def feed(self, chunk: bytes) -> None:
+    def feed(self, chunk: bytes) -> bytes:
         self._pieces.append(chunk)
         self._length += len(chunk)
         if self._length > _LONGEST_WHOLE:
             self._is_cut = True
             tail = b"".join(self._pieces)[-_TAIL:]
             self._pieces, self._length = [tail], len(tail)
+        return chunk
 
     def used(self) -> Used:
         body = b"".join(self._pieces)
         if self._is_cut:
             found = _USAGE_IN_TAIL.findall(body)
-            return _from_answer(self._surface, {"usage": _decoded(found[-1])}) if found else Used()
-        answer = _essentials(body)
-        return Used() if answer is None else _from_answer(self._surface, answer)
+            return _counted(_decoded(found[-1])) if found else Used()
+        answer, finish_reason = _essentials(body)
+        if self._surface is Surface.MESSAGES:
+            return _counted(answer.usage, _text(answer.stop_reason))
+        if self._surface is Surface.RESPONSES:
+            return _counted(answer.usage, _response_status(answer.status, answer.incomplete_details))
+        return _counted(answer.usage, _text(finish_reason))
 
     def estimated(self, input_tokens: int) -> Used:
         """Without its end a JSON text told the caller nothing that is worth a charge."""
@@ -195,32 +177,51 @@ class _WholeReader:
         return self.used()
 
 
-class _StreamReader:
-    """An answer in events."""
+# What tells something, by surface, with the compact form of what does not: nearly every event has only that.
+_USAGE: Final = (b'"usage"', b'"usage":null')
+_FINISH: Final = (b'"finish_reason"', b'"finish_reason":null')
+_STOP: Final = (b'"stop_reason"', b'"stop_reason":null')
+_NAMES: Final = {
+    Surface.CHAT_COMPLETIONS: (_USAGE, _FINISH),
+    Surface.COMPLETIONS: (_USAGE, _FINISH),
+    Surface.EMBEDDINGS: (_USAGE, _FINISH),
+    Surface.RESPONSES: (_USAGE,),
+    Surface.MESSAGES: (_USAGE, _STOP),
+}
 
-    def __init__(self, surface: Surface) -> None:
+
+class _StreamReader:
+    """An answer in events. A chunk is searched a few times and nothing else is done with it, if it tells nothing."""
+
+    __slots__ = ("_deltas", "_is_stripping", "_names", "_read", "_told")
+
+    def __init__(self, surface: Surface, *, is_stripping: bool) -> None:
         self._read = _READING[surface]
-        self._events = EventStream()
+        self._names = _NAMES[surface]
+        self._is_stripping = is_stripping
         self._told = _Told()
         self._deltas = 0
 
-    def feed(self, chunk: bytes) -> None:
-        whole = self._events.feed(chunk)
-        if not whole:
-            return
-        self._deltas += whole.count(b"\ndata:") + whole.startswith(b"data:")
-        if _TELLING.search(whole):
-            self._take(whole)
+    def feed(self, chunk: bytes) -> bytes:
+        """Whole events (data_plane.sse), or what a broken stream ended with."""
+        self._deltas += chunk.count(b"\ndata:") + chunk.startswith(b"data:")
+        if self._is_stripping:
+            # As nearly every upstream writes it. Unescaped quotes: never inside a JSON text.
+            chunk = chunk.replace(b',"usage":null}', b"}")
+        for name, null in self._names:
+            if chunk.count(name) != chunk.count(null):
+                self._take(chunk)
+                break
+        return _without_usage(chunk) if self._is_stripping and b'"usage"' in chunk else chunk
 
-    def _take(self, whole: bytes) -> None:
-        for event in _EVENT_END.split(whole):
+    def _take(self, chunk: bytes) -> None:
+        for event in _split(chunk):
             if _TELLING.search(event):
                 payload = _decoded(_data(event))
                 if isinstance(payload, dict):
                     self._read(self._told, payload)
 
     def used(self) -> Used:
-        self._take(self._events.rest())
         return self._told.used()
 
     def estimated(self, input_tokens: int) -> Used:
@@ -232,6 +233,33 @@ class _StreamReader:
             input_tokens=used.input_tokens or _count(input_tokens),
             output_tokens=max(used.output_tokens, _count(self._deltas)),
         )
+
+
+_NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
+_EVENT_END: Final = re.compile(rb"(?<=\r\n\r\n)|(?<=\n\n)|(?<=\r\r)|(?<=\n\r\n)|(?<=\r\n\n)")
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+
+
+def _split(chunk: bytes) -> list[bytes]:
+    """The events of a chunk, each with its end."""
+    if b"\r" in chunk:
+        return _EVENT_END.split(chunk)
+    *events, rest = chunk.split(b"\n\n")
+    return [*(event + b"\n\n" for event in events), rest]
+
+
+def _without_usage(events: bytes) -> bytes:
+    """Whole events without the chunk that only the worker asked for, and without `"usage":null` in others."""
+    return b"".join(
+        event if b'"usage"' not in event else _NO_USAGE.sub(b"", event)
+        for event in _split(events)
+        if b'"usage"' not in event or not _is_usage_chunk(event)
+    )
+
+
+def _is_usage_chunk(event: bytes) -> bool:
+    chunk = _decoded(_data(event))
+    return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
 
 
 class _Told:
@@ -246,7 +274,7 @@ class _Told:
         self.has_usage = False
 
     def used(self) -> Used:
-        return _counted(self.usage)._replace(stop_reason=self.stop_reason)
+        return _counted(self.usage, self.stop_reason)
 
 
 def _read_chunk(told: _Told, chunk: dict[str, Any]) -> None:
@@ -264,7 +292,7 @@ def _read_response_event(told: _Told, event: dict[str, Any]) -> None:
     if not isinstance(response, dict) or not isinstance(response.get("usage"), dict):
         return
     told.usage = response["usage"]
-    told.stop_reason = _response_status(response)
+    told.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
     told.has_usage = True
 
 
@@ -289,38 +317,33 @@ _READING: Final = {
 }
 
 
-def _from_answer(surface: Surface, answer: dict[str, Any]) -> Used:
-    usage = answer.get("usage")
-    used = _counted(usage if isinstance(usage, dict) else {})
-    if surface is Surface.MESSAGES:
-        return used._replace(stop_reason=_text(answer.get("stop_reason")))
-    if surface is Surface.RESPONSES:
-        return used._replace(stop_reason=_response_status(answer))
-    return used._replace(stop_reason=_finish_reason(answer))
-
-
-def _counted(usage: dict[str, Any]) -> Used:
+def _counted(usage: object, stop_reason: str = "") -> Used:
     """From any of the dialects: each names what it has, and none uses a name in another's sense.
 
     Anthropic tells its caches beside the input, OpenAI as details of it.
     """
-    beside = _count(usage.get("cache_read_input_tokens")), _count(usage.get("cache_creation_input_tokens"))
+    if not isinstance(usage, dict):
+        return Used(stop_reason=stop_reason)
+    get = usage.get
+    read, written = _count(get("cache_read_input_tokens")), _count(get("cache_creation_input_tokens"))
     into = _details(usage, "prompt_tokens_details", "input_tokens_details")
     out_of = _details(usage, "completion_tokens_details", "output_tokens_details")
     return Used(
-        input_tokens=min(
-            _count(usage.get("prompt_tokens", usage.get("input_tokens"))) + sum(beside),
-            MAX_COUNT,
-        ),
-        output_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        cache_read_tokens=beside[0] or _count(into.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
-        cache_write_tokens=beside[1],
-        reasoning_tokens=_count(out_of.get("reasoning_tokens")),
+        min(_count(get("prompt_tokens", get("input_tokens"))) + read + written, MAX_COUNT),
+        _count(get("completion_tokens", get("output_tokens"))),
+        read or _count(into.get("cached_tokens", get("prompt_cache_hit_tokens"))),
+        written,
+        _count(out_of.get("reasoning_tokens")),
+        stop_reason,
     )
 
 
 def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    return next((usage[name] for name in names if isinstance(usage.get(name), dict)), {})
+    for name in names:
+        found = usage.get(name)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _finish_reason(answer: dict[str, Any]) -> str:
@@ -329,14 +352,15 @@ def _finish_reason(answer: dict[str, Any]) -> str:
     return _text(first.get("finish_reason")) if isinstance(first, dict) else ""
 
 
-def _response_status(response: dict[str, Any]) -> str:
+def _response_status(status: object, incomplete: object) -> str:
     """Why an incomplete one is so; else its status (`completed`, `failed`)."""
-    incomplete = response.get("incomplete_details")
     reason = _text(incomplete.get("reason")) if isinstance(incomplete, dict) else ""
-    return reason or _text(response.get("status"))
+    return reason or _text(status)
 
 
 def _count(value: object) -> int:
+    if type(value) is int and 0 <= value <= MAX_COUNT:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 -- not a number
         return 0
     return int(max(0, min(value, MAX_COUNT)))
@@ -348,6 +372,8 @@ def _text(value: object) -> str:
 
 def _data(event: bytes) -> bytes:
     """The event's data: its `data` fields, joined by line ends."""
+    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2 and b"\r" not in event:
+        return event[6:]
     lines = [
         line[6:] if line.startswith(b"data: ") else line[5:]
         for line in _LINE_END.split(event)

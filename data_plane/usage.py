@@ -109,10 +109,6 @@ class UsageEmitter:
             self._dropped += 1
             return
         encoded = _encode(event)
-        if not _is_valid(encoded):
-            self._invalid += 1
-            log.error("a usage event is not valid and is dropped", provider=event.provider, attempt=event.attempt)
-            return
         if self._spool is not None:
             self._spool.append(encoded)
         self._queue.append(encoded)
@@ -150,11 +146,11 @@ class UsageEmitter:
             if not batch:
                 continue
             try:
-                is_taken = await self._send(batch)
+                sent = await self._send(batch)
             except (RedisError, OSError, TimeoutError) as fault:
                 log.info("Redis does not take usage; it waits", fault=type(fault).__name__, waiting=len(self._queue))
-                is_taken = False
-            if not is_taken:
+                sent = None
+            if sent is None:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue
@@ -163,7 +159,10 @@ class UsageEmitter:
                 self._queue.popleft()
             if self._spool is not None:
                 self._spool.confirm(len(batch))
-            self._sent += len(batch)
+            self._sent += sent
+            if sent < len(batch):
+                self._invalid += len(batch) - sent
+                log.error("usage events are not valid and are dropped", events=len(batch) - sent)
 
     async def _next_batch(self) -> None:
         """Wait until there is something, and then a little for more."""
@@ -177,19 +176,22 @@ class UsageEmitter:
                 async with asyncio.timeout(linger):
                     await self._full_batch.wait()
 
-    async def _send(self, batch: list[bytes]) -> bool:
-        """Whether the stream had room. One that nobody reads must not fill Redis, which holds the snapshots too."""
+    async def _send(self, batch: list[bytes]) -> int | None:
+        """How many of them Redis has now; None if the stream had no room.
+
+        A stream that nobody reads must not fill Redis, which holds the snapshots too.
+        """
         self._stream_length = await self._redis.xlen(self._keys.usage)
         if self._stream_length >= self._stream_limit:
-            return False
-        events = [event for event in batch if _is_valid(event)]
+            return None
+        events = _valid(batch)
         if not events:
-            return True
+            return 0
         version = time.time_ns() // 1000
         envelope = seal_events(self._keys, self._document_keys, self._worker, events, version=version)
         fields: Any = {BATCH_FIELD: envelope}
         await self._redis.xadd(self._keys.usage, fields)
-        return True
+        return len(events)
 
 
 def _opened(directory: Path | None) -> Spool | None:
@@ -202,6 +204,16 @@ def _opened(directory: Path | None) -> Spool | None:
         return None
 
 
+def _valid(batch: list[bytes]) -> list[bytes]:
+    """Without what a worker that was killed has written in part, or a mistake of ours: it would cost all the rest.
+
+    Asked here and not at each request: one answer for a whole batch takes a fraction of the time.
+    """
+    if _is_valid(b"[%b]" % b",".join(batch)):
+        return batch
+    return [event for event in batch if _is_valid(b"[%b]" % event)]
+
+
 def _is_valid(encoded: bytes) -> bool:
     try:
         _decode(encoded)
@@ -211,4 +223,4 @@ def _is_valid(encoded: bytes) -> bool:
 
 
 _encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(UsageEvent).decode
+_decode: Final = msgspec.json.Decoder(list[UsageEvent]).decode

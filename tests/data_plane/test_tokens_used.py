@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.tokens_used import UsageChunkFilter, Used, asking_for_usage, reader_of
+from data_plane.sse import EventStream
+from data_plane.tokens_used import Used, asking_for_usage, reader_of
 from gateway_core.catalog import Surface
 from gateway_core.usage import MAX_COUNT
 
@@ -166,10 +167,11 @@ def test_a_stream_tells_what_it_used_in_pieces_of_any_size(
     surface: Surface, events: list[Any], used: Used, size: int, end: str
 ) -> None:
     body = sse(*events, end=end)
-    reader = reader_of(surface, is_stream=True)
+    reader, stream = reader_of(surface, is_stream=True), EventStream()
 
     for start in range(0, len(body), size):
-        reader.feed(body[start : start + size])
+        reader.feed(stream.feed(body[start : start + size]))
+    reader.feed(stream.rest())
 
     assert reader.used() == used
 
@@ -179,10 +181,11 @@ def test_however_a_stream_is_cut_it_tells_the_same(data: st.DataObject) -> None:
     surface, events, used = STREAMS[data.draw(st.integers(0, len(STREAMS) - 1))]
     body = sse(*events, end=data.draw(st.sampled_from(["\n", "\r\n"])))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=20)))
-    reader = reader_of(surface, is_stream=True)
+    reader, stream = reader_of(surface, is_stream=True), EventStream()
 
     for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True):
-        reader.feed(body[start:stop])
+        reader.feed(stream.feed(body[start:stop]))
+    reader.feed(stream.rest())
 
     assert reader.used() == used
 
@@ -218,7 +221,7 @@ def test_counts_that_are_none_are_bounded(usage: dict[str, Any]) -> None:
 def test_a_stream_that_broke_off_is_counted_by_its_events() -> None:
     reader = reader_of(Surface.CHAT_COMPLETIONS, is_stream=True)
 
-    reader.feed(sse(*[chunk("a")] * 12) + b'data: {"cho')
+    reader.feed(sse(*[chunk("a")] * 12))
 
     assert reader.used() == Used()
     assert reader.estimated(34) == Used(input_tokens=34, output_tokens=12)
@@ -281,7 +284,7 @@ def test_the_usage_chunk_is_kept_from_who_did_not_ask(end: str) -> None:
         chunk("a", usage=None), chunk(BAIT, usage=None), LAST_CHUNK | {"usage": None}, USAGE_CHUNK, "[DONE]", end=end
     )
 
-    passed = UsageChunkFilter().feed(asked)
+    passed = reader_of(Surface.CHAT_COMPLETIONS, is_stream=True, is_stripping=True).feed(asked)
 
     assert passed == sse(chunk("a"), chunk(BAIT), LAST_CHUNK, "[DONE]", end=end)
 
@@ -297,4 +300,6 @@ def test_the_usage_chunk_is_kept_from_who_did_not_ask(end: str) -> None:
     ],
 )
 def test_nothing_else_is_taken_out(events: list[Any]) -> None:
-    assert UsageChunkFilter().feed(sse(*events)) == sse(*events)
+    reader = reader_of(Surface.CHAT_COMPLETIONS, is_stream=True, is_stripping=True)
+
+    assert reader.feed(sse(*events)) == sse(*events)
