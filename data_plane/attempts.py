@@ -279,7 +279,7 @@ class AttemptMachine:
                 if verdict is Verdict.REFUSED and not is_last:
                     await _discard(response)
                     raise _RefusedRequest(str(response.status))
-                begun = await _first_bytes(response)
+                begun = await _first_bytes(response, self._call.surface)
                 is_kept = True
                 return begun
         except TimeoutError:
@@ -376,11 +376,11 @@ class AttemptMachine:
         await exchange.end(rest)
 
 
-async def _first_bytes(response: Answer) -> _Begun:
+async def _first_bytes(response: Answer, surface: Surface) -> _Begun:
     """The first whole event of a stream; all of any other answer, if it is not too large to hold."""
     content = response.content
     if response.is_event_stream and response.status in _OK:
-        events = EventStream()
+        events = EventStream(surface)
         first = b""
         while not first:
             chunk = await content.readany()

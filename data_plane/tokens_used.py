@@ -11,7 +11,7 @@ docs/decisions/0060-usage-events.md.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -96,11 +96,6 @@ def asking_for_usage(surface: Surface, members: Mapping[str, msgspec.Raw]) -> ms
 _LONGEST_WHOLE: Final = 1024 * 1024
 _TAIL: Final = 64 * 1024
 _USAGE_IN_TAIL: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
-# Events that tell something; no other is decoded.
-_TELLING: Final = re.compile(
-    rb'"(?:usage|x_groq)"\s*:\s*\{|"(?:finish_reason|stop_reason)"\s*:\s*"'
-    rb'|"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'
-)
 
 
 class _Choice(msgspec.Struct):
@@ -177,49 +172,76 @@ class _WholeReader:
         return self.used()
 
 
-# What tells something, by surface, with the compact form of what does not: nearly every event has only that.
-_USAGE: Final = (b'"usage"', b'"usage":null')
-_FINISH: Final = (b'"finish_reason"', b'"finish_reason":null')
-_STOP: Final = (b'"stop_reason"', b'"stop_reason":null')
-_NAMES: Final = {
-    Surface.CHAT_COMPLETIONS: (_USAGE, _FINISH),
-    Surface.COMPLETIONS: (_USAGE, _FINISH),
-    Surface.EMBEDDINGS: (_USAGE, _FINISH),
-    Surface.RESPONSES: (_USAGE,),
-    Surface.MESSAGES: (_USAGE, _STOP),
-}
+# What tells something, by surface. In nearly every event it has no value.
+_FINISH: Final = b'"finish_reason"'
+_ENDS: Final = {Surface.RESPONSES: b'"usage"', Surface.MESSAGES: b'"stop_reason"'}
+_USAGE: Final = b'"usage"'
 
 
 class _StreamReader:
     """An answer in events. A chunk is searched a few times and nothing else is done with it, if it tells nothing."""
 
-    __slots__ = ("_deltas", "_is_stripping", "_names", "_read", "_told")
+    __slots__ = ("_deltas", "_is_stripping", "_names", "_read", "_surface", "_told")
 
     def __init__(self, surface: Surface, *, is_stripping: bool) -> None:
+        self._surface = surface
         self._read = _READING[surface]
-        self._names = _NAMES[surface]
         self._is_stripping = is_stripping
+        # What an event that tells something has in it; empty before the first chunk.
+        self._names: tuple[bytes, ...] = ()
         self._told = _Told()
         self._deltas = 0
 
     def feed(self, chunk: bytes) -> bytes:
         """Whole events (data_plane.sse), or what a broken stream ended with."""
+        if not chunk:
+            return chunk
         self._deltas += chunk.count(b"\ndata:") + chunk.startswith(b"data:")
         if self._is_stripping:
             # As nearly every upstream writes it. Unescaped quotes: never inside a JSON text.
             chunk = chunk.replace(b',"usage":null}', b"}")
-        for name, null in self._names:
-            if chunk.count(name) != chunk.count(null):
-                self._take(chunk)
-                break
-        return _without_usage(chunk) if self._is_stripping and b'"usage"' in chunk else chunk
+        if not self._names:
+            self._names = self._names_as_in(chunk)
+            if not self._names:
+                return chunk
+        usage, end = self._names
+        if end != usage and chunk.rfind(end) >= 0:
+            self._take(chunk, end)
+        # Searched from the end, where it stands if it is there.
+        return self._take(chunk, usage) if chunk.rfind(usage) >= 0 else chunk
 
-    def _take(self, chunk: bytes) -> None:
-        for event in _split(chunk):
-            if _TELLING.search(event):
-                payload = _decoded(_data(event))
-                if isinstance(payload, dict):
-                    self._read(self._told, payload)
+    def _names_as_in(self, chunk: bytes) -> tuple[bytes, ...]:
+        """A stream without a space behind its first names has none behind later ones: so an upstream's JSON is made.
+
+        Any other has each of its events decoded that may tell something.
+        """
+        if b'":' not in chunk:
+            return ()
+        end = _ENDS.get(self._surface, _FINISH)
+        if b'": ' in chunk:
+            return _USAGE, end
+        # Whoever strips has to see each that is left.
+        return (_USAGE if self._is_stripping else _USAGE + b":{"), end if end == _USAGE else end + b':"'
+
+    def _take(self, chunk: bytes, name: bytes) -> bytes:
+        """Read the events with a name in them; returns the chunk without what its caller is not to see."""
+        kept: list[bytes] = []
+        last = 0
+        for begin, end in _events_with(chunk, name):
+            event = chunk[begin:end]
+            payload = _decoded(_data(event))
+            kept.append(chunk[last:begin])
+            last = end
+            if not isinstance(payload, dict):
+                kept.append(event)
+                continue
+            self._read(self._told, payload)
+            if payload.get("choices") != [] or not isinstance(payload.get("usage"), dict):
+                kept.append(_NO_USAGE.sub(b"", event))
+        if not self._is_stripping:
+            return chunk
+        kept.append(chunk[last:])
+        return b"".join(kept)
 
     def used(self) -> Used:
         return self._told.used()
@@ -236,30 +258,23 @@ class _StreamReader:
 
 
 _NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
-_EVENT_END: Final = re.compile(rb"(?<=\r\n\r\n)|(?<=\n\n)|(?<=\r\r)|(?<=\n\r\n)|(?<=\r\n\n)")
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
-def _split(chunk: bytes) -> list[bytes]:
-    """The events of a chunk, each with its end."""
+def _events_with(chunk: bytes, name: bytes) -> Iterator[tuple[int, int]]:
+    """Where the events of a chunk begin and end that have a name in them, in order."""
     if b"\r" in chunk:
-        return _EVENT_END.split(chunk)
-    *events, rest = chunk.split(b"\n\n")
-    return [*(event + b"\n\n" for event in events), rest]
-
-
-def _without_usage(events: bytes) -> bytes:
-    """Whole events without the chunk that only the worker asked for, and without `"usage":null` in others."""
-    return b"".join(
-        event if b'"usage"' not in event else _NO_USAGE.sub(b"", event)
-        for event in _split(events)
-        if b'"usage"' not in event or not _is_usage_chunk(event)
-    )
-
-
-def _is_usage_chunk(event: bytes) -> bool:
-    chunk = _decoded(_data(event))
-    return isinstance(chunk, dict) and chunk.get("choices") == [] and isinstance(chunk.get("usage"), dict)
+        ends = [found.end() for found in _EVENT_END.finditer(chunk)]
+        bounds = zip([0, *ends], [*ends, len(chunk)], strict=True)
+        yield from ((begin, end) for begin, end in bounds if name in chunk[begin:end])
+        return
+    end = 0
+    while (place := chunk.find(name, end)) >= 0:
+        before, after = chunk.rfind(b"\n\n", end, place), chunk.find(b"\n\n", place)
+        begin = end if before < 0 else before + 2
+        end = len(chunk) if after < 0 else after + 2
+        yield begin, end
 
 
 class _Told:

@@ -8,6 +8,7 @@ import pytest
 
 from data_plane.sse import TAIL, EventStream, apart_from
 from gateway_admin.stand_in import StandIn
+from gateway_core.catalog import Surface
 from tests.workers import Client, Running, Tenant, events_of, eventually, saying
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -156,7 +157,7 @@ def test_only_an_event_that_has_not_ended_is_set_apart_from_what_follows(end: by
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n"])
 def test_no_half_event_is_passed_on_however_the_bytes_come(size: int, end: bytes):
     whole = end.join([b'data: {"a":"\xc3\xa9"}', b": comment", b"event: x\ndata: 1", b"data: [DONE]", b""])
-    stream, passed = EventStream(), []
+    stream, passed = EventStream(Surface.CHAT_COMPLETIONS), []
 
     for start in range(0, len(whole), size):
         part = stream.feed(whole[start : start + size])
@@ -167,21 +168,27 @@ def test_no_half_event_is_passed_on_however_the_bytes_come(size: int, end: bytes
     assert stream.has_ended
 
 
+CHAT, MESSAGES, RESPONSES = Surface.CHAT_COMPLETIONS, Surface.MESSAGES, Surface.RESPONSES
+
+
 @pytest.mark.parametrize(
-    ("event", "ends"),
+    ("surface", "event", "ends"),
     [
-        (b"data: [DONE]\n\n", True),
-        (b"data:[DONE]\n\n", True),
-        (b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
-        (b'data: {"type":"message_stop"}\n\n', True),
-        (b"event: response.completed\ndata: {}\n\n", True),
-        (b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n', False),
-        (b'data: {"text":"event: message_stop"}\n\n', False),
+        (CHAT, b"data: [DONE]\n\n", True),
+        (CHAT, b"data:[DONE]\n\n", True),
+        (CHAT, b'data: {"choices":[{"delta":{"content":"[DONE]"}}]}\r\n\r\ndata: [DONE]\r\n\r\n', True),
+        (CHAT, b'data: {"choices":[{"delta":{"content":"data: [DONE]"}}]}\n\n', False),
+        (MESSAGES, b'event: message_stop\ndata: {"type":"message_stop"}\n\n', True),
+        (MESSAGES, b'data: {"type": "message_stop"}\n\n', True),
+        (MESSAGES, b'data: {"text":"event: message_stop"}\n\n', False),
+        (RESPONSES, b"event: response.completed\ndata: {}\n\n", True),
+        (RESPONSES, b"event: response.created\ndata: {}\n\nevent:response.failed\ndata: {}\n\n", True),
+        (RESPONSES, b'event: response.created\ndata: {"text":"event: response.completed"}\n\n', False),
     ],
 )
-def test_only_an_events_own_words_end_a_stream(event: bytes, ends: bool):
-    stream = EventStream()
+def test_only_an_events_own_words_end_a_stream(surface: Surface, event: bytes, ends: bool):
+    stream = EventStream(surface)
 
-    stream.feed(event)
+    stream.feed(b"data: {}\n\n" + event)
 
     assert stream.has_ended is ends

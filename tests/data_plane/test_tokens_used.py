@@ -167,7 +167,7 @@ def test_a_stream_tells_what_it_used_in_pieces_of_any_size(
     surface: Surface, events: list[Any], used: Used, size: int, end: str
 ) -> None:
     body = sse(*events, end=end)
-    reader, stream = reader_of(surface, is_stream=True), EventStream()
+    reader, stream = reader_of(surface, is_stream=True), EventStream(surface)
 
     for start in range(0, len(body), size):
         reader.feed(stream.feed(body[start : start + size]))
@@ -181,7 +181,7 @@ def test_however_a_stream_is_cut_it_tells_the_same(data: st.DataObject) -> None:
     surface, events, used = STREAMS[data.draw(st.integers(0, len(STREAMS) - 1))]
     body = sse(*events, end=data.draw(st.sampled_from(["\n", "\r\n"])))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=20)))
-    reader, stream = reader_of(surface, is_stream=True), EventStream()
+    reader, stream = reader_of(surface, is_stream=True), EventStream(surface)
 
     for start, stop in zip([0, *cuts], [*cuts, len(body)], strict=True):
         reader.feed(stream.feed(body[start:stop]))
