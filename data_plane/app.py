@@ -97,7 +97,7 @@ class App:
         if exchange.has_left:
             self._metrics.left.inc()
         else:
-            self._metrics.requests.labels(str(exchange.status)).inc()
+            self._metrics.requests_with(exchange.status).inc()
 
     # ── forwarding ──
 

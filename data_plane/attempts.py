@@ -186,7 +186,7 @@ class AttemptMachine:
                 if isinstance(failed, _RefusedRequest):
                     refused_candidate = attempt.candidate
             else:
-                self._shared.metrics.attempts.labels("answered").inc()
+                self._shared.metrics.answered.inc()
                 try:
                     await self._relay(begun, value, attempt, filters=self._is_asking(target))
                 finally:
@@ -300,7 +300,7 @@ class AttemptMachine:
         mask = self._mask(attempt) or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")
         self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.retry_after))
         self._unusable += isinstance(failed, _Unusable)
-        self._shared.metrics.attempts.labels("failed").inc()
+        self._shared.metrics.failed.inc()
 
     def _exhausted(self) -> GatewayError:
         failures = self._failures

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from functools import lru_cache
 from typing import Any
 
 from data_plane import errors
@@ -105,6 +106,7 @@ class Exchange:
             await self.end(apart_from(self._tail) + errors.event(error, self.format))
 
 
+@lru_cache(maxsize=1024)
 def _visible(text: str) -> bytes:
     """A caller's text as a header may hold it."""
     return text.encode("ascii", "replace").translate(None, bytes(range(0x20)) + b"\x7f")

@@ -1,5 +1,7 @@
 """What a worker counts. No label names a tenant, a provider or a key."""
 
+from functools import lru_cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -11,10 +13,12 @@ class Metrics:
     def __init__(self) -> None:
         registry = CollectorRegistry()
         self._registry = registry
-        self.requests = Counter(
-            "gateway_requests", "Requests by the status of their answer.", ["status"], registry=registry
-        )
-        self.attempts = Counter("gateway_attempts", "Attempts by their outcome.", ["outcome"], registry=registry)
+        requests = Counter("gateway_requests", "Requests by the status of their answer.", ["status"], registry=registry)
+        # Looked up once for each status: `labels` costs more than the counting.
+        self.requests_with = lru_cache(maxsize=None)(lambda status: requests.labels(str(status)))
+        attempts = Counter("gateway_attempts", "Attempts by their outcome.", ["outcome"], registry=registry)
+        self.answered = attempts.labels("answered")
+        self.failed = attempts.labels("failed")
         self.left = Counter("gateway_callers_left", "Callers that left before their answer ended.", registry=registry)
         self.refusals = Gauge("gateway_document_refusals", "Documents of the snapshot refused.", registry=registry)
         self.position = Gauge("gateway_snapshot_position", "The newest change applied.", registry=registry)

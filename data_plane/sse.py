@@ -68,8 +68,12 @@ class EventStream:
 
 
 def _has_end(whole: bytes, word: bytes, last: int) -> bool:
-    """Whether the word, that stands last there, is an event's own somewhere; nearly always it is so there."""
-    return any(_TERMINAL.search(whole, max(0, place - _LONGEST_LEAD)) for place in (last, whole.find(word)))
+    """Whether a word, which stands last there, is an event's own somewhere. Nearly always it is the last one."""
+    return _ends_at(whole, last) or _ends_at(whole, whole.find(word))
+
+
+def _ends_at(whole: bytes, place: int) -> bool:
+    return _TERMINAL.search(whole, max(0, place - _LONGEST_LEAD)) is not None
 
 
 # As many bytes as the longest end of an event has.

@@ -205,9 +205,9 @@ class _StreamReader:
             if not self._names:
                 return chunk
         usage, end = self._names
+        # Searched from the end, where they stand if they are there.
         if end != usage and chunk.rfind(end) >= 0:
             self._take(chunk, end)
-        # Searched from the end, where it stands if it is there.
         return self._take(chunk, usage) if chunk.rfind(usage) >= 0 else chunk
 
     def _names_as_in(self, chunk: bytes) -> tuple[bytes, ...]:
