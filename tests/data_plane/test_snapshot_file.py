@@ -170,7 +170,7 @@ async def test_what_redis_has_older_than_the_file_is_refused(
     key = alice.keys(OTHER)[0]
     rule = Rule(provider="openai", steps=(Step(type="user", keys=(key,)),))
     token, doomed = alice.token(configuration=alice.configuration(rule)), alice.token()
-    older = {name: writer.redis.dump(name) for name in writer.redis.scan_iter("*") if b":worker:" not in name}
+    older = {name: writer.redis.dump(name) for name in writer.redis.scan_iter("*") if b":workers" not in name}
     async with start() as worker:
         assert await worker.client.status(token) == await worker.client.status(doomed) == 200
         alice.rotate(key, GOOD)

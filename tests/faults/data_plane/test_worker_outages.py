@@ -161,7 +161,7 @@ async def test_redis_flushed_under_traffic_serves_what_was_known_and_takes_in_th
     # A rebuild: a new epoch, incomplete until everything is there but what PostgreSQL has deleted meanwhile.
     writer.begin_epoch(number=number, is_complete=False)
     for key, image in images.items():
-        if key.decode() not in {gone, writer.names.epoch, writer.names.changes} and b":worker:" not in key:
+        if key.decode() not in {gone, writer.names.epoch, writer.names.changes} and b":workers" not in key:
             writer.redis.restore(key, 0, image, replace=True)
     await asyncio.sleep(0.5)
     assert await client.status(unseen) == 503
@@ -187,7 +187,7 @@ async def test_an_older_replica_promoted_brings_nothing_old_back(
     rule = Rule(provider="openai", steps=(Step(type="user", keys=(key,)),))
     token, doomed = alice.token(configuration=alice.configuration(rule)), alice.token()
     assert await client.status(token) == await client.status(doomed) == 200
-    older = {name: writer.redis.dump(name) for name in writer.redis.scan_iter("*") if b":worker:" not in name}
+    older = {name: writer.redis.dump(name) for name in writer.redis.scan_iter("*") if b":workers" not in name}
     alice.rotate(key, GOOD)
     created = alice.token()
     await reaches(client, alice.delete_token(doomed))
@@ -313,7 +313,7 @@ async def test_sigterm_lets_what_is_in_flight_end_and_takes_leave_of_redis(
     upstream.pause = 0.3
     streaming = asyncio.create_task(client.chat(token, stream=True))
     await eventually(lambda: upstream.calls)
-    assert list(writer.redis.scan_iter("*:worker:*"))
+    assert writer.redis.hlen(writer.names.workers) == 1
 
     process.process.send_signal(signal.SIGTERM)
     answer = await streaming
@@ -321,7 +321,7 @@ async def test_sigterm_lets_what_is_in_flight_end_and_takes_leave_of_redis(
     assert answer.body.endswith(b"data: [DONE]\n\n")
     await eventually(lambda: process.process.poll() is not None, within=20)
     assert process.process.returncode == 0
-    assert not list(writer.redis.scan_iter("*:worker:*"))
+    assert not writer.redis.exists(writer.names.workers)
 
 
 async def test_a_drain_that_runs_out_ends_streams_in_an_error_event(
