@@ -14,7 +14,8 @@ BODY: Final = b'{"model":"openai:gpt-4o","messages":[{"role":"user","content":"H
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 _TICK: Final = 0.01
 _PATIENCE: Final = 30.0
-_CONNECTIONS: Final = 200
+# Few, so that a machine without a core to spare is asked late rather than drowned.
+_CONNECTIONS: Final = 24
 
 
 def request_of(token: str, *, body: bytes = BODY, headers: str = "") -> bytes:
