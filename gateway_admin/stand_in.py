@@ -57,6 +57,8 @@ class StandIn:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.cut_off = 0
+        # Answers that are being given now.
+        self.under_way = 0
         # Keys that behave in a set way, beside those that say so themselves.
         self.behaviours: dict[str, str] = {}
         # Seconds between the events of every stream.
@@ -120,12 +122,15 @@ class StandIn:
             self.calls.append(call)
         found = _BEHAVIOURS.search(self.behaviours.get(key, key))
         behaviour = request.headers.get("stand-in") or (found[1] if found else "")
+        self.under_way += 1
         try:
             return await self._behave(request, call, behaviour)
         except (asyncio.CancelledError, ConnectionError):
             call.was_cut_off = True
             self.cut_off += 1
             raise
+        finally:
+            self.under_way -= 1
 
     async def _behave(self, request: web.Request, call: Call, behaviour: str) -> web.StreamResponse:
         body = call.body
