@@ -57,12 +57,12 @@ def listing_of(
         has_newer, has_older = before is not None, len(found) > size
         found = found[:size]
     if not found:
-        return Listing([], _with(request) if has_newer or after is not None else "", "")
+        return Listing([], link_to(request) if has_newer or after is not None else "", "")
     newest, oldest = (ids.to_text(prefix, one.id) if prefix else str(one.id) for one in (found[0], found[-1]))
     return Listing(
         found,
-        _with(request, **{_AFTER: newest}) if has_newer else "",
-        _with(request, **{_BEFORE: oldest}) if has_older else "",
+        link_to(request, **{_AFTER: newest}) if has_newer else "",
+        link_to(request, **{_BEFORE: oldest}) if has_older else "",
     )
 
 
@@ -134,7 +134,7 @@ def _id(prefix: ids.Prefix | None, text: str) -> uuid.UUID | None:
         return None
 
 
-def _with(request: HttpRequest, **query: str) -> str:
+def link_to(request: HttpRequest, **query: str) -> str:
     """The request's own path with its filters and this place in the list."""
     kept = [
         (name, value)

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 import hypothesis
 import pytest
+from django.conf import settings
 from django.db import connection
 from pytest_django import DjangoDbBlocker
 from redis import Redis
@@ -19,6 +20,12 @@ hypothesis.settings.register_profile(
     "gateway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
 hypothesis.settings.load_profile("gateway")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_passwords() -> None:
+    """Hash passwords quickly: the real way takes most of a second of every test that makes a user, on purpose."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(scope="session")

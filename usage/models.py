@@ -93,6 +93,11 @@ class Event(models.Model):
         """`aigue_…`"""
         return ids.to_text(ids.Prefix.USAGE_EVENT, self.id)
 
+    @property
+    def access_key_text_id(self) -> str:
+        """`aigk_…`"""
+        return ids.to_text(ids.Prefix.ACCESS_KEY, self.access_key_id)
+
 
 class Rollup(models.Model):
     """The sums of an account's events in one hour or one UTC day, by provider or by access key."""

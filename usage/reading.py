@@ -18,6 +18,8 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import Account
+from gateway_core import base64url
+from gateway_core.usage import time_of
 from usage.models import Event, LedgerEntry, Period, Rollup
 from usage.partitions import following, month_of
 
@@ -28,11 +30,39 @@ _SMALLEST: Final = timedelta(microseconds=1)
 _FAR: Final = timedelta(days=2)
 
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TIME_BYTES: Final = 8
+_PLACE_BYTES: Final = _TIME_BYTES + 16
+
+
 class Place(NamedTuple):
     """Where in the order of events one stands."""
 
     event_time: datetime
     id: uuid.UUID
+
+    def to_text(self) -> str:
+        """As it stands in a URL."""
+        microseconds = (self.event_time - _EPOCH) // timedelta(microseconds=1)
+        return base64url.encode(microseconds.to_bytes(_TIME_BYTES, "big") + self.id.bytes)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Place":
+        """The place of a text of ours.
+
+        Raises:
+            ValueError: it is none. An event's ID is made of its time, so what is made up shows.
+        """
+        raw = base64url.decode(text)
+        if len(raw) != _PLACE_BYTES:
+            raise ValueError("not a place")
+        microseconds, last = int.from_bytes(raw[:_TIME_BYTES], "big"), uuid.UUID(bytes=raw[_TIME_BYTES:])
+        if time_of(last) != microseconds // 1000:
+            raise ValueError("not a place")
+        try:
+            return cls(_EPOCH + timedelta(microseconds=microseconds), last)
+        except OverflowError:
+            raise ValueError("not a place") from None
 
 
 def events(

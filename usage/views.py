@@ -1,7 +1,7 @@
 """`/usage`, `/usage/overview`, `/credits/…`, and where the payment provider tells of payments."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import cache, partial
 from typing import Any, ClassVar, Final, cast
@@ -15,8 +15,7 @@ from rest_framework.response import Response
 
 from accounts.authentication import AccountRequest
 from accounts.models import Account
-from gateway_core import base64url, ids
-from gateway_core.usage import time_of
+from gateway_core import ids
 from providers.catalog import current_catalog
 from providers.models import Provider
 from rest import uris
@@ -47,9 +46,6 @@ _START: Final = {
     "schema": _TIMESTAMP,
 }
 _END: Final = {"description": "Only what began at this time or earlier.", "schema": _TIMESTAMP}
-_TIME_BYTES: Final = 8
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CURSOR_BYTES: Final = 24
 
 
 class UsageEventViews(RestViews):
@@ -91,7 +87,9 @@ class UsageEventViews(RestViews):
         next_page_uri = None
         if len(found) > limit:
             found = found[:limit]
-            next_page_uri = uris.own_with(request, limit=limit, cursor=_cursor(found[-1]))
+            next_page_uri = uris.own_with(
+                request, limit=limit, cursor=reading.Place(found[-1].event_time, found[-1].id).to_text()
+            )
         custom = dict(Provider.objects.filter(account=account).values_list("slug", "name"))
         context = {**self.get_serializer_context(), "names": Names(custom, current_catalog())}
         shown = UsageEventSerializer(found, many=True, context=context).data
@@ -258,31 +256,18 @@ def _dimension(request: Request) -> Rollup.Dimension:
     raise QueryInvalid(details={"groupBy": "This must be provider or accessKey."})
 
 
-def _cursor(last: Any) -> str:
-    microseconds = (last.event_time - _EPOCH) // timedelta(microseconds=1)
-    return base64url.encode(microseconds.to_bytes(_TIME_BYTES, "big") + last.id.bytes)
-
-
 def _place(cursor: str | None) -> reading.Place | None:
     """The place that a cursor names.
 
     Raises:
-        QueryInvalid: it is none of ours. An event's ID is made of its time, so what is made up shows.
+        QueryInvalid: it is none of ours.
     """
     if cursor is None:
         return None
     try:
-        raw = base64url.decode(cursor)
+        return reading.Place.from_text(cursor)
     except ValueError:
-        raw = b""
-    if len(raw) == _CURSOR_BYTES:
-        microseconds, last = int.from_bytes(raw[:_TIME_BYTES], "big"), uuid.UUID(bytes=raw[_TIME_BYTES:])
-        if time_of(last) == microseconds // 1000:
-            try:
-                return reading.Place(_EPOCH + timedelta(microseconds=microseconds), last)
-            except OverflowError:
-                pass
-    raise QueryInvalid(details={"cursor": "This must be the cursor of a nextPageUri."})
+        raise QueryInvalid(details={"cursor": "This must be the cursor of a nextPageUri."}) from None
 
 
 ROUTES: Final[list[URLPattern]] = [

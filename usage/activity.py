@@ -1,0 +1,166 @@
+"""Events as people look for them: newest first, narrowed by what they remember, a page at a time.
+
+A page looks at `LOOKED_AT` events at most, whatever the filters: what is rare among a million events is found by going
+on, never by one read of all of them.
+
+Source: docs/decisions/0066-activity.md.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from accounts.models import Account
+from gateway_core.usage import time_of
+from usage.models import Event
+from usage.reading import Place
+
+LOOKED_AT: Final = 20_000
+_ROWS_AT_ONCE: Final = 1000
+# A request's attempts lie within its total time-out, which nobody sets longer.
+_REQUEST_SPAN: Final = timedelta(minutes=15)
+_MOST_ATTEMPTS: Final = 100
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is looked for. None, or empty: anything."""
+
+    since: datetime | None = None
+    access_keys: tuple[uuid.UUID, ...] | None = None
+    provider: str = ""
+    # Part of what the caller asked for, or of what was sent, in any case.
+    model: str = ""
+    is_error: bool | None = None
+    # The upstream's; 0 where there was none.
+    status: int | None = None
+    # Attempts that another one followed too.
+    with_retries: bool = True
+
+
+@dataclass(frozen=True)
+class Found:
+    """One page, and where its neighbours begin; None where there are none."""
+
+    events: tuple[Event, ...]
+    newer: Place | None
+    older: Place | None
+    # The page ends because it has looked at enough, not because it is full.
+    is_cut_short: bool
+
+
+def find(
+    account: Account, search: Search, *, before: Place | None = None, after: Place | None = None, size: int
+) -> Found:
+    """A page of the account's events, newest first.
+
+    Args:
+        account: whose.
+        search: what is looked for.
+        before: only what is older than this place.
+        after: only what is newer, of that the oldest; `before` is not looked at then.
+        size: so many at most.
+    """
+    is_backward = after is None
+    looked, values = _looked(account, search, before if is_backward else after, is_backward=is_backward)
+    conditions, more = _conditions(search)
+    order = "DESC" if is_backward else "ASC"
+    events = list(
+        Event.objects.raw(
+            f"SELECT * FROM ({looked} LIMIT {LOOKED_AT}) AS looked {conditions} "  # noqa: S608 -- our own texts
+            f"ORDER BY event_time {order}, id {order} LIMIT %s",
+            [*values, *more, size + 1],
+        )
+    )
+    beyond: Place | None
+    if len(events) > size:
+        events = events[:size]
+        beyond = _place(events[-1])
+        is_cut_short = False
+    else:
+        last = list(Event.objects.raw(f"{looked} LIMIT 1 OFFSET {LOOKED_AT - 1}", values))
+        beyond = _place(last[0]) if last else None
+        is_cut_short = beyond is not None
+    if is_backward:
+        newer = before and (_place(events[0]) if events else before)
+        return Found(tuple(events), newer=newer, older=beyond, is_cut_short=is_cut_short)
+    older = _place(events[0]) if events else after
+    return Found(tuple(reversed(events)), newer=beyond, older=older, is_cut_short=is_cut_short)
+
+
+def every(account: Account, search: Search) -> Iterator[Event]:
+    """All that matches, newest first, read piece by piece."""
+    place: Place | None = None
+    while True:
+        found = find(account, search, before=place, size=_ROWS_AT_ONCE)
+        yield from found.events
+        if found.older is None:
+            return
+        place = found.older
+
+
+def attempts_beside(account: Account, event_id: uuid.UUID) -> list[Event]:
+    """An event with the other attempts of its request, in their order. Empty: the account has no such event."""
+    # The ID holds the event's time, and the table is indexed by that.
+    try:
+        moment = datetime.fromtimestamp(time_of(event_id) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return []
+    one = Event.objects.filter(
+        account_id=account.id, event_time__gte=moment, event_time__lt=moment + timedelta(milliseconds=1), id=event_id
+    ).first()
+    if one is None:
+        return []
+    beside = Event.objects.filter(
+        access_key_id=one.access_key_id,
+        event_time__gte=one.event_time - _REQUEST_SPAN,
+        event_time__lte=one.event_time + _REQUEST_SPAN,
+        account_id=account.id,
+        request_id=one.request_id,
+    )
+    return sorted(beside.order_by("-event_time")[:_MOST_ATTEMPTS], key=lambda each: each.attempt)
+
+
+def _looked(account: Account, search: Search, place: Place | None, *, is_backward: bool) -> tuple[str, list[object]]:
+    """What a page looks at: what an index narrows and orders. Without its limit."""
+    clauses: list[str] = ["account_id = %s"]
+    values: list[object] = [account.id]
+    if search.access_keys is not None:
+        clauses.append("access_key_id = ANY(%s)")
+        values.append(list(search.access_keys))
+    if search.since is not None:
+        clauses.append("event_time >= %s")
+        values.append(search.since)
+    if place is not None:
+        clauses.append(f"(event_time, id) {'<' if is_backward else '>'} (%s, %s)")
+        values += place
+    order = "DESC" if is_backward else "ASC"
+    statement = f"SELECT * FROM usage_event WHERE {' AND '.join(clauses)} ORDER BY event_time {order}, id {order}"  # noqa: S608 -- our own texts
+    return statement, values
+
+
+def _conditions(search: Search) -> tuple[str, list[object]]:
+    """What is looked for among them."""
+    clauses: list[str] = []
+    values: list[object] = []
+    if search.provider:
+        clauses.append("provider = %s")
+        values.append(search.provider)
+    if search.model:
+        clauses.append("(position(lower(%s) IN lower(model)) > 0 OR position(lower(%s) IN lower(requested_model)) > 0)")
+        values += [search.model, search.model]
+    if search.is_error is not None:
+        clauses.append("is_error = %s")
+        values.append(search.is_error)
+    if search.status is not None:
+        clauses.append("status = %s")
+        values.append(search.status)
+    if not search.with_retries:
+        clauses.append("is_final")
+    return f"WHERE {' AND '.join(clauses)}" if clauses else "", values
+
+
+def _place(event: Event) -> Place:
+    return Place(event.event_time, event.id)
