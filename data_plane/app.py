@@ -104,10 +104,13 @@ class App:
     async def _forward(self, scope: Any, exchange: Exchange, surface: Surface, caller: Caller) -> None:
         if scope["method"] != "POST":
             raise errors.MethodNotAllowed(allow="POST")
-        token, text = await self._authorise(scope)
+        token, text, digest = await self._authorise(scope)
         limit = TimeLimit()
         try:
             raw = await bodies.read(exchange.receive, limit, within=self._settings.body_timeout)
+            if self._follower.store.tokens.get(digest) is not token:
+                # Changed while the body came: a key that is deleted by now starts nothing any more.
+                token, text, digest = await self._authorise(scope)
             call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw))
             if caller.disconnected:
                 raise ClientLeft
@@ -145,8 +148,8 @@ class App:
         )
         return call, outcome
 
-    async def _authorise(self, scope: Any) -> tuple[Token, bytes]:
-        """The access key of a request, and its text.
+    async def _authorise(self, scope: Any) -> tuple[Token, bytes, str]:
+        """The access key of a request, its text and its digest.
 
         Raises:
             NotAuthorized, Unavailable, RoutingLoop: as they say.
@@ -180,7 +183,7 @@ class App:
         if not follower.is_usable:
             raise errors.SnapshotStale
         _check_token(token)
-        return token, text
+        return token, text, digest
 
     # ── everything that is only read ──
 
@@ -198,7 +201,7 @@ class App:
         elif path == "/metrics":
             await self._tell_metrics(exchange)
         else:
-            token, _ = await self._authorise(scope)
+            token, _, _ = await self._authorise(scope)
             listed = self._models(token)
             if is_model:
                 await exchange.answer(200, [_JSON], _found_model(listed, path.removeprefix(f"{_MODELS}/")))
