@@ -22,6 +22,7 @@ from dashboard.navigation import SECTIONS, Section
 from dashboard.sign_in import has_totp
 from gateway_core import ids
 from rest.errors import Forbidden, GatewayError, NotFound, Unavailable, status_of, translate
+from snapshots import outbox
 
 # What the heading of a refusal says, by the branch of the error tree.
 _HEADINGS: Final[tuple[tuple[type[GatewayError], str], ...]] = (
@@ -54,6 +55,8 @@ class Page(View):
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Settle the account and the role, answer, and show what is refused as a page."""
+        # It has written nothing yet: what dashboard.applied tells is of this request.
+        outbox.forget()
         try:
             return self._admitted_elsewhere(request) or super().dispatch(request, *args, **kwargs)
         except Exception as exception:

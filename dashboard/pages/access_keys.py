@@ -18,6 +18,7 @@ from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm
 from configurations.models import Configuration
 from dashboard import configuration_choices, once
+from dashboard.applied import with_applied
 from dashboard.confirmation import ConfirmedPage, Question
 from dashboard.forms import Field, Form
 from dashboard.lists import Filter, Filters, id_range, listing_of
@@ -184,7 +185,7 @@ class AccessKeyStatePage(Page):
             access_key=self.found(AccessKey, text_id), by=self.visit.principal, if_match=ANY, disabled=disabled
         )
         said = "The access key is disabled." if disabled else "The access key is enabled."
-        return self.redirect(AccessKeyPage.name, text_id, said=said)
+        return self.redirect(AccessKeyPage.name, text_id, said=with_applied(self.visit.account, said))
 
 
 class DeleteAccessKeyPage(ConfirmedPage):
@@ -212,7 +213,8 @@ class DeleteAccessKeyPage(ConfirmedPage):
     def carry_out(self, text_id: str) -> HttpResponse:
         """Delete it."""
         services.delete_access_key(access_key=self.found(AccessKey, text_id), by=self.visit.principal)
-        return self.redirect(AccessKeysPage.name, said="The access key is deleted.")
+        said = with_applied(self.visit.account, "The access key is deleted.")
+        return self.redirect(AccessKeysPage.name, said=said)
 
 
 def last_use_of(access_key: AccessKey) -> str:

@@ -16,6 +16,7 @@ from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm
 from accounts.principals import Principal
 from configurations.models import Configuration
+from dashboard.applied import with_applied
 from dashboard.configuration_choices import field_of
 from dashboard.forms import Form
 from dashboard.navigation import ACCESS_KEYS
@@ -43,20 +44,20 @@ class Action(NamedTuple):
         verb: of the button.
         done: "are disabled".
         icon: of the button.
-        needs_answer: whether a page asks something first.
+        question: the title of the page that asks first; empty where nothing is asked.
     """
 
     name: str
     verb: str
     done: str
     icon: str
-    needs_answer: bool = False
+    question: str = ""
 
 
 DISABLE: Final = Action("disable", "Disable", "disabled", "block")
 ENABLE: Final = Action("enable", "Enable", "enabled", "check_circle")
-ASSIGN: Final = Action("assign", "Assign configuration", "moved to the configuration", "tune", needs_answer=True)
-DELETE: Final = Action("delete", "Delete", "deleted", "delete", needs_answer=True)
+ASSIGN: Final = Action("assign", "Assign configuration", "moved", "tune", "Assign a configuration to {}")
+DELETE: Final = Action("delete", "Delete", "deleted", "delete", "Delete {}")
 ACTIONS: Final = (DISABLE, ENABLE, ASSIGN, DELETE)
 
 
@@ -145,7 +146,7 @@ class AccessKeysAtOncePage(Page):
         self, action: Action, chosen: Sequence[str], found: Mapping[str, AccessKey], **context: Any
     ) -> HttpResponse:
         return self.render(
-            title=f"{action.verb}: {_counted(len(found))}",
+            title=action.question.format(_counted(len(found))),
             action=action,
             chosen=chosen,
             access_keys=list(found.values()),
@@ -165,6 +166,8 @@ class AccessKeysAtOncePage(Page):
         failed = [one for one in outcomes if one.refusal]
         done = len(outcomes) - len(failed)
         said = f"{_counted(done).capitalize()} {'is' if done == 1 else 'are'} {action.done}."
+        # The newest publication is in force only where all before it are.
+        said = with_applied(self.visit.account, said) if done else said
         if not failed:
             messages.success(self.request, said)
             return self._back()

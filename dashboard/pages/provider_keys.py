@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from configurations.models import Configuration, RoutedKey
+from dashboard.applied import with_applied
 from dashboard.confirmation import ConfirmedPage, Question
 from dashboard.forms import Field, Form
 from dashboard.health import Health, health_of, refusal_told
@@ -207,9 +208,8 @@ class RotateProviderKeyPage(Page):
             rotated = services.rotate_provider_key(
                 provider_key=provider_key, by=self.visit.principal, if_match=form.if_match, **form.values()
             )
-            return self.redirect(
-                ProviderKeyPage.name, text_id, said=f"The provider key is rotated: {before} → {rotated.key_redacted}"
-            )
+            said = f"The provider key is rotated: {before} → {rotated.key_redacted}."
+            return self.redirect(ProviderKeyPage.name, text_id, said=with_applied(self.visit.account, said))
         return self._shown(provider_key, form)
 
     def _shown(self, provider_key: ProviderKey, form: Form) -> HttpResponse:

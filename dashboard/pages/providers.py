@@ -17,7 +17,7 @@ from provider_keys.models import ProviderKey
 from providers.catalog import current_catalog
 from rest.errors import NotFound
 
-MOST_MODELS: Final = 200
+MOST_MODELS: Final = 100
 _MOST_KEYS: Final = 20
 
 

@@ -75,6 +75,11 @@ def test_from_an_upstreams_key_to_a_routed_request(account, member, gateway, ope
     assert token not in page.content()
     assert account.accesskey_set.count() == 1
 
+    page.get_by_role("button", name="Disable").click()
+    expect(page.get_by_text("The access key is disabled. The worker has applied it.")).to_be_visible()
+    refused = subprocess.run(["sh", "-c", f"{command} -sS --max-time 30"], capture_output=True, text=True, check=True)
+    assert json.loads(refused.stdout)["error"]["type"], refused.stdout
+
 
 def test_a_rotation_shows_the_old_mask_and_the_new_one(account, principal, member, open_page, assert_accessible):
     key = create_provider_key(account=account, by=principal, provider_id="openai", name="team", value=PlainValue(OLD))
@@ -95,8 +100,14 @@ def test_many_keys_are_found_ticked_and_deleted_by_a_typed_phrase(
 ):
     for number in range(4):
         create_access_key(account=account, by=principal, name=f"ci-{number}")
-    create_access_key(account=account, by=principal, name="shop")
+    issued = create_access_key(account=account, by=principal, name="shop")
     page = open_page("/dashboard/access-keys", user=member(account))
+    search = page.get_by_placeholder("Name, ID or start of the key")
+    search.fill(issued.token)
+    search.press("Enter")
+    expect(page.get_by_role("link", name="shop")).to_be_visible()
+    expect(page).not_to_have_url(re.compile(issued.token[4:]))
+    expect(page.get_by_role("link", name="ci-0")).not_to_be_visible()
     page.get_by_placeholder("Name, ID or start of the key").fill("ci-")
     page.get_by_role("button", name="Filter").click()
     delete = page.get_by_role("button", name="Delete")
@@ -107,7 +118,7 @@ def test_many_keys_are_found_ticked_and_deleted_by_a_typed_phrase(
     assert_accessible(page)
     delete.click()
 
-    button = page.get_by_role("button", name="Delete: 3 access keys")
+    button = page.get_by_role("button", name="Delete 3 access keys")
     expect(button).to_be_disabled()
     assert_accessible(page)
     page.get_by_label("Type delete 3 access keys to confirm").fill("delete 3 access keys")

@@ -74,7 +74,7 @@ def test_what_cannot_be_changed_is_named_and_the_others_are_changed(principal, c
 def test_keys_are_put_under_a_configuration_that_is_asked_for(account, principal, client, keys):
     configuration = create_configuration(account=account, by=principal, name="chat")
     asked = client.post(AT_ONCE, chosen(keys, "assign"))
-    assert b"Assign configuration: 3 access keys" in asked.content
+    assert b"Assign a configuration to 3 access keys" in asked.content
     assert not AccessKey.objects.exclude(configuration=None).exists()
 
     sent = chosen(keys[:2], "assign", confirmed="on", accessKeyConfigurationId=configuration.text_id)

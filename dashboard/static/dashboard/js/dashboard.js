@@ -1,5 +1,7 @@
 // What every page has: the theme switch, menus, copy buttons, times in the browser's zone, phrases to confirm with.
 
+import { masked } from "./masked.js";
+
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
@@ -90,6 +92,10 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("change", (event) => {
   if (event.target.matches?.("[data-submit-on-change]")) event.target.form.requestSubmit();
+});
+
+document.addEventListener("submit", (event) => {
+  for (const input of event.target.querySelectorAll("input[type=search]")) input.value = masked(input.value);
 });
 
 // The button wakes up when the phrase is right; the server asks again.

@@ -1,5 +1,7 @@
 // The command search: Ctrl+K, ⌘K or /, then a few letters.
 
+import { masked } from "./masked.js";
+
 const dialog = document.getElementById("palette");
 const input = dialog.querySelector("input");
 const list = dialog.querySelector("[role=listbox]");
@@ -40,7 +42,7 @@ function choose(index) {
 
 async function search() {
   const mine = ++asked;
-  const text = input.value.trim();
+  const text = masked(input.value.trim());
   let results = [];
   if (text) {
     const answer = await fetch(`${dialog.dataset.search}?q=${encodeURIComponent(text)}`);
