@@ -4,6 +4,8 @@ import json
 import re
 
 import pytest
+from django.conf import settings
+from django.test import Client
 from playwright.sync_api import Page, expect
 
 from access_keys.services import create_access_key
@@ -132,7 +134,9 @@ def test_a_fault_stands_at_its_field_and_nothing_typed_is_lost(
 
     summary = page.locator("#faults")
     expect(summary).to_be_focused()
-    expect(summary.get_by_role("link")).to_have_count(3)
+    expect(summary.get_by_role("link")).to_have_text(
+        [re.compile("^Name: "), re.compile("^Allowed model 1: "), re.compile("^Rule 1, step 1, key 1, value: ")]
+    )
     value = rule.get_by_label("Value of the new key")
     expect(value).to_have_attribute("aria-invalid", "true")
     expect(value.locator("xpath=..").locator(".fault")).to_be_visible()
@@ -147,6 +151,12 @@ def test_a_fault_stands_at_its_field_and_nothing_typed_is_lost(
     page.get_by_label("Name *").fill("chat")
     value.fill(VALUE)
     page.get_by_role("button", name="Remove gpt-4o-of-nobody").click()
+    # What stands in a picker without having been picked would be lost in silence.
+    typed = page.locator("[data-dimension=models] [role=combobox]")
+    typed.fill("openai:gpt")
+    save(page)
+    expect(page.locator("[data-dimension=models] .fault")).to_contain_text("“openai:gpt” is typed here but not added")
+    typed.fill("")
     # "Only these" with nothing listed would block everything on the wire; it has to be meant.
     save(page)
     expect(page.locator("[data-dimension=models] .fault")).to_contain_text("Nothing is listed")
@@ -266,3 +276,39 @@ def test_a_revision_is_restored_with_one_click_after_its_difference_was_shown(
     expect(page.get_by_text("The configuration is again what it was in revision 1.")).to_be_visible()
     expect(page.get_by_text("Every model of OpenAI and Groq.")).to_be_visible()
     expect(page.locator(".revisions > li")).to_have_count(3)
+
+
+def test_who_is_signed_out_meanwhile_loses_nothing_and_saves_after_signing_in_again(account, member, open_page):
+    alice = member(account)
+    page = open_page(f"{LIST}/new", user=alice)
+    page.get_by_label("Name *").fill("chat")
+    session = next(one for one in page.context.cookies() if one["name"] == settings.SESSION_COOKIE_NAME)
+    page.context.clear_cookies(name=session["name"])
+
+    save(page)
+    expect(page.locator("#faults")).to_contain_text("You are signed out.")
+    expect(page.get_by_label("Name *")).to_have_value("chat")
+    assert Configuration.objects.count() == 0
+
+    # Signing in anew gives the browser a new session and another token against forged requests.
+    again = Client()
+    again.force_login(alice)
+    page.context.clear_cookies(name=settings.CSRF_COOKIE_NAME)
+    page.context.add_cookies([{**session, "value": again.cookies[session["name"]].value}])
+    save(page)
+    expect(page.get_by_text("The configuration is created.")).to_be_visible()
+
+
+def test_a_browser_without_scripts_is_told_so_and_shown_no_form(account, member, open_page):
+    alice = member(account)
+    with_scripts = open_page(f"{LIST}/new", user=alice)
+    cookies = with_scripts.context.cookies()
+    context = with_scripts.context.browser.new_context(java_script_enabled=False)
+    context.add_cookies(cookies)
+
+    page = context.new_page()
+    page.goto(with_scripts.url)
+
+    expect(page.get_by_text("This form needs scripts")).to_be_visible()
+    expect(page.locator("#configuration")).to_be_hidden()
+    context.close()

@@ -250,13 +250,23 @@ def test_the_editors_script_needs_the_csrf_token_like_any_form(account):
     assert Configuration.objects.count() == 0
 
 
-def test_pickers_offer_what_fits_best_first(account, alice_client, key):
+def test_pickers_offer_what_fits_best_first(account, alice_client, api, key):
+    own = {
+        "providerId": "my-ollama",
+        "name": "Lab",
+        "baseUrl": "https://lab.example.com",
+        "models": [{"modelId": "qwen3"}],
+    }
+    assert api.post("providers", own).status_code == 201
+
     def offered(kind, **query):
         items = alice_client.get(f"{LIST}/choices/{kind}", query).json()["items"]
         assert len(items) <= MOST
         return [item["value"] for item in items]
 
     assert offered("providers", q="groq") == ["groq"]
+    assert offered("providers", q="LAB")[0] == "my-ollama"
+    assert "my-ollama:qwen3" in offered("models", q="qwen3 ollama")
     assert offered("models", q="gpt-4o")[0] == "openai:gpt-4o"
     assert len(offered("models")) == MOST
     assert offered("models", q="no such model at all") == []

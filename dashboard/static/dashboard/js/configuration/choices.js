@@ -4,6 +4,8 @@
 // described it; where the field takes free entry, what was typed can be picked as it stands.
 
 const PAUSE_MS = 120;
+// What the bars at the top and the bottom of a page cover.
+const MARGIN = 80;
 let made = 0;
 
 export function choices(root, { url, parameters = () => ({}), onPick, free = false, emptyText = () => "Nothing found." }) {
@@ -76,6 +78,10 @@ export function choices(root, { url, parameters = () => ({}), onPick, free = fal
     }
     list.replaceChildren(...(offered.length ? offered.map(option) : [message(emptyText())]));
     list.hidden = false;
+    // Where there is no room below, above it.
+    list.classList.remove("opens-up");
+    const { bottom, height } = list.getBoundingClientRect();
+    list.classList.toggle("opens-up", bottom > innerHeight - MARGIN && input.getBoundingClientRect().top > height + MARGIN);
     active = -1;
     input.setAttribute("aria-expanded", "true");
     input.removeAttribute("aria-activedescendant");

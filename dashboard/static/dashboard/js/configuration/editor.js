@@ -21,6 +21,9 @@ const scopes = ["providers", "models"].map((dimension) => [
 const router = routing(form.querySelector("[data-routing]"), parts);
 const told = faults(document.getElementById("faults"), places);
 
+const token = form.elements.namedItem("csrfmiddlewaretoken");
+const KEPT = "What you wrote is still here.";
+
 let loaded = null;
 let isLeaving = false;
 
@@ -63,39 +66,47 @@ function changed() {
 
 // Sends JSON and returns the answer; one that is no answer of ours is told as an error of the same form.
 async function send(url, body, headers = {}) {
-  let answer;
   try {
-    answer = await fetch(url, {
-      method: "POST",
-      // A redirect leads to the sign-in page: following it would lose what is written here.
-      redirect: "manual",
-      headers: {
-        "Content-Type": "application/json",
-        "X-CSRFToken": form.elements.namedItem("csrfmiddlewaretoken").value,
-        ...headers,
-      },
-      body: JSON.stringify(body),
-    });
+    let answer = await post(url, body, headers);
+    // Who signed in again in another tab has a new token there. A refusal of ours would be JSON.
+    if (answer.status === 403 && !isJson(answer) && (await renewToken())) answer = await post(url, body, headers);
+    if (answer.ok) return { status: answer.status, answer };
+    if (isJson(answer)) return { status: answer.status, error: await answer.json() };
+    return { status: answer.status, error: { msg: messageOf(answer), details: {} } };
   } catch {
-    return { status: 0, error: { msg: "The server cannot be reached. What you wrote is still here; try again.", details: {} } };
-  }
-  if (answer.type === "opaqueredirect") {
-    const msg = "You are signed out. Sign in again in another tab, then save here: what you wrote is still here.";
-    return { status: 401, error: { msg, details: {} } };
-  }
-  if (answer.ok) return { status: answer.status, answer };
-  try {
-    const { msg, details } = await answer.json();
-    return { status: answer.status, error: { msg, details } };
-  } catch {
-    const msg = `The server answered ${answer.status}. What you wrote is still here; try again, or reload the page.`;
-    return { status: answer.status, error: { msg, details: {} } };
+    return { status: 0, error: { msg: `The server cannot be reached. ${KEPT}`, details: {} } };
   }
 }
 
-function refused({ msg, details }) {
+function post(url, body, headers) {
+  // A redirect leads to the sign-in page: following it would lose what is written here.
+  return fetch(url, {
+    method: "POST",
+    redirect: "manual",
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token.value, ...headers },
+    body: JSON.stringify(body),
+  });
+}
+
+const isJson = (answer) => (answer.headers.get("Content-Type") ?? "").startsWith("application/json");
+
+function messageOf(answer) {
+  if (answer.type === "opaqueredirect") return `You are signed out. Sign in again in another tab, then save here. ${KEPT}`;
+  return `The server answered ${answer.status}. ${KEPT}`;
+}
+
+async function renewToken() {
+  const answer = await fetch(page.save, { redirect: "manual" });
+  if (!answer.ok) return false;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  token.value = fresh.querySelector("#configuration [name=csrfmiddlewaretoken]")?.value ?? "";
+  return token.value !== "";
+}
+
+// What is wrong with the form is told at its controls; a refusal of another kind has only its message.
+function refused({ msg, details }, consequence = "Nothing was saved.") {
   const count = Object.keys(details).length;
-  told.show(count > 1 ? `${msg} ${count} things to mend:` : msg, details);
+  told.show(count ? `${consequence} ${count === 1 ? "One thing" : `${count} things`} to mend:` : msg, details);
 }
 
 // A dialog's answer: the value of the button that closed it, "" for Escape.
@@ -127,7 +138,7 @@ async function settleChange() {
   const answer = await fetch(page.now, { redirect: "manual" });
   if (!answer.ok) {
     const text = answer.status === 404 ? "This configuration was deleted meanwhile." : "It was changed meanwhile. Reload the page to see how.";
-    return refused({ msg: `${text} What you wrote is still here.`, details: {} });
+    return refused({ msg: `${text} ${KEPT}`, details: {} });
   }
   const now = await answer.json();
   const dialog = document.getElementById("changed-meanwhile");
@@ -146,11 +157,8 @@ async function settleChange() {
 
 async function save() {
   told.clear();
-  const unclear = scopes.filter(([, one]) => one.unclear());
-  if (unclear.length) {
-    const sentence = "Nothing is listed. Add what is allowed, or choose “Nothing allowed” if that is what you mean.";
-    return refused({ msg: "Please say what is allowed.", details: Object.fromEntries(unclear.map(([name]) => [`access.${name}`, sentence])) });
-  }
+  const unclear = [...scopes.flatMap(([, one]) => one.unclear()), ...router.unclear()];
+  if (unclear.length) return refused({ details: Object.fromEntries(unclear) });
   const body = read();
   // An empty name is told as a fault; left out of a change it would pass as unchanged.
   body.name ??= "";
@@ -184,4 +192,5 @@ for (const [dimension, one] of scopes) one.write(page.configuration.access?.[dim
 router.write(page.configuration.router);
 loaded = page.id ? read() : {};
 changed();
+document.querySelector("[data-needs-scripts]").remove();
 form.hidden = false;

@@ -9,9 +9,11 @@ export function faults(summary, placesNow) {
 
   function clear() {
     for (const { control, text } of shown) {
-      text.remove();
+      const described = (control.getAttribute("aria-describedby") ?? "").split(" ").filter((id) => id !== text.id);
+      if (described.length) control.setAttribute("aria-describedby", described.join(" "));
+      else control.removeAttribute("aria-describedby");
       control.removeAttribute("aria-invalid");
-      control.removeAttribute("aria-describedby");
+      text.remove();
     }
     shown = [];
     summary.hidden = true;
@@ -21,39 +23,45 @@ export function faults(summary, placesNow) {
   function show(message, details) {
     clear();
     const places = new Map(placesNow());
+    const order = [...places.keys()];
+    const found = Object.entries(details).map(([path, sentence]) => {
+      const nearest = pathsUp(path).find((one) => places.has(one));
+      return { path, sentence, nearest, rank: nearest ? order.indexOf(nearest) : order.length };
+    });
     summary.querySelector("[data-message]").textContent = message;
-    list.replaceChildren(
-      ...Object.entries(details).map(([path, sentence]) => {
-        const nearest = pathsUp(path).find((one) => places.has(one));
-        const item = document.createElement("li");
-        const words = spoken(path);
-        const said = words ? `${words}: ${sentence}` : sentence;
-        if (!nearest) {
-          item.textContent = said;
-          return item;
-        }
-        const { control, host } = places.get(nearest);
-        const text = Object.assign(document.createElement("p"), { className: "fault", textContent: sentence });
-        text.dataset.path = path;
-        host.append(text);
-        control.setAttribute("aria-invalid", "true");
-        control.setAttribute("aria-describedby", [control.getAttribute("aria-describedby"), idOf(text)].filter(Boolean).join(" "));
-        shown.push({ control, text });
-        const link = Object.assign(document.createElement("a"), { href: `#${idOf(control)}`, textContent: said });
-        link.addEventListener("click", (event) => {
-          event.preventDefault();
-          for (let within = control.closest("details"); within; within = within.parentElement.closest("details")) within.open = true;
-          control.focus();
-          control.scrollIntoView({ block: "center" });
-        });
-        item.append(link);
-        return item;
-      }),
-    );
-    for (const { control } of shown) for (const box of [control.closest("details")]) if (box) box.open = true;
+    // In the order of the form, whatever the order of the answer.
+    list.replaceChildren(...found.sort((one, other) => one.rank - other.rank).map((fault) => told(fault, places)));
     summary.hidden = false;
     summary.scrollIntoView({ block: "start" });
     summary.focus();
+  }
+
+  // One fault: its text at the control, and the summary's item, which leads there.
+  function told({ path, sentence, nearest }, places) {
+    const item = document.createElement("li");
+    const words = spoken(path);
+    const said = words ? `${words}: ${sentence}` : sentence;
+    if (!nearest) {
+      item.textContent = said;
+      return item;
+    }
+    const { control, host } = places.get(nearest);
+    const text = Object.assign(document.createElement("p"), { className: "fault", textContent: sentence });
+    host.append(text);
+    control.setAttribute("aria-invalid", "true");
+    const described = [control.getAttribute("aria-describedby"), idOf(text)];
+    control.setAttribute("aria-describedby", described.filter(Boolean).join(" "));
+    shown.push({ control, text });
+    const box = control.closest("details");
+    if (box) box.open = true;
+    const link = Object.assign(document.createElement("a"), { href: `#${idOf(control)}`, textContent: said });
+    link.addEventListener("click", (event) => {
+      event.preventDefault();
+      control.focus();
+      control.scrollIntoView({ block: "center" });
+    });
+    item.append(link);
+    return item;
   }
 
   return { clear, show };

@@ -15,3 +15,7 @@ let numbered = 0;
 
 // An ID for an element that has none, so that a label or a link may name it.
 export const idOf = (element) => (element.id ||= `part-${++numbered}`);
+
+// What is wrong with a picker in which something stands that was never picked; nothing else would tell that it is lost.
+export const leftOver = (input) =>
+  input.value.trim() ? `“${input.value.trim()}” is typed here but not added. Pick it, or empty the field.` : "";

@@ -3,7 +3,7 @@
 
 import { choices } from "./choices.js";
 import { orderable, placeOf, settle } from "./order.js";
-import { cloned, idOf } from "./parts.js";
+import { cloned, idOf, leftOver } from "./parts.js";
 
 const NOUNS = { rule: "Rule", step: "Step", key: "Key" };
 
@@ -222,6 +222,14 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
       for (const rule of stored?.rules ?? []) addRule(rule);
       changed();
     },
+    // What is not clear yet, as [path, sentence].
+    unclear: () =>
+      items(rules).flatMap((rule, r) =>
+        items(stepsOf(rule)).flatMap((step, s) => {
+          const sentence = typeOf(step) === "user" && leftOver(step.querySelector("[data-key-choices] input"));
+          return sentence ? [[`router.rules[${r}].steps[${s}].keys`, sentence]] : [];
+        }),
+      ),
     places: () => [
       ["router", { control: root.querySelector("[data-add=rule]"), host: root }],
       ...items(rules).flatMap((rule, place) => [...placesOf(rule, `router.rules[${place}]`)]),

@@ -1,7 +1,9 @@
 // One dimension of the access scope: everything, only what is listed, or nothing.
 
 import { choices } from "./choices.js";
-import { cloned } from "./parts.js";
+import { cloned, leftOver } from "./parts.js";
+
+const NOTHING_LISTED = "Nothing is listed. Add what is allowed, or choose “Nothing allowed” if that is what you mean.";
 
 export function scope(root, { url, labels, announce, onChange }) {
   const dimension = root.dataset.dimension;
@@ -53,8 +55,13 @@ export function scope(root, { url, labels, announce, onChange }) {
       root.querySelector(`input[value=${!allow ? "all" : allow.length ? "only" : "none"}]`).checked = true;
       for (const entry of allow ?? []) add(entry, labels[entry] ?? entry);
     },
-    // "Only these" with nothing listed would say on the wire what "Nothing allowed" says; it has to be meant.
-    unclear: () => chosen() === "only" && !list.children.length,
+    // What is not clear yet, as [path, sentence]. "Only these" with nothing listed would say on the wire what "Nothing
+    // allowed" says; it has to be meant.
+    unclear() {
+      if (chosen() !== "only") return [];
+      const sentence = leftOver(input) || (list.children.length ? "" : NOTHING_LISTED);
+      return sentence ? [[`access.${dimension}`, sentence]] : [];
+    },
     places() {
       const path = `access.${dimension}`;
       const items = chosen() === "only" ? [...list.children] : [];

@@ -43,7 +43,7 @@ export const testing = {
         if (own.length === Object.keys(error.details).length) {
           fault.textContent = own.length ? own.map(([, sentence]) => sentence).join(" ") : error.msg;
           fault.hidden = false;
-        } else refused(error);
+        } else refused(error, "This cannot be tested yet.");
         return;
       }
       const found = new DOMParser().parseFromString(await answer.text(), "text/html");
