@@ -4,8 +4,10 @@ VENV := .venv
 PY := $(VENV)/bin/python
 # Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
+# How long a soak takes, in seconds.
+DURATION ?= 600
 
-.PHONY: help run demo manage test bench bench-publish bench-usage check format lock openapi clean
+.PHONY: help run demo manage test bench bench-publish bench-usage soak check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -41,6 +43,9 @@ bench-publish: $(VENV)/.dev ## Time a rotate in a small and a large account, and
 
 bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
 	$(PY) -m benchmarks.usage $(ARGS)
+
+soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
+	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m ruff format --check .
