@@ -25,8 +25,8 @@ from audit.models import Event, Link, Pending
 BATCH: Final = 500
 # What the first link follows.
 ROOT: Final = bytes(32)
-# Every column of an event, in the order in which its bytes have them. Another order, or another column, is another
-# form: it gets a new name, and applies from an event on that a migration notes.
+# Every column of an event, in the order in which its bytes have them. Another order, or one more column, is another
+# form, and gets another name.
 FORM: Final = "gateway-admin audit 1"
 COLUMNS: Final = (
     "id",

@@ -107,6 +107,10 @@ def test_every_column_of_an_event_is_chained() -> None:
 
 EVENT_3 = "(SELECT event_id FROM audit_link WHERE number = 3)"
 WAITING = "(SELECT event_id FROM audit_pending ORDER BY 1 LIMIT 1)"
+EXCHANGED = """
+UPDATE audit_link SET number = -number WHERE number IN (2, 3);
+UPDATE audit_link SET number = 5 + number WHERE number < 0;
+"""
 INSERTED = (
     "INSERT INTO audit_event SELECT gen_random_uuid(), at, principal_kind, principal_id, principal_name, action,"
     " object_id, object_name, changes, source, address, user_agent, request_id, account_id FROM audit_event"
@@ -133,6 +137,8 @@ INSERTED = (
             "link 0, event .*: the ev",
         ),
         (f"{INSERTED} LIMIT 1", "event .*: it is in the table, but was not recorded"),
+        # Two places of the chain, each whole in itself, exchanged.
+        (EXCHANGED, "link 2, event .*: the event or its link"),
         # Nothing of it shows but that the event is not chained any more.
         ("DELETE FROM audit_link WHERE number = 5", "event .*: it is in the table, but was not recorded"),
         ("DELETE FROM audit_pending", "event .*: it is in the table, but was not recorded"),
