@@ -10,8 +10,9 @@ from typing import Final
 
 from django.http import HttpRequest
 
-# The name of the hidden field.
+# The name of the hidden field; a form that a script sends as JSON has the stamp in a header.
 FIELD: Final = "once"
+_HEADER: Final = "Form-Once"
 _USED: Final = "used_stamps"
 _MOST_KEPT: Final = 20
 _LONGEST: Final = 64
@@ -24,7 +25,8 @@ def new_stamp() -> str:
 
 def used_for(request: HttpRequest) -> str | None:
     """The address of what the submitted form made before; None for a form that made nothing yet."""
-    found: str | None = dict(request.session.get(_USED, [])).get(_stamp_of(request))
+    stamp = _stamp_of(request)
+    found: str | None = dict(request.session.get(_USED, [])).get(stamp) if stamp else None
     return found
 
 
@@ -35,4 +37,4 @@ def use(request: HttpRequest, address: str) -> None:
 
 
 def _stamp_of(request: HttpRequest) -> str:
-    return request.POST.get(FIELD, "")[:_LONGEST]
+    return (request.headers.get(_HEADER) or request.POST.get(FIELD, ""))[:_LONGEST]

@@ -19,7 +19,7 @@ from configurations.explain_forms import DraftExplainForm, question_of
 from configurations.models import Configuration
 from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationForm, ConfigurationSerializer
-from dashboard import choices, plans
+from dashboard import choices, once, plans
 from dashboard.navigation import CONFIGURATIONS
 from dashboard.page import Page
 from dashboard.pages.configuration_reads import described, number_of, users_of
@@ -104,6 +104,7 @@ class EditorPage(ScriptPage):
             "api": uris.absolute(self.request, Configuration.path),
             "id": configuration.text_id if configuration else None,
             "etag": etag_of(configuration) if configuration else None,
+            "once": once.new_stamp(),
             "configuration": {name: shown[name] for name in _WRITTEN if name in shown},
             "labels": _labels(ProviderNames.of(self.visit.account), shown),
             "managed": [provider.id for provider in BUILT_IN.values() if provider.is_managed],
@@ -132,10 +133,13 @@ class CreateConfigurationPage(EditorPage):
             shown["name"] = f"Copy of {shown['name']}"
         return self.form(shown=shown, configuration=None, title=self.title)
 
-    def post(self, _request: HttpRequest) -> HttpResponse:
-        """Make it."""
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Make it, once for each form: an answer that was lost on its way leads to a second POST."""
+        if location := once.used_for(request):
+            return JsonResponse({"location": location})
         values = self.read(ConfigurationForm)
         made = services.create_configuration(account=self.visit.account, by=self.visit.principal, **values)
+        once.use(request, reverse("dashboard:configuration", args=[made.text_id]))
         return self.written(made, "The configuration is created.")
 
 

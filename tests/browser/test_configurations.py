@@ -17,6 +17,8 @@ from provider_keys.values import PlainValue
 from tests.browser.conftest import PHONE
 
 LIST = "/dashboard/configurations"
+# Were it ever taken for markup, the policy would refuse what it does, and `open_page` fail the test.
+HOSTILE_NAME = "support-bot <img src=x onerror=alert(1)></script>"
 VALUE = "sk-browser-0123456789abcdefghijklmnop"
 
 
@@ -214,9 +216,13 @@ def test_the_test_panel_shows_the_plan_of_what_is_not_saved_and_a_denial(account
 def used(account, principal):
     """A configuration that an access key is under."""
     configuration = create_configuration(
-        account=account, by=principal, name="chat", access={"providers": {"allow": ["openai", "groq"]}}
+        account=account,
+        by=principal,
+        name="chat",
+        metadata=HOSTILE_NAME,
+        access={"providers": {"allow": ["openai", "groq"]}},
     )
-    create_access_key(account=account, by=principal, name="support-bot", configuration_id=configuration.id)
+    create_access_key(account=account, by=principal, name=HOSTILE_NAME, configuration_id=configuration.id)
     return configuration
 
 
@@ -227,7 +233,7 @@ def test_a_narrowing_is_confirmed_with_who_it_hits(account, member, open_page, u
     save(page)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Groq is no longer allowed.")
-    expect(dialog).to_contain_text("support-bot, never used")
+    expect(dialog).to_contain_text(f"{HOSTILE_NAME}, never used")
     dialog.get_by_role("button", name="Go on editing").click()
     used.refresh_from_db()
     assert used.access == {"providers": {"allow": ["openai", "groq"]}}

@@ -97,6 +97,14 @@ def test_what_the_editor_sends_is_what_the_api_would_store(account, alice_client
     assert made.created_by.startswith("usr_")
 
 
+def test_a_form_that_is_sent_again_makes_no_second_configuration(alice_client):
+    first, again = (post(alice_client, f"{LIST}/new", {"name": "chat"}, form_once="stamp") for _ in range(2))
+    another = post(alice_client, f"{LIST}/new", {"name": "chat"}, form_once="another stamp")
+
+    assert first.json() == again.json() != another.json()
+    assert Configuration.objects.count() == 2
+
+
 @pytest.mark.parametrize(
     "body",
     [

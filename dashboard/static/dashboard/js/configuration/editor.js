@@ -164,7 +164,7 @@ async function save() {
   body.name ??= "";
   const sent = page.id ? changes(loaded, body) : body;
   if (page.id && !(await isMeant(sent))) return;
-  const { status, answer, error } = await send(page.save, sent, page.etag ? { "If-Match": page.etag } : {});
+  const { status, answer, error } = await send(page.save, sent, page.id ? { "If-Match": page.etag } : { "Form-Once": page.once });
   if (status === 412) return settleChange();
   if (error) return refused(error);
   isLeaving = true;
