@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -18,9 +19,10 @@ import structlog
 
 from data_plane.snapshot_file import Document, FileRefused, Head, Moment, Part, SnapshotFiles
 from gateway_admin.stand_in import StandIn
-from gateway_core import authentication, snapshot
+from gateway_core import authentication, snapshot, tokens
 from gateway_core.authentication import DocumentKeys
 from gateway_core.snapshot import CATALOG, Keys, Rule, Step
+from tests.fault_proxy import FaultProxy
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, free_port, name_of, running, settings_of
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -140,10 +142,10 @@ async def test_a_deleted_key_and_a_removed_document_stay_away_from_the_file(
 
 async def test_everything_is_read_anew_once_redis_is_there(start: Start, alice: Tenant, charlie: Tenant):
     alice.keys(GOOD), charlie.keys(OTHER)
-    tokens = [tenant.token() for tenant in (alice, charlie) for _ in range(3)]
+    shown = [tenant.token() for tenant in (alice, charlie) for _ in range(3)]
     async with start() as worker:
-        assert {await worker.client.status(token) for token in tokens} == {200}
-    doomed = tokens.pop()
+        assert {await worker.client.status(token) for token in shown} == {200}
+    doomed = shown.pop()
     number = charlie.delete_token(doomed)
     alice.settings(total_timeout="5s")
 
@@ -156,7 +158,7 @@ async def test_everything_is_read_anew_once_redis_is_there(start: Start, alice: 
         await eventually(lambda: follower.kept is None)
         assert follower.report(0).has_applied(charlie.id, number)
 
-        assert all(held_by(worker, token) for token in tokens)
+        assert all(held_by(worker, token) for token in shown)
         assert worker.store.accounts[alice.id].snapshot.settings.total_timeout == 5
         assert not any(account.is_stale for account in worker.store.accounts.values())
         assert worker.store.refusals == 0
@@ -193,6 +195,54 @@ async def test_what_redis_has_older_than_the_file_is_refused(
         assert worker.store.refusals
 
     assert set(upstream.keys[before:]) == {GOOD}
+
+
+async def test_a_deletion_in_the_file_is_not_undone_by_an_older_redis(
+    start: Start, writer: SnapshotWriter, alice: Tenant
+):
+    """The first that this worker hears of the key is the old document in Redis."""
+    alice.keys(GOOD)
+    doomed = alice.token()
+    place = writer.names.token(tokens.digest(doomed))
+    older = writer.redis.get(place)
+    async with start() as worker:
+        assert await worker.client.status(doomed) == 200
+        await worker.reaches(alice.delete_token(doomed))
+    writer.redis.set(place, older)
+
+    async with start() as worker:
+        assert await worker.client.status(doomed) == 401
+        await eventually(lambda: worker.worker.follower.kept is None)
+        assert await worker.client.status(doomed) == 401
+
+
+async def test_what_redis_told_of_is_not_served_from_the_file_when_redis_goes_away_again(
+    start: Start, writer: SnapshotWriter, alice: Tenant, charlie: Tenant, redis_url: str
+):
+    """Redis is there for a moment, in which nothing is read anew yet and one key is deleted."""
+    alice.keys(GOOD), charlie.keys(OTHER)
+    doomed, kept = alice.token(), charlie.token()
+    async with start() as worker:
+        assert await worker.client.status(doomed) == await worker.client.status(kept) == 200
+
+    parts = urlsplit(redis_url)
+    async with FaultProxy(parts.port or 0) as proxy:
+        await proxy.set(is_down=True)
+        behind = parts._replace(netloc=parts.netloc.rpartition(":")[0] + f":{proxy.port}").geturl()
+        async with start(redis_url=behind, in_sync=False) as worker:
+            follower = worker.worker.follower
+            await eventually(follower._has_asked.is_set)
+            # From now on nothing is read anew by itself, for want of a better moment.
+            follower._spread = 3600
+            follower._tasks.pop().cancel()
+            await proxy.heal()
+            await eventually(lambda: follower.is_in_sync)
+            await worker.reaches(alice.delete_token(doomed))
+            await proxy.set(is_down=True)
+            await eventually(lambda: not follower.is_in_sync)
+
+            assert await worker.client.status(doomed) == 503
+            assert await worker.client.status(kept) == 200
 
 
 async def test_the_file_holds_no_secret_and_is_its_users_alone(
