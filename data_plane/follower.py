@@ -127,6 +127,8 @@ class Follower:
         self._account_loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._has_begun = False
+        # Where the stream stood then.
+        self._begun_at = 0
         # What is held and will be read anew at its moment.
         self._due: set[str] = set()
 
@@ -249,7 +251,7 @@ class Follower:
                     self._begin(self.store.epoch or "", number)
                 else:
                     if self.kept is not None:
-                        self.kept.forget(account)
+                        self.kept.overtake(account)
                     self.store.pass_entry(number, account, envelope)
             if entries:
                 self._advance()
@@ -291,6 +293,7 @@ class Follower:
         """
         store = self.store
         self._has_begun = True
+        self._begun_at = position
         store.begin(epoch, position)
         wanted, store.wanted = store.wanted, set()
         if not store.catalog.version:
@@ -543,7 +546,7 @@ class Follower:
             async with asyncio.timeout(_WAIT_FOR_SYNC):
                 await self._has_asked.wait()
         kept = self.kept
-        if kept is None or (account := kept.account_of.get(digest)) is None:
+        if kept is None or (account := kept.account_of.get(digest)) is None or kept.accounts[account].is_overtaken:
             return self.store.tokens.get(digest)
         await self._restore(account)
         if not self.is_in_sync and asyncio.get_running_loop().time() < self._kept_until:
@@ -663,8 +666,9 @@ class Follower:
         pipeline.xadd(self.keys.acknowledged, {"worker": self.id}, maxlen=1, approximate=False)
 
     def _not_read_anew(self) -> dict[str, tuple[int, int]]:
-        """What a file held serves, should Redis go away now: what was published meanwhile is not in force in it."""
-        return dict.fromkeys(self.kept.accounts if self.kept is not None else (), (0, self.store.position))
+        """What a file held serves, should Redis go away now: what was published before is not in force in it."""
+        accounts = self.kept.accounts.items() if self.kept is not None else ()
+        return {account: (0, self._begun_at) for account, held in accounts if not held.is_overtaken}
 
     def report(self, now: int) -> WorkerReport:
         """What this worker tells of itself."""

@@ -117,10 +117,12 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
 class KeptAccount:
     """An account as a file holds it."""
 
-    __slots__ = ("documents", "tokens", "unfit", "version")
+    __slots__ = ("documents", "is_overtaken", "tokens", "unfit", "version")
 
     def __init__(self) -> None:
         self.version = 1
+        # Redis told of a change since: it serves no more, and is good for comparisons only.
+        self.is_overtaken = False
         self.unfit: set[str] = set()
         self.documents: list[Document] = []
         # By digest.
@@ -163,6 +165,11 @@ class Kept:
         """A token's document, which is no longer kept then."""
         account = self.account_of.pop(digest, None)
         return None if account is None else self.accounts[account].tokens.pop(digest)
+
+    def overtake(self, account: str) -> None:
+        """An account has changed since."""
+        if account in self.accounts:
+            self.accounts[account].is_overtaken = True
 
     def forget(self, account: str) -> None:
         """Keep nothing of an account any more."""

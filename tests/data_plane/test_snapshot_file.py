@@ -155,6 +155,8 @@ async def test_everything_is_read_anew_once_redis_is_there(start: Start, alice: 
         # Should Redis go away now, the file would serve: who waits for all workers must not count this one yet.
         assert follower.kept is not None
         assert not follower.report(0).has_applied(charlie.id, number)
+        newer = charlie.settings(total_timeout="7s")
+        await eventually(lambda: follower.report(0).has_applied(charlie.id, newer))
         await eventually(lambda: follower.kept is None)
         assert follower.report(0).has_applied(charlie.id, number)
 

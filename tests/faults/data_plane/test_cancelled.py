@@ -1,7 +1,8 @@
 """Callers who leave: nobody gets another's answer, and nothing of theirs stays behind.
 
 Every request names a model of its own, which the upstream repeats in each piece of its answer, so that any answer that
-went astray would show. `CANCELLED_REQUESTS=20000 pytest tests/faults/data_plane/test_cancelled.py` is the full number.
+went astray would show. The full number is
+`CANCELLED_REQUESTS=20000 pytest --timeout 1800 tests/faults/data_plane/test_cancelled.py`.
 """
 
 import asyncio
