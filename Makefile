@@ -7,7 +7,7 @@ TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run demo manage test bench bench-publish bench-usage soak check format lock openapi clean
+.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage soak check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
 
 bench-publish: $(VENV)/.dev ## Time a rotate in a small and a large account, and a rebuild of a million access keys
 	$(PY) -m benchmarks.publication $(ARGS)
+
+bench-propagation: $(VENV)/.dev ## Delete 1,000 access keys under traffic, print how soon each worker knows
+	$(PY) -m benchmarks.propagation $(ARGS)
 
 bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
 	$(PY) -m benchmarks.usage $(ARGS)
