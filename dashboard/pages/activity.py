@@ -171,36 +171,35 @@ class RequestPage(Page):
         if not events:
             raise NotFound
         access_key = self.owned(AccessKey).filter(id=events[0].access_key_id).first()
+        names = ProviderNames.of(self.visit.account)
         return self.render(
-            attempts=list(self._attempts(events)),
+            attempts=list(self._attempts(events, names)),
             last=events[-1],
             cost=_cost(sum((event.cost for event in events), Decimal(0))),
             access_key=access_key,
             access_key_id=events[0].access_key_text_id,
-            plan=self._plan(access_key, events[0]) if access_key else None,
+            plan=self._plan(access_key, events[0], names) if access_key else None,
         )
 
-    def _attempts(self, events: list[Event]) -> Iterator[Attempt]:
-        rows = rows_of(self, events)
+    def _attempts(self, events: list[Event], names: ProviderNames) -> Iterator[Attempt]:
         used = [event.provider_key_id for event in events if event.provider_key_id]
         stored = {one.id: one for one in self.owned(ProviderKey).filter(id__in=used).only("name")}
         first = events[0].event_time
         ends = [(one.event_time - first).total_seconds() + one.duration_ms / 1000 for one in events]
         whole = max(*ends, 0.001)
-        for row in rows:
-            event = row.event
+        for event in events:
             start = (event.event_time - first).total_seconds() / whole * _LONGEST_BAR
             length = event.duration_ms / 1000 / whole * _LONGEST_BAR
             key = stored.get(event.provider_key_id) if event.provider_key_id else None
             yield Attempt(
-                row=row,
+                row=Row(event, "", names.called(event.provider), _cost(event.cost)),
                 credentials=_credentials(event, key),
                 key_page=key.text_id if key else "",
                 start=round(max(0.0, min(start, _LONGEST_BAR - 1)), 2),
                 length=round(max(1.0, min(length, _LONGEST_BAR - start)), 2),
             )
 
-    def _plan(self, access_key: AccessKey, event: Event) -> plans.Plan:
+    def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> plans.Plan:
         configurations = Configuration.objects.filter(account=self.visit.account).with_named()
         linked = access_key.configuration_id
         configuration = configurations.filter(id=linked).first() if linked else None
@@ -209,7 +208,7 @@ class RequestPage(Page):
             configuration=configuration,
             question=Question(requested=[event.requested_model]),
         )
-        return plans.told(explanation, ProviderNames.of(self.visit.account))
+        return plans.told(explanation, names)
 
 
 def rows_of(page: Page, events: Iterable[Event]) -> list[Row]:

@@ -44,8 +44,6 @@ FILTERS: Final = (
     Filter("range", "Time", (("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"))),
 )
 _ROWS_AT_ONCE: Final = 1000
-# Longer values are shown as a block of their own.
-_SHORT: Final = 60
 
 
 class Difference(NamedTuple):
@@ -54,11 +52,6 @@ class Difference(NamedTuple):
     field: str
     old: str
     new: str
-
-    @property
-    def is_long(self) -> bool:
-        """Whether it needs more than a line."""
-        return len(self.old) > _SHORT or len(self.new) > _SHORT
 
 
 class Told(NamedTuple):
@@ -69,6 +62,11 @@ class Told(NamedTuple):
     # The name of the object's page; empty where it has none, or is gone.
     page: str
     differences: tuple[Difference, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the object came or went: all that it has, and not what is different."""
+        return bool(self.differences) and self.event.action.endswith((".created", ".deleted", ".added", ".granted"))
 
 
 class AuditPage(Page):

@@ -17,7 +17,7 @@ from configurations.services import create_configuration
 from dashboard.pages import PAGES
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
-from tests.rows import make_provider
+from tests.rows import make_event, make_provider
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +36,7 @@ KINDS = {
     "settings/api-keys/": "api_key",
     "settings/members/": "member",
     "settings/members/invitations/": "invitation",
+    "activity/": "event",
 }
 # Other parts of paths that name nothing of an account.
 PARTS = {"<str:provider_id>": "openai", "<int:number>": "1", "<str:kind>": "models"}
@@ -54,6 +55,7 @@ def things(account, principal, other_account):
     """One of everything that Alice's account may own."""
     issued = create_access_key(account=account, by=principal, name="alices-app")
     api_key = services.create_api_key(account=account, by=principal, name="alices-pipeline")
+    event = make_event(account, access_key=issued.access_key.text_id, model="alices-model")
     invited = members.invite(account=account, name="alices-friend", role="viewer", by=principal)
     alice = services.create_user(username="alices-user", email="", password="x" * 20, account=account, role="owner")
     return {
@@ -66,6 +68,7 @@ def things(account, principal, other_account):
         "api_key": api_key.api_key,
         "member": alice.memberships.get(),
         "invitation": invited.invitation,
+        "event": event,
         "tokens": [issued.token, api_key.token, invited.token],
     }
 
