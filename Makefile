@@ -7,7 +7,7 @@ TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage soak check format lock openapi clean
+.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage soak screenshots check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage 
 
 soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
 	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)
+
+screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(PY) -m pytest tests/browser/test_screenshots.py $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m ruff format --check .
