@@ -32,8 +32,8 @@ def used_for(request: HttpRequest) -> str | None:
 
 def use(request: HttpRequest, address: str) -> None:
     """The submitted form has made what can be seen at this address."""
-    used = [*request.session.get(_USED, []), [_stamp_of(request), address]]
-    request.session[_USED] = used[-_MOST_KEPT:]
+    if stamp := _stamp_of(request):
+        request.session[_USED] = [*request.session.get(_USED, []), [stamp, address]][-_MOST_KEPT:]
 
 
 def _stamp_of(request: HttpRequest) -> str:

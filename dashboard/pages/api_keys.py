@@ -2,14 +2,16 @@
 
 from typing import Any, Final
 
+from django.contrib import messages
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import services
 from accounts.models import ApiKey
 from accounts.serializers import ApiKeyForm
+from dashboard import once
 from dashboard.confirmation import ConfirmedPage, Question
 from dashboard.forms import Field, Form
 from dashboard.lists import Filter, Filters, listing_of
@@ -63,20 +65,25 @@ class CreateApiKeyPage(Page):
 
     def get(self, _request: HttpRequest) -> HttpResponse:
         """The empty form."""
-        return self.render(form=Form(ApiKeyForm, FIELDS))
+        return self.render(form=Form(ApiKeyForm, FIELDS), once=once.new_stamp())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
+        made = once.used_for(request)
+        if made is not None:
+            messages.warning(request, "This form has made its API key already. A token is shown only once.")
+            return HttpResponseRedirect(made)
         form = Form(ApiKeyForm, FIELDS, submitted=request.POST)
         with form.faults_told():
             issued = services.create_api_key(account=self.visit.account, by=self.visit.principal, **form.values())
+            once.use(request, reverse("dashboard:api-key", args=[issued.api_key.text_id]))
             return self.render(
                 "dashboard/api_key_issued.html",
                 title="API key created",
                 issued=issued,
                 example=_EXAMPLE.format(base=uris.base_of(request), token=issued.token),
             )
-        return self.render(form=form, status=form.status)
+        return self.render(form=form, status=form.status, once=request.POST.get(once.FIELD, ""))
 
 
 class ApiKeyPage(Page):

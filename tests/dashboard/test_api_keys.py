@@ -44,6 +44,15 @@ def test_a_token_is_shown_once_and_opens_the_api(account, alice_client, anonymou
         assert made.key_redacted in shown
 
 
+def test_a_form_that_is_sent_again_makes_no_second_key(account, alice_client):
+    form = {"name": "ci", "once": alice_client.get(f"{LIST}/new").context["once"]}
+    alice_client.post(f"{LIST}/new", form)
+
+    assert alice_client.post(f"{LIST}/new", form)["Location"] == f"{LIST}/{account.apikey_set.get(name='ci').text_id}"
+    alice_client.post(f"{LIST}/new", form | {"once": alice_client.get(f"{LIST}/new").context["once"]})
+    assert account.apikey_set.filter(name="ci").count() == 2
+
+
 def test_a_fault_stands_at_its_field_with_the_apis_own_words(account, alice_client, api):
     answer = alice_client.post(f"{LIST}/new", {"name": "x" * 256, "expiresAt": "tomorrow"})
 
