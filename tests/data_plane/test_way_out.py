@@ -1,12 +1,18 @@
 """Connections to upstreams: judged by the address that they are made to, at the moment they are made."""
 
 import asyncio
+import datetime as dt
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from data_plane import upstream as way_out
@@ -255,3 +261,52 @@ async def test_no_header_can_end_its_line(sessions: Upstream, upstream: StandIn,
 def test_a_callers_query_stands_beside_the_providers_own_and_never_in_its_place(own: str, added: bytes, sent: bytes):
     way = Way(STRICT, URL(f"https://upstream.example/v1/chat{own}", encoded=True))
     assert way.target(added) == b"/v1/chat" + sent
+
+
+def certificate(name: str) -> tuple[bytes, bytes]:
+    """A certificate that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return made.public_bytes(pem), secret
+
+
+@pytest.mark.parametrize(
+    ("host", "is_trusted", "is_reached"),
+    [("localhost", True, True), ("localhost", False, False), ("127.0.0.1", True, False)],
+)
+async def test_over_tls_only_the_named_host_with_a_trusted_certificate_gets_a_request(
+    sessions: Upstream, tmp_path: Path, host: str, is_trusted: bool, is_reached: bool
+):
+    public, secret = certificate("localhost")
+    (tmp_path / "pem").write_bytes(public + secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem")
+    if is_trusted:
+        sessions._context.load_verify_locations(cadata=public.decode())
+    asked = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0, ssl=context) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        way = Way(AddressPolicy(loopback=True), URL(f"https://{host}:{port}/v1/chat"))
+        if is_reached:
+            assert (await sessions.send(way, {}, b"")).status == 200
+        else:
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                await sessions.send(way, {}, b"")
+
+    assert len(asked) == is_reached
