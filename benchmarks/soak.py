@@ -395,7 +395,7 @@ class Soak:
                     if status == 200 and is_whole:
                         self.tally.answered.add(answer.headers["x-request-id"])
         except (aiohttp.ClientError, TimeoutError, OSError):
-            self.tally.statuses["broken off"] += 1
+            self.tally.statuses[f"broken off by {worker.name}"] += 1
             return status
         if is_noted:
             self.tally.statuses[str(status)] += 1
