@@ -14,11 +14,13 @@ from accounts.views import ApiKeyViews, routes_of
 from dashboard import sign_in
 from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews
+from gateway_admin.metrics import MetricsViews
 from rest.documents import DocumentViews, ReaderView
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", HealthViews.as_view({"get": "alive"}), name="healthz"),
     path("readyz", HealthViews.as_view({"get": "ready"}), name="readyz"),
+    path("metrics", MetricsViews.as_view({"get": "retrieve"}), name="metrics"),
     path("openapi.json", DocumentViews.as_view({"get": "retrieve"}), name="openapi"),
     path("docs", ReaderView.as_view(), name="docs"),
     *access_keys.views.ROUTES,

@@ -56,6 +56,7 @@ PROVIDER = make("providers", {"providerId": "mine", "name": "m", "baseUrl": "htt
 ROUTES: dict[str, Route] = {
     "healthz": Route(("GET",), is_open=True),
     "readyz": Route(("GET",), is_open=True),
+    "metrics": Route(("GET",), is_open=True),
     "openapi.json": Route(("GET",), is_open=True),
     "docs": Route(("GET",), is_open=True),
     "access-keys": Route(LIST, {}),

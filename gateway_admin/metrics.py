@@ -1,0 +1,102 @@
+"""`/metrics` of the control plane: how the deployment is, for Prometheus.
+
+Asked of PostgreSQL and Redis at each scrape, so that every process of the control plane tells the same. Nothing of a
+tenant, a host or a key is told. Who scrapes needs no API key: keep the path inside, as the data plane's.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from django.db import DatabaseError, models
+from django.http import HttpResponse
+from django.utils import timezone
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+from rest_framework.request import Request
+
+from rest.views import RestViews
+from snapshots.client import inline_store, keys
+from snapshots.models import WHOLE_ACCOUNT, Change
+from snapshots.workers import read_workers
+
+
+class _Deployment(Collector):
+    """Reads when it is asked."""
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: registering must not ask the servers."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """The gauges; those of a server that does not answer are left out, and its own is 0."""
+        for name, read in (("gateway_database_up", _read_changes), ("gateway_redis_up", _read_redis)):
+            try:
+                found = list(read())
+            except (DatabaseError, RedisError):
+                found = []
+            yield GaugeMetricFamily(name, "1 while it answers.", value=bool(found))
+            yield from found
+
+
+def _read_changes() -> Iterator[Metric]:
+    changes: Any = Change.objects.exclude(document=WHOLE_ACCOUNT)
+    found = changes.aggregate(
+        pending=models.Count("id", filter=models.Q(parked_at=None)),
+        parked=models.Count("id", filter=models.Q(parked_at__isnull=False)),
+        oldest=models.Min("recorded_at", filter=models.Q(parked_at=None)),
+    )
+    age = (timezone.now() - found["oldest"]).total_seconds() if found["oldest"] else 0.0
+    yield GaugeMetricFamily("gateway_changes_pending", "Changes that are not published yet.", value=found["pending"])
+    yield GaugeMetricFamily("gateway_changes_pending_seconds", "How old the oldest of them is.", value=max(age, 0.0))
+    yield GaugeMetricFamily(
+        "gateway_changes_parked", "Changes that could not be published and are set aside.", value=found["parked"]
+    )
+
+
+def _read_redis() -> Iterator[Metric]:
+    workers = read_workers()
+    lags = [workers.lag_of(report) for report in workers.reports]
+    yield GaugeMetricFamily("gateway_workers", "Data-plane workers in the count.", value=len(workers.reports))
+    yield GaugeMetricFamily(
+        "gateway_workers_out_of_sync",
+        "Those that are out of sync with Redis, or follow another life of it.",
+        value=sum(not report.is_in_sync or lag is None for report, lag in zip(workers.reports, lags, strict=True)),
+    )
+    yield GaugeMetricFamily(
+        "gateway_workers_behind",
+        "Those that have not put in force all that they have passed.",
+        value=sum(bool(report.behind) for report in workers.reports),
+    )
+    yield GaugeMetricFamily(
+        "gateway_workers_lag", "Changes that the slowest is behind.", value=max((lag or 0 for lag in lags), default=0)
+    )
+    yield GaugeMetricFamily(
+        "gateway_workers_refusals",
+        "Documents that they have refused.",
+        value=sum(report.refusals for report in workers.reports),
+    )
+    yield GaugeMetricFamily(
+        "gateway_workers_silent_seconds",
+        "How long ago the most silent of them was heard.",
+        value=max((workers.seconds_since(report.heartbeat_at) or 0.0 for report in workers.reports), default=0.0),
+    )
+    waiting: Any = inline_store().redis.xlen(keys().usage)
+    yield GaugeMetricFamily("gateway_usage_batches_waiting", "Batches of usage that wait in Redis.", value=waiting)
+
+
+_REGISTRY: Final = CollectorRegistry()
+_REGISTRY.register(_Deployment())
+
+
+class MetricsViews(RestViews):
+    """`/metrics`."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def retrieve(self, _request: Request) -> HttpResponse:
+        """Everything in Prometheus's text format."""
+        return HttpResponse(generate_latest(_REGISTRY), content_type=CONTENT_TYPE_LATEST)
