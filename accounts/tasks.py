@@ -1,11 +1,12 @@
-"""What may be late: forgetting the answers that nobody may ask for again."""
+"""What may be late: forgetting what nobody may use again."""
 
 from typing import Final
 
 from celery import shared_task
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
-from accounts.models import IdempotencyRecord
+from accounts.models import IdempotencyRecord, Invitation
 
 # A row holds a whole answer; so many at a time keep the transaction short.
 BATCH: Final = 1000
@@ -25,3 +26,16 @@ def forget_expired_answers() -> int:
         forgotten += count
         if count < BATCH:
             return forgotten
+
+
+@shared_task(name="accounts.forget_expired_sessions")
+def forget_expired_sessions() -> int:
+    """Delete the dashboard's expired sessions, and invitations that nobody used.
+
+    Returns:
+        How many there were.
+    """
+    now = timezone.now()
+    sessions, _ = Session.objects.filter(expire_date__lte=now).delete()
+    invitations, _ = Invitation.objects.filter(expires_at__lte=now).delete()
+    return sessions + invitations

@@ -197,6 +197,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES",
 # A name by which browsers take the cookie over TLS alone, for this host alone.
 _cookie_prefix = "__Host-" if SESSION_COOKIE_SECURE else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_cookie_prefix}session", f"{_cookie_prefix}csrf"
+CSRF_FAILURE_VIEW = "dashboard.failures.form_refused"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 # No inline script, no inline style, no evaluation, nothing from elsewhere. /docs has a policy of its own.
@@ -308,6 +309,7 @@ CELERY_TIMEZONE = "UTC"
 CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
+    "forget expired sessions": {"task": "accounts.forget_expired_sessions", "schedule": 3600.0},
     # An event is visible within 10 s of its request, and spent credits refuse managed inference within 5 s. A message
     # that nobody took before the next one is due says nothing more.
     "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},

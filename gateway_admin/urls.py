@@ -39,4 +39,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
 handler400 = "rest.errors.request_refused"
 handler403 = "rest.errors.permission_refused"
 handler404 = "rest.errors.route_unknown"
-handler500 = "rest.errors.failed"
+handler500 = "dashboard.failures.failed"

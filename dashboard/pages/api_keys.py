@@ -17,6 +17,7 @@ from dashboard.forms import Field, Form
 from dashboard.lists import Filter, Filters, listing_of
 from dashboard.navigation import SETTINGS
 from dashboard.page import Page
+from dashboard.people import authors_of
 from dashboard.spoken import ago
 from rest import uris
 from rest.preconditions import etag_of
@@ -122,7 +123,8 @@ class ApiKeyPage(Page):
 
     def _shown(self, api_key: ApiKey, form: Form) -> HttpResponse:
         title = api_key.name or api_key.key_redacted
-        return self.render(api_key=api_key, form=form, status=form.status, title=title, now=timezone.now())
+        people = authors_of(self.visit.account, api_key)
+        return self.render(api_key=api_key, form=form, status=form.status, title=title, now=timezone.now(), **people)
 
 
 class DeleteApiKeyPage(ConfirmedPage):

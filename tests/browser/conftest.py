@@ -33,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="no chromium on this machine: apt-get install chromium"))
 
 
+@pytest.fixture(autouse=True)
+def cheap_hasher(settings: Any) -> None:
+    """What a password's hash costs is Django's; a thousand users need not pay it."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """The browser. Playwright's loop runs in this thread, beside which Django would refuse to ask its database."""

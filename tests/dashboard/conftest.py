@@ -1,6 +1,7 @@
 """Who opens the dashboard's pages in tests."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -20,3 +21,9 @@ def sign_in() -> Callable[..., Client]:
         return client
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def cheap_hasher(settings: Any) -> None:
+    """What a password's hash costs is Django's; a thousand users need not pay it."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -4,7 +4,8 @@ import pytest
 from django.test import Client
 
 from accounts import services
-from accounts.models import Membership
+from accounts.models import Membership, User
+from accounts.principals import Principal
 from dashboard.lists import PAGE_SIZE
 
 pytestmark = pytest.mark.django_db
@@ -151,3 +152,14 @@ def test_a_page_of_the_list_costs_few_queries(account, principal, alice_client, 
 
     with django_assert_max_num_queries(5):
         alice_client.get(LIST)
+
+
+def test_a_page_tells_who_made_a_thing_by_name_as_long_as_they_are_there(alice_client, account, principal, api_key):
+    page = f"{LIST}/{api_key.text_id}"
+    services.update_api_key(api_key=api_key, by=Principal.of(User.objects.get(username="alice")), description="mine")
+    shown = alice_client.get(page)
+    assert (shown.context["created_by"], shown.context["changed_by"]) == ("API key first", "alice")
+
+    account.apikey_set.filter(name="first").delete()
+
+    assert f"by {principal.id}" in alice_client.get(page).content.decode()

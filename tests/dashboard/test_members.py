@@ -18,11 +18,6 @@ PASSWORD = "correct-horse-battery-staple"
 NEW = {"username": "bob", "email": "bob@example.com", "password": PASSWORD}
 
 
-@pytest.fixture(autouse=True)
-def cheap_hasher(settings):
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 def user_of(account, username, role=Role.OWNER):
     return services.create_user(username=username, email="", password=PASSWORD, account=account, role=role)
 

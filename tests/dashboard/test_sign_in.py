@@ -1,28 +1,33 @@
 """Signing in: the password, the code, the throttle, and what the browser is told to refuse."""
 
+import os
 import re
+import subprocess
+import sys
 import time
+from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
 
 from accounts import services
-from accounts.models import Membership
+from accounts.members import invite
+from accounts.models import Invitation, Membership
+from accounts.principals import Principal
+from accounts.tasks import forget_expired_sessions
+from tests.live import ROOT
+from tests.servers import SECRETS
 
 pytestmark = pytest.mark.django_db
 
 PASSWORD = "correct-horse-battery-staple"
 LOGIN = "/dashboard/login"
-
-
-@pytest.fixture(autouse=True)
-def cheap_hasher(settings):
-    """The hash's cost is Django's; forty sign-ins need not pay it."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture
@@ -215,6 +220,7 @@ def test_a_form_without_its_csrf_token_is_refused(alice):
     answer = Client(enforce_csrf_checks=True).post(LOGIN, {"login": "alice", "password": PASSWORD})
 
     assert answer.status_code == 403
+    assert b"This form is too old" in answer.content
 
 
 def test_the_operator_gives_a_new_password_to_who_lost_theirs(alice, capsys):
@@ -244,3 +250,38 @@ def test_every_answer_tells_browsers_to_run_nothing_that_is_not_ours(alice, path
     assert told["object-src"] == told["frame-ancestors"] == ["'none'"]
     assert told["base-uri"] == told["form-action"] == ["'self'"]
     assert ("'unsafe-inline'" in policy) == (path == "/docs")
+
+
+def test_in_production_cookies_are_for_this_host_over_tls_alone():
+    told = {
+        "GATEWAY_MODE": "production",
+        "ALLOWED_HOSTS": "gateway.example.com",
+        "SECURE_COOKIES": "",
+        **{name: os.environ[name] for name in SECRETS},
+    }
+    names = "SESSION_COOKIE_NAME", "CSRF_COOKIE_NAME", "SESSION_COOKIE_SECURE"
+    script = f"from django.conf import settings; print(*(getattr(settings, name) for name in {names}))"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, **told, "DJANGO_SETTINGS_MODULE": "gateway_admin.settings"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == ["__Host-session", "__Host-csrf", "True"]
+    assert Client().get(LOGIN).cookies["csrf"]["httponly"]
+
+
+def test_expired_sessions_and_invitations_are_forgotten(alice):
+    for _ in range(2):
+        sign_in(Client())
+        invite(account=alice.memberships.get().account, name="Bob", role="viewer", by=Principal.of(alice))
+    yesterday = timezone.now() - timedelta(days=1)
+    Session.objects.filter(pk=Session.objects.first().pk).update(expire_date=yesterday)
+    Invitation.objects.filter(pk=Invitation.objects.first().pk).update(expires_at=yesterday)
+
+    assert forget_expired_sessions() == 2
+    assert (Session.objects.count(), Invitation.objects.count()) == (1, 1)

@@ -10,7 +10,7 @@ const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 
 function relative(moment) {
   const seconds = Math.round((moment.getTime() - Date.now()) / 1000);
   const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS.at(-1);
-  return RELATIVE.format(Math.trunc(seconds / length), unit);
+  return RELATIVE.format(Math.round(seconds / length), unit);
 }
 
 /** Show every `<time data-moment>` below a node; pages that add some call this on what they added. */
@@ -30,7 +30,7 @@ export function say(text, level = "success") {
   setTimeout(() => message.remove(), 6000);
 }
 
-/** The value of a cookie-less CSRF token: from any form of the page. */
+/** The CSRF token, from any form of the page: the cookie is not for scripts. */
 export function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
