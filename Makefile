@@ -7,7 +7,7 @@ TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage soak screenshots check format lock openapi clean
+.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check format lock openapi clean
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage 
 
 soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
 	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)
+
+bench-dashboard: $(VENV)/.dev ## Time every page of the dashboard in an account of 100,000 access keys
+	$(PY) -m benchmarks.dashboard $(ARGS)
 
 screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
 	SCREENSHOTS=$(CURDIR)/docs/screenshots $(PY) -m pytest tests/browser/test_screenshots.py $(ARGS)
