@@ -26,6 +26,8 @@ from rest.serializers import StrictSerializer
 
 _MOMENT: Final = "%Y-%m-%dT%H:%M"
 _INDEX: Final = re.compile(r"\[(\d+)\]")
+# Whatever is longer is above every bound, and stays so.
+_MOST_DIGITS: Final = 30
 # What an unchanged form tells about the object's version (rest.preconditions).
 ETAG: Final = "etag"
 
@@ -38,7 +40,8 @@ class Field:
         name: as the wire calls it: the JSON path that faults come under.
         label: what people read.
         kind: how it looks and what it becomes on the wire: `moment` a time (typed in the browser's zone, UTC without
-            scripts), `checkbox` a boolean, `secret` a text that is never shown again, `lines` an array with an object
+            scripts), `checkbox` a boolean, `number` a whole number, `secret` a text that is never shown again, `lines`
+            an array with an object
             for each line, the rest texts.
         hint: a sentence below it.
         required: whether it is marked as such; the rule itself is the serializer's.
@@ -49,7 +52,7 @@ class Field:
 
     name: str
     label: str
-    kind: Literal["text", "textarea", "secret", "moment", "checkbox", "choice", "lines"] = "text"
+    kind: Literal["text", "textarea", "secret", "moment", "checkbox", "choice", "lines", "number"] = "text"
     hint: str = ""
     required: bool = False
     choices: Sequence[tuple[str, str]] = ()
@@ -231,4 +234,6 @@ def _written(bound: BoundField) -> Any:
             return bound.value
     if bound.field.kind == "lines":
         return [{bound.field.member: line.strip()} for line in bound.value.split("\n") if line.strip()] or None
+    if bound.field.kind == "number" and bound.value.isascii() and bound.value.isdigit():
+        return int(bound.value[:_MOST_DIGITS])
     return bound.value or None
