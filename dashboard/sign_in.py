@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
+from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -35,6 +36,9 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import User
 from dashboard.join import join
+
+# Three periods: the present one, and one before and after (MFA_TOTP_TOLERANCE).
+_CODE_IS_GOOD_SECONDS: Final = 90
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
@@ -70,7 +74,10 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
 
 
 class _Throttled:
-    """Counts wrong codes where wrong passwords are counted, and takes none while there were too many."""
+    """Counts wrong codes where wrong passwords are counted, takes none while there were too many, and none twice.
+
+    allauth remembers a used code for one period; with its tolerance a code is good for three.
+    """
 
     def clean_code(self: Any) -> str:
         """allauth's, behind the throttle."""
@@ -79,7 +86,12 @@ class _Throttled:
             # What the person sees is the page of `locked_out`, in place of this form with its fault.
             request.axes_locked_out, request.axes_credentials = True, credentials
             raise ValidationError("Too many tries.")
+        used = f"used_code:{self.user.pk}:{''.join(self.cleaned_data['code'].split())}"
+        if cache.get(used):
+            user_login_failed.send(sender=__name__, credentials=credentials, request=request)
+            raise ValidationError("This code was used already. Wait for the next one.")
         code: str = super().clean_code()  # type: ignore[misc]
+        cache.set(used, 1, timeout=_CODE_IS_GOOD_SECONDS)
         return code
 
     def _emit_authentication_failed(self: Any, authenticator: Authenticator) -> None:

@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from accounts import services
 from accounts.models import Account, Membership, User
@@ -21,6 +21,8 @@ CHROMIUM: Final = next(filter(None, map(shutil.which, ("chromium", "chromium-bro
 PASSWORD: Final = "correct-horse-battery-staple"
 DESKTOP: Final = (1440, 900)
 PHONE: Final = (390, 844)
+# A fence, and no claim of speed: a loaded machine fails no test.
+PATIENCE_MILLISECONDS: Final = 30_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,6 +46,7 @@ def browser() -> Iterator[Browser]:
     """The browser. Playwright's loop runs in this thread, beside which Django would refuse to ask its database."""
     with pytest.MonkeyPatch.context() as environment, sync_playwright() as playwright:
         environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        expect.set_options(timeout=PATIENCE_MILLISECONDS)
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield started
         started.close()
@@ -68,7 +71,7 @@ def open_page(browser: Browser, live_server: Any) -> Iterator[Callable[..., Page
             reduced_motion="reduce",
             timezone_id="Europe/Vienna",
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MILLISECONDS)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         if user is not None:
