@@ -2,82 +2,90 @@
 
 import asyncio
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
-import psutil
 import pytest
+from django.db import connection
 
-from tests.live import ROOT, ControlPlane, control_plane
-from tests.servers import FaultyPostgres, FaultyRedis
+from tests.fault_proxy import FaultProxy
+from tests.faults.conftest import Program
+from tests.fixtures import open_account
+from tests.servers import FaultyRedis
 from tests.steady import SteadyTraffic
-from tests.workers import Client, eventually, worker_process
+from tests.workers import Client, eventually, free_port, worker_process
 
 pytestmark = pytest.mark.faults
 
+# `GONE_SECONDS=600 pytest --timeout 1800 …` for a long one.
 GONE_SECONDS: Final = float(os.environ.get("GONE_SECONDS", "6"))
 RATE: Final = 300
+SERVE: Final = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--no-ws")
 
 
-def end(process: psutil.Process) -> None:
-    """At once, with all that it started."""
-    for one in (*process.children(recursive=True), process):
-        one.kill()
-
-
-@contextmanager
-def relay(environ: dict[str, str]) -> Iterator[psutil.Process]:
-    """`manage.py relay` as a process."""
-    process = subprocess.Popen([sys.executable, "manage.py", "relay"], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL)
-    try:
-        yield psutil.Process(process.pid)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def server_of(plane: ControlPlane) -> psutil.Process:
-    """The process that serves a control plane."""
-    (found,) = (one for one in psutil.Process().children() if str(plane.port) in one.cmdline())
-    return found
+@pytest.fixture
+def api_key(transactional_db: None) -> str:
+    """What manages an account."""
+    _, _, api = open_account("Alice's")
+    return str(api.token)
 
 
 async def test_with_everything_else_gone_no_request_fails(
-    environ: dict[str, str],
+    api_key: str,
+    child: Program,
     server: FaultyRedis,
-    postgres_server: Callable[..., FaultyPostgres],
+    environ: dict[str, str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ):
-    postgres = postgres_server()
-    with (
-        control_plane(postgres.url, REDIS_URL=server.url) as plane,
-        relay(server_of(plane).environ()) as relaying,
-        worker_process(environ, tmp_path) as process,
-    ):
-        value = "sk-good-0123456789abcdefghij"
-        made = plane.request("POST", "/provider-keys", {"providerId": "openai", "name": "first", "value": value})
-        assert made.status == 201, made.body
-        keys = [plane.request("POST", "/access-keys", {}).json() for _ in range(3)]
-        async with aiohttp.ClientSession() as session:
+    database: dict[str, Any] = connection.settings_dict
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    # Not ready before the relay has begun Redis's first life.
+    with worker_process(environ, tmp_path, wait=False) as process:
+        async with FaultProxy(int(database["PORT"])) as postgres, aiohttp.ClientSession() as session:
+            account = f"{database['USER']}:{database['PASSWORD']}"
+            given = {
+                "REDIS_URL": server.url,
+                "DATABASE_URL": f"postgresql://{account}@127.0.0.1:{postgres.port}/{database['NAME']}",
+            }
+            plane = child(*SERVE, "--port", str(port), "gateway_admin.wsgi:application", **given)
+            relay = child("manage.py", "relay", **given)
             client = Client(session, process.url)
 
-            async def serves() -> bool:
-                return {await client.status(key["token"]) for key in keys} == {200}
+            async def manage(method: str, path: str, body: Any = None) -> Any:
+                headers = {"authorization": f"Bearer {api_key}"}
+                async with session.request(method, origin + path, json=body, headers=headers) as answer:
+                    assert answer.status < 300, await answer.text()
+                    return await answer.json() if answer.status != 204 else None
 
-            await eventually(serves, within=30)
+            async def is_up() -> bool:
+                try:
+                    async with session.get(f"{origin}/healthz") as answer:
+                        return answer.status == 200
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            await eventually(is_up, within=60)
+            value = "sk-good-0123456789abcdefghij"
+            await manage("POST", "/provider-keys", {"providerId": "openai", "name": "first", "value": value})
+            keys = [await manage("POST", "/access-keys", {}) for _ in range(3)]
+
+            async def serves() -> bool:
+                with suppress(aiohttp.ClientConnectionError):
+                    return {await client.status(key["token"]) for key in keys} == {200}
+                return False
+
+            await eventually(serves, within=60)
             deleted = keys.pop()
-            assert plane.request("DELETE", f"/access-keys/{deleted['id']}").status == 204
+            await manage("DELETE", f"/access-keys/{deleted['id']}")
             async with SteadyTraffic(process.url, [key["token"] for key in keys], rate=RATE) as traffic:
                 await asyncio.sleep(0.5)
-                end(server_of(plane))
-                end(relaying)
-                postgres.kill()
+                await postgres.set(is_down=True)
+                plane.close()
+                relay.close()
                 server.kill()
                 await asyncio.sleep(GONE_SECONDS)
                 assert not (await client.readiness())["snapshot"]["isInSync"]

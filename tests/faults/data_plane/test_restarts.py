@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.servers import FaultyRedis
@@ -13,8 +14,9 @@ from tests.workers import Client, Tenant, eventually, worker_process
 
 pytestmark = pytest.mark.faults
 
-# The promise is 2 s on a machine that has a core for the worker; a test machine may have none for a while.
-SERVES_WITHIN = 10.0
+# The promise is 2 s where the worker has a core; a test machine may give it none for a while, so its own work is timed.
+SERVES_WITHIN = 60.0
+WORKS_FOR_AT_MOST = 2.0
 
 
 async def first_answer(client: Client, token: str, *, within: float = SERVES_WITHIN) -> int:
@@ -57,9 +59,11 @@ async def test_a_restart_without_redis_serves_from_the_file_and_one_with_a_damag
         with start() as process:
             client = Client(session, process.url)
             assert await first_answer(client, shown) == 200
-            took = time.monotonic() - began
+            took, work = time.monotonic() - began, psutil.Process(process.process.pid).cpu_times()
+            worked = work.user + work.system
             with capsys.disabled():
-                print(f" (a restart from the file, with Redis down, served after {took:.2f} s)", end="")
+                print(f" (a restart from the file served after {took:.2f} s, {worked:.2f} s of them work)", end="")
+            assert worked < WORKS_FOR_AT_MOST
             assert (await client.get("/readyz")).status == 200
             assert await client.status(unseen) == 503
             async with SteadyTraffic(process.url, [shown], rate=100) as traffic:
