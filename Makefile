@@ -9,8 +9,8 @@ DURATION ?= 600
 
 .PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check format lock openapi clean
 
-help: ## List these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 14
+help: ## List these targets; ARGS="…" goes on to what they run
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
 
 # One marker per lock file, so that `make run` does not wait for the test tools.
 $(VENV)/.base: requirements/base.txt

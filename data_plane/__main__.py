@@ -14,6 +14,8 @@ from gateway_core.environment import EnvironmentIncomplete
 app = typer.Typer(
     help="The gateway's data plane: authorises, routes and forwards requests by what Redis tells it.",
     no_args_is_help=True,
+    # Joins the lines of a paragraph, whatever the terminal's width.
+    rich_markup_mode="markdown",
     add_completion=False,
     pretty_exceptions_enable=False,
 )

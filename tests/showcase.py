@@ -18,14 +18,15 @@ from providers.upstreams import vet
 from tests.events import an_event
 from usage import ingest, ledger
 
-# Model, provider, and how much of the traffic it has.
+# Model, provider, how much of the traffic it has, and the sort of app whose configuration leads there.
 _TRAFFIC: Final = (
-    ("gpt-4o", "openai", 30),
-    ("gpt-4o-mini", "openai", 28),
-    ("claude-sonnet-4-5", "anthropic", 22),
-    ("llama-3.3-70b-versatile", "groq", 10),
-    ("mistral-large-latest", "mistral", 6),
-    ("llama3.2", "on-prem", 4),
+    ("gpt-4o", "openai", 30, "prod"),
+    ("gpt-4o-mini", "openai", 20, "prod"),
+    ("gpt-4o-mini", "openai", 8, "ci"),
+    ("claude-sonnet-4-5", "anthropic", 22, "prod"),
+    ("llama-3.3-70b-versatile", "groq", 10, "prod"),
+    ("mistral-large-latest", "mistral", 6, "research"),
+    ("llama3.2", "on-prem", 4, "research"),
 )
 _SEED: Final = 20261125
 _APPS: Final = (
@@ -152,7 +153,10 @@ def _traffic(
     now: datetime,
 ) -> None:
     told = []
-    weights = [weight for _, _, weight in _TRAFFIC]
+    weights = [weight for _, _, weight, _ in _TRAFFIC]
+    apps: dict[str, list[AccessKey]] = {}
+    for access_key, (_, _, kind) in zip(access_keys, _APPS, strict=True):
+        apps.setdefault(kind, []).append(access_key)
     for _ in range(count):
         ago = chance.expovariate(1 / 9) % 29.5
         hour = chance.gauss(14, 4) % 24
@@ -161,16 +165,19 @@ def _traffic(
         )
         if at > now:
             at -= timedelta(days=1)
-        model, provider, _ = chance.choices(_TRAFFIC, weights)[0]
-        access_key = chance.choices(access_keys, (30, 24, 18, 8, 8, 12))[0]
-        told += _request(account, keys.get(provider), access_key, provider, model, at, chance)
+        model, provider, _, kind = chance.choices(_TRAFFIC, weights)[0]
+        among = apps[kind]
+        access_key = chance.choices(among, (30, 24, 18, 12)[: len(among)])[0]
+        own = [key for name, key in keys.items() if name.removesuffix("-spare") == provider]
+        own = own[-1:] if kind == "ci" else own
+        told += _request(account, own, access_key, provider, model, at, chance)
     for start in range(0, len(told), 500):
         ingest.write(told[start : start + 500])
 
 
 def _request(
     account: Account,
-    key: ProviderKey | None,
+    keys: list[ProviderKey],
     access_key: AccessKey,
     provider: str,
     model: str,
@@ -180,15 +187,15 @@ def _request(
     moment = round(at.timestamp() * 1_000_000)
     request = f"req_{chance.getrandbits(96):024x}"
     outcome = chance.choices(("well", "retried", "failed"), (93, 5, 2))[0]
+    if outcome == "retried" and len(keys) <= 1:
+        outcome = "failed"  # nothing is tried twice
     shared: dict[str, Any] = {
         "request_id": request,
         "access_key": access_key.text_id,
         "provider": provider,
         "model": model,
         "requested_model": model,
-        "key_source": "user" if key else "none",
-        "provider_key": key.text_id if key else None,
-        "mask": key.key_redacted if key else None,
+        "key_source": "user" if keys else "none",
         "is_streaming": chance.random() < 0.6,
     }
     attempts = []
@@ -198,6 +205,7 @@ def _request(
                 account,
                 at=moment,
                 **shared,
+                **_shown(keys[:1]),
                 status=chance.choice((429, 429, 503, 500)),
                 is_error=True,
                 is_final=outcome == "failed",
@@ -207,12 +215,13 @@ def _request(
             )
         )
     if outcome != "failed":
-        later = moment + 900_000 * len(attempts)
+        later = moment + sum(one.duration_ms for one in attempts) * 1000
         attempts.append(
             an_event(
                 account,
                 at=later,
                 **shared,
+                **_shown(keys[len(attempts) :]),
                 attempt=len(attempts) + 1,
                 status=200,
                 input_tokens=int(chance.lognormvariate(6.5, 0.9)),
@@ -222,3 +231,8 @@ def _request(
             )
         )
     return attempts
+
+
+def _shown(keys: list[ProviderKey]) -> dict[str, str]:
+    """What an attempt tells of the first of these keys."""
+    return {"provider_key": keys[0].text_id, "mask": keys[0].key_redacted} if keys else {}

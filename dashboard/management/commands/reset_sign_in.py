@@ -11,10 +11,13 @@ from dashboard.sign_in import reset
 class Command(BaseCommand):
     """Writes one secret to standard output, once."""
 
-    help = "Give a dashboard user a new password, forget the user's authenticator app, and end the user's sessions."
+    help = (
+        "Give a dashboard user a new password and print it, forget the user's authenticator app, and end the user's "
+        "sessions."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("username")
+        parser.add_argument("username", help="as they sign in")
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["username"]).first()

@@ -18,12 +18,17 @@ class Command(BaseCommand):
 
     help = (
         "Write everything in Redis anew from PostgreSQL. While this runs, publications wait and workers go on with "
-        "what they hold. Run it after PostgreSQL was restored from a backup."
+        "what they hold; one that does not hold an account answers 503 for it. After PostgreSQL was restored from a "
+        "backup run after_restore first: this forgets what was revoked since."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         """The options."""
-        parser.add_argument("--compare", action="store_true", help="change nothing; list every document that differs")
+        parser.add_argument(
+            "--compare",
+            action="store_true",
+            help="change nothing; list every document that differs, with exit status 1 where any does",
+        )
         parser.add_argument("--account", metavar="ac_…", help="only this account; the others go on undisturbed")
 
     def handle(self, *args: Any, **options: Any) -> None:

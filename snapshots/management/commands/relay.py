@@ -13,7 +13,10 @@ from snapshots.relay import Relay
 class Command(BaseCommand):
     """Runs until SIGTERM or SIGINT."""
 
-    help = "Publish pending changes to Redis and rebuild it where it lost something; runs until SIGTERM."
+    help = (
+        "Publish pending changes to Redis, rebuild it where something is lost, and chain the audit. Runs until "
+        "SIGTERM; one is enough, two are safe."
+    )
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

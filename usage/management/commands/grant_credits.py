@@ -16,15 +16,25 @@ from usage.models import LedgerEntry
 class Command(BaseCommand):
     """Asks before it writes: an entry of the ledger cannot be taken back."""
 
-    help = "Give credits to an account."
+    help = (
+        "Give credits to an account, to pay managed inference with. It asks first: an entry of the ledger cannot be "
+        "taken back."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Whose, how many, of which kind."""
         parser.add_argument("account", help="The account's ID (ac_…), or its name where only one has it.")
         parser.add_argument("cents", type=int, help="How many cents, at least 1.")
-        parser.add_argument("--category", choices=LedgerEntry.Category.values, default=LedgerEntry.Category.PURCHASE)
         parser.add_argument(
-            "--expires", type=datetime.fromisoformat, help="When what is left is lost: 2027-01-31, or with a time."
+            "--category",
+            choices=LedgerEntry.Category.values,
+            default=LedgerEntry.Category.PURCHASE,
+            help="How the account's transactions call them (%(default)s).",
+        )
+        parser.add_argument(
+            "--expires",
+            type=datetime.fromisoformat,
+            help="When what is left is lost: 2027-01-31, or with a time; never, if not given.",
         )
         parser.add_argument("--reference", help="What they are for; the same reference grants once.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")

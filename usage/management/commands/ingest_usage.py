@@ -23,7 +23,10 @@ _FOR_EVER: Final = float("inf")
 class Command(BaseCommand):
     """The task of the same name, without Celery: for a process of its own where there is much to write."""
 
-    help = "Write usage events from Redis to the database."
+    help = (
+        "Write usage events from Redis to PostgreSQL until none is left. Celery does the same each second; with --loop "
+        "this is a process for nothing else."
+    )
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

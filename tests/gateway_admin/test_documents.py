@@ -1,0 +1,49 @@
+"""What the documents name is there: links, pictures, targets of make, settings' page, every decision."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\((?!https?:)([^)]+)\)", TEXT[page])]
+
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_target_of_make_that_is_named_exists():
+    named = {name for text in TEXT.values() for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
+
+    assert {"run", "demo", "soak"} <= named <= TARGETS
+
+
+def test_make_help_lists_every_target():
+    told = subprocess.run(["make", "help"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+    assert {line.split()[0] for line in told.splitlines()} == TARGETS
+
+
+def test_every_page_is_reached_from_the_readme():
+    reached, ahead = set(), [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached or page.suffix != ".md":
+            continue
+        reached.add(page)
+        ahead += [(page.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+)\)", TEXT[page])]
+
+    assert set(PAGES) == reached
+
+
+def test_every_decision_is_in_the_list():
+    listed = re.findall(r"\((\d{4}-[a-z-]+\.md)\)", TEXT[ROOT / "docs/decisions/README.md"])
+
+    assert listed == sorted(page.name for page in (ROOT / "docs/decisions").glob("[0-9]*.md"))
