@@ -116,8 +116,10 @@ def test_a_refused_provider_key_comes_first_with_its_status(account, principal):
     )
     ingest.write(
         [
-            an_event(account, key_source="user", provider_key=good.text_id),
-            an_event(account, key_source="user", provider_key=bad.text_id, status=401, is_error=True, attempt=1),
+            an_event(account, key_source="user", provider_key=good.text_id, mask=good.key_redacted),
+            an_event(
+                account, key_source="user", provider_key=bad.text_id, mask=bad.key_redacted, status=401, is_error=True
+            ),
         ]
     )
 
