@@ -55,6 +55,20 @@ class User(AbstractUser):
         """`usr_…`"""
         return ids.to_text(ids.Prefix.USER, self.id)
 
+    @property
+    def account_id(self) -> None:
+        """Whose it is: no account's. What an account knows of a user is the membership."""
+        return
+
+    @property
+    def audit_name(self) -> str:
+        """What the audit calls the user."""
+        return self.username
+
+    def audit_state(self) -> dict[str, Any]:
+        """What the audit may tell of it."""
+        return {"username": self.username, "email": self.email}
+
 
 class Membership(models.Model):
     """What a user may do in an account."""

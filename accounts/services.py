@@ -70,8 +70,25 @@ def reset_password(*, user: User, password: str, by: Principal | None = None) ->
     """Give a user a new password. What the audit of each of their accounts tells is that it was done."""
     user.set_password(password)
     user.save(update_fields=["password"])
-    for member in user.memberships.select_related("user"):
-        record_act(by, Action.MEMBER_PASSWORD_RESET, member, changes=NOTHING)
+    record_sign_in(user=user, action=Action.MEMBER_PASSWORD_RESET, by=by)
+
+
+@transaction.atomic
+def change_password(*, user: User, password: str) -> None:
+    """A user's own new password; told as `reset_password`."""
+    user.set_password(password)
+    user.save(update_fields=["password"])
+    record_sign_in(user=user, action=Action.MEMBER_PASSWORD_CHANGED, by=Principal.of(user))
+
+
+def record_sign_in(*, user: User, action: Action, by: Principal | None) -> None:
+    """Note in each of a user's accounts that how they sign in was changed; in the operator's audit for who is in none.
+
+    Raises:
+        NotInTransaction: as `audit.recording.record`.
+    """
+    for subject in list(user.memberships.select_related("user")) or [user]:
+        record_act(by, action, subject, changes=NOTHING)
 
 
 @transaction.atomic

@@ -9,6 +9,10 @@ class Action(StrEnum):
     ACCOUNT_CREATED = "account.created"
     MEMBER_ADDED = "member.added"
     MEMBER_PASSWORD_RESET = "member.password_reset"  # noqa: S105 -- the name of an action
+    MEMBER_PASSWORD_CHANGED = "member.password_changed"  # noqa: S105 -- as above
+    MEMBER_AUTHENTICATOR_ADDED = "member.authenticator_added"
+    MEMBER_AUTHENTICATOR_REMOVED = "member.authenticator_removed"
+    MEMBER_RECOVERY_CODES_RENEWED = "member.recovery_codes_renewed"
     MEMBER_ROLE_CHANGED = "member.role_changed"
     MEMBER_REMOVED = "member.removed"
     INVITATION_CREATED = "invitation.created"

@@ -21,7 +21,7 @@ from dashboard.account import NoAccount, Role, RoleTooLow, Visit, visit_of
 from dashboard.navigation import SECTIONS, Section
 from dashboard.sign_in import has_totp
 from gateway_core import ids
-from rest.errors import Forbidden, GatewayError, NotFound, Unavailable, status_of, translate
+from rest.errors import Conflict, Forbidden, GatewayError, NotFound, Unavailable, status_of, translate
 from snapshots import outbox
 
 # What the heading of a refusal says, by the branch of the error tree.
@@ -30,6 +30,16 @@ _HEADINGS: Final[tuple[tuple[type[GatewayError], str], ...]] = (
     (Forbidden, "This is not allowed"),
     (Unavailable, "Please try again in a moment"),
 )
+
+
+# The account whose page a form is on, as the form tells it; a script tells it in a header.
+_FORM_ACCOUNT: Final = "form-account"
+
+
+class AccountChanged(Conflict):
+    """This form belongs to another account than the one that you are in now. Nothing was written."""
+
+    code = "account_changed"
 
 
 class Page(View):
@@ -71,6 +81,7 @@ class Page(View):
         Raises:
             NoAccount: they belong to none.
             RoleTooLow: not as what they are there.
+            AccountChanged: the form was opened in another account.
         """
         user = request.user
         if settings.DASHBOARD_REQUIRE_TOTP and isinstance(user, User) and not has_totp(user):
@@ -86,6 +97,10 @@ class Page(View):
         reads = request.method in {"GET", "HEAD"}
         if not visit.may(self.least_to_read if reads else self.least_to_write):
             raise RoleTooLow
+        # Another tab may have entered another account since; what is sent here would be written there.
+        meant = "" if reads else request.headers.get(_FORM_ACCOUNT) or request.POST.get(_FORM_ACCOUNT, "")
+        if meant and meant != visit.account.text_id:
+            raise AccountChanged
         return None
 
     def owned(self, model: type[Any]) -> QuerySet[Any]:

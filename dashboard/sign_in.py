@@ -35,6 +35,8 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.models import User
+from accounts.principals import Principal
+from audit.actions import Action
 from dashboard.join import join
 
 # Three periods: the present one, and one before and after (MFA_TOTP_TOLERANCE).
@@ -51,6 +53,10 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
     def get_client_ip(self, request: HttpRequest) -> str:
         """As rest.middleware settled it."""
         return address_of(request)
+
+    def set_password(self, user: User, password: str) -> None:
+        """A service's work: the change and its event commit together."""
+        services.change_password(user=user, password=password)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
         """Back to where one's own sign-in is looked after."""
@@ -108,6 +114,38 @@ class ThrottledReauthenticateForm(_Throttled, ReauthenticateForm):  # type: igno
     """The code before one's own sign-in is changed."""
 
 
+class _Recorded:
+    """Writes the audit's event in the transaction of what the form does."""
+
+    action: Action
+
+    @transaction.atomic
+    def form_valid(self: Any, form: Any) -> HttpResponse:
+        """allauth's, and the event."""
+        answer: HttpResponse = super().form_valid(form)  # type: ignore[misc]
+        user = self.request.user
+        services.record_sign_in(user=user, action=self.action, by=Principal.of(user))
+        return answer
+
+
+class ActivateTotp(_Recorded, totp.ActivateTOTPView):  # type: ignore[misc]
+    """An authenticator app is set up."""
+
+    action = Action.MEMBER_AUTHENTICATOR_ADDED
+
+
+class DeactivateTotp(_Recorded, totp.DeactivateTOTPView):  # type: ignore[misc]
+    """It is taken off again."""
+
+    action = Action.MEMBER_AUTHENTICATOR_REMOVED
+
+
+class RenewRecoveryCodes(_Recorded, recovery_codes.GenerateRecoveryCodesView):  # type: ignore[misc]
+    """New recovery codes in place of the old ones."""
+
+    action = Action.MEMBER_RECOVERY_CODES_RENEWED
+
+
 def address_of(request: HttpRequest) -> str:
     """The client's address as rest.middleware settled it: a proxy's word counts only if the proxy is trusted."""
     return str(request.META.get("REMOTE_ADDR", ""))
@@ -140,7 +178,10 @@ def reset(user: User) -> str:
     """
     password = secrets.token_urlsafe(18)
     services.reset_password(user=user, password=password)
+    had_totp = has_totp(user)
     Authenticator.objects.filter(user=user).delete()
+    if had_totp:
+        services.record_sign_in(user=user, action=Action.MEMBER_AUTHENTICATOR_REMOVED, by=None)
     return password
 
 
@@ -161,8 +202,8 @@ ROUTES: Final[list[URLPattern]] = [
     path("you/confirm", account.reauthenticate, name="account_reauthenticate"),
     path("you/confirm/code", mfa.reauthenticate, name="mfa_reauthenticate"),
     path("you/password", account.password_change, name="account_change_password"),
-    path("you/authenticator", totp.activate_totp, name="mfa_activate_totp"),
-    path("you/authenticator/remove", totp.deactivate_totp, name="mfa_deactivate_totp"),
+    path("you/authenticator", ActivateTotp.as_view(), name="mfa_activate_totp"),
+    path("you/authenticator/remove", DeactivateTotp.as_view(), name="mfa_deactivate_totp"),
     path("you/recovery-codes", recovery_codes.view_recovery_codes, name="mfa_view_recovery_codes"),
-    path("you/recovery-codes/new", recovery_codes.generate_recovery_codes, name="mfa_generate_recovery_codes"),
+    path("you/recovery-codes/new", RenewRecoveryCodes.as_view(), name="mfa_generate_recovery_codes"),
 ]

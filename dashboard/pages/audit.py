@@ -24,6 +24,7 @@ _KINDS: Final = {
     "api_key": "API key",
     "gateway_configuration": "Gateway configuration",
     "member": "Member",
+    "invitation": "Invitation",
     "account": "Account",
     "credits": "Credits",
     "managed_key": "Managed key",

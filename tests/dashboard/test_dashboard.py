@@ -93,6 +93,29 @@ def test_a_member_of_two_accounts_chooses_between_them(account, other_account):
     assert client.get("/dashboard/settings/api-keys/new").status_code == 403, "a viewer there"
 
 
+def test_a_form_of_one_account_writes_nothing_after_another_tab_entered_another(account, other_account):
+    client = sign_in(account, "alice")
+    Membership.objects.create(account=other_account, user=User.objects.get(username="alice"), role="owner")
+    first = re.findall(
+        r'name="(form-account)" value="(\w+)"', client.get("/dashboard/access-keys/new").content.decode()
+    )
+    client.post("/dashboard/accounts/choose", {"account": other_account.text_id})
+
+    form = client.post("/dashboard/access-keys/new", {"name": "mine"} | dict(first))
+    script = client.post(
+        "/dashboard/configurations/new",
+        {"name": "mine"},
+        content_type="application/json",
+        headers={"Form-Account": account.text_id},
+    )
+
+    assert dict(first) == {"form-account": account.text_id}
+    assert (form.status_code, script.status_code) == (409, 409)
+    assert script.json()["errorCode"] == "account_changed"
+    assert not other_account.accesskey_set.exists()
+    assert not other_account.configuration_set.exists()
+
+
 @pytest.mark.parametrize("account_id", ["", "ac_01", "nonsense", "strangers"])
 def test_nobody_enters_an_account_that_they_do_not_belong_to(account, other_account, account_id):
     client = sign_in(account, "alice")

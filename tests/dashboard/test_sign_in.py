@@ -19,9 +19,10 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.members import invite
-from accounts.models import Invitation, Membership
+from accounts.models import Invitation, Membership, User
 from accounts.principals import Principal
 from accounts.tasks import forget_expired_sessions
+from audit.models import Event, Pending
 from tests.live import ROOT
 from tests.servers import SECRETS
 
@@ -207,6 +208,69 @@ def test_a_changed_password_ends_every_other_session(alice):
     assert sign_in(Client(), password=new).status_code == 302
 
 
+def events_of_sign_in():
+    return list(Event.objects.filter(action__startswith="member.").exclude(action="member.added").order_by("id"))
+
+
+def test_a_change_of_ones_own_sign_in_stands_in_the_audit_without_a_secret(alice, other_account):
+    services.add_member(account=other_account, user=alice, role=Membership.Role.VIEWER)
+    client = Client()
+    sign_in(client)
+    new = "another-long-passphrase"
+
+    secret, _ = set_up_totp(client)
+    client.post("/dashboard/you/recovery-codes/new")
+    client.post("/dashboard/you/authenticator/remove")
+    client.post("/dashboard/you/password", {"oldpassword": PASSWORD, "password1": new, "password2": new})
+
+    told = events_of_sign_in()
+    done = ["authenticator_added", "recovery_codes_renewed", "authenticator_removed", "password_changed"]
+    assert [event.action for event in told] == [f"member.{one}" for one in done for _ in range(2)]
+    assert {event.account_id for event in told} == {alice.memberships.first().account_id, other_account.id}
+    assert {(event.principal_id, event.object_id, event.address) for event in told} == {
+        (alice.text_id, alice.text_id, "127.0.0.1")
+    }
+    assert not re.search(f"{secret}|{new}|{PASSWORD}", str([vars(event) for event in told]))
+
+
+@pytest.mark.parametrize(
+    ("path", "form"),
+    [
+        ("you/password", {"oldpassword": PASSWORD, "password1": "x" * 9 + "yz-12", "password2": "x" * 9 + "yz-12"}),
+        ("you/authenticator/remove", {}),
+        ("you/recovery-codes/new", {}),
+    ],
+)
+def test_what_the_audit_cannot_tell_of_a_sign_in_is_not_done(alice, path, form, monkeypatch):
+    client = Client(raise_request_exception=False)
+    sign_in(client)
+    set_up_totp(client)
+    before = (User.objects.get().password, list(Authenticator.objects.order_by("id").values_list("data", flat=True)))
+    monkeypatch.setattr(Pending.objects, "create", _fail)
+
+    assert client.post(f"/dashboard/{path}", form).status_code == 500
+
+    after = (User.objects.get().password, list(Authenticator.objects.order_by("id").values_list("data", flat=True)))
+    assert after == before
+
+
+def _fail(**_values):
+    raise RuntimeError("the audit is broken on purpose")
+
+
+def test_the_sign_in_of_who_is_in_no_account_stands_in_the_operators_audit(db):
+    operator = User.objects.create_superuser("root", "", PASSWORD)
+    client = Client()
+    sign_in(client, "root")
+    new = "another-long-passphrase"
+
+    client.post("/dashboard/you/password", {"oldpassword": PASSWORD, "password1": new, "password2": new})
+
+    assert [(one.account_id, one.action, one.object_id) for one in events_of_sign_in()] == [
+        (None, "member.password_changed", operator.text_id)
+    ]
+
+
 def test_signing_out_needs_a_post_and_ends_the_session(alice):
     client = Client()
     sign_in(client)
@@ -241,6 +305,10 @@ def test_the_operator_gives_a_new_password_to_who_lost_theirs(alice, capsys):
 
     password = capsys.readouterr().out.removeprefix("DASHBOARD_PASSWORD=").strip()
     assert client.get("/dashboard/").status_code == 302
+    assert [(one.action, one.principal_kind) for one in events_of_sign_in()[-2:]] == [
+        ("member.password_reset", "system"),
+        ("member.authenticator_removed", "system"),
+    ]
     assert sign_in(Client(), password=password)["Location"] == "/dashboard/"
     with pytest.raises(CommandError, match="no such user"):
         call_command("reset_sign_in", "nobody")

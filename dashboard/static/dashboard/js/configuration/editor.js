@@ -22,6 +22,7 @@ const router = routing(form.querySelector("[data-routing]"), parts);
 const told = faults(document.getElementById("faults"), places);
 
 const token = form.elements.namedItem("csrfmiddlewaretoken");
+const account = form.elements.namedItem("form-account");
 const KEPT = "What you wrote is still here.";
 
 let loaded = null;
@@ -83,7 +84,7 @@ function post(url, body, headers) {
   return fetch(url, {
     method: "POST",
     redirect: "manual",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token.value, ...headers },
+    headers: { "Content-Type": "application/json", "X-CSRFToken": token.value, "Form-Account": account.value, ...headers },
     body: JSON.stringify(body),
   });
 }
