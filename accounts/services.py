@@ -87,7 +87,8 @@ def record_sign_in(*, user: User, action: Action, by: Principal | None) -> None:
     Raises:
         NotInTransaction: as `audit.recording.record`.
     """
-    for subject in list(user.memberships.select_related("user")) or [user]:
+    subjects: list[Membership | User] = [*user.memberships.select_related("user")]
+    for subject in subjects or [user]:
         record_act(by, action, subject, changes=NOTHING)
 
 
