@@ -61,24 +61,29 @@ class Reports:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[bytes, WorkerReport]] = {}
+        # What did not verify is looked into, and told, once.
+        self._refused: dict[str, bytes] = {}
 
     def take(self, fields: Mapping[bytes, bytes]) -> tuple[WorkerReport, ...]:
         """The reports of the hash `workers` as it was read, the newest process first."""
-        seen = {}
+        seen, refused = {}, {}
         for field, envelope in fields.items():
             worker = field.decode("ascii", "replace")
             known = self._seen.get(worker)
-            if known is None or known[0] != envelope:
+            if self._refused.get(worker) == envelope:
+                refused[worker] = envelope
+            elif known is None or known[0] != envelope:
                 try:
                     report = open_report(keys(), document_keys(), worker, envelope)
                 except NotAuthentic as fault:
                     log.warning("a worker's report is not authentic", worker=worker[:64], reason=str(fault))
+                    refused[worker] = envelope
                 else:
                     if known is None or report.heartbeat_at > known[1].heartbeat_at:
                         known = (envelope, report)
             if known is not None:
                 seen[worker] = known
-        self._seen = seen
+        self._seen, self._refused = seen, refused
         return tuple(report for _, (_, report) in sorted(seen.items(), reverse=True))
 
 

@@ -108,6 +108,8 @@ def test_every_write_tells_the_version_that_has_it(api: Api) -> None:
     first = api.post("/access-keys", {}, idempotency_key="k")
     gone = api.delete(made.json()["uri"])
     assert int(gone[VERSION]) > int(first[VERSION]) > int(changed[VERSION])
+    # What the thread has written for somebody else is not this request's.
+    assert open_account("Bob's")[2].post("/api-keys", {})[VERSION] != gone[VERSION]
     # The answer is the first one, and what it says of now is of now.
     assert api.post("/access-keys", {}, idempotency_key="k")[VERSION] == gone[VERSION]
 
