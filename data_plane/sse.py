@@ -14,6 +14,8 @@ from gateway_core.catalog import Surface
 
 # Beyond this an event is no longer waited for.
 _LONGEST_HELD: Final = 1024 * 1024
+# As many bytes as the longest end of an event has.
+TAIL: Final = 4
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 # What the last event of a whole answer begins with, in each of the formats. Anchored where a line begins: a model may
 # write the same words, but a JSON text has no line ends in it.
@@ -36,27 +38,31 @@ class EventStream:
     __slots__ = ("_held", "_words", "has_ended")
 
     def __init__(self, surface: Surface) -> None:
-        self._held = b""
+        self._held = bytearray()
         self._words = _TERMINAL_WORDS.get(surface, _USUAL_WORDS)
         # Whether an event has passed that ends an answer.
         self.has_ended = False
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now: up to the end of the last whole event, or all if too much would be held."""
-        data = self._held + chunk if self._held else chunk
-        if data.endswith((b"\n\n", b"\r\n\r\n")):
-            whole, self._held = data, b""
-        else:
-            end = _last_end(data)
-            whole, self._held = data[:end], data[end:]
-            if len(self._held) > _LONGEST_HELD:
-                whole, self._held = data, b""
+        # Only what is new is searched, and what of it an end may have begun before: a long event comes in many pieces.
+        before = bytes(self._held[-(TAIL - 1) :])
+        data = before + chunk if before else chunk
+        is_whole = data.endswith((b"\n\n", b"\r\n\r\n"))
+        end = len(chunk) if is_whole else _last_end(data) - len(before)
+        if end <= 0 and len(self._held) + len(chunk) <= _LONGEST_HELD:
+            self._held += chunk
+            return b""
+        if len(chunk) - end > _LONGEST_HELD or end <= 0:
+            end = len(chunk)
+        whole = b"%b%b" % (self._held, chunk[:end]) if before else chunk[:end]
+        self._held = bytearray(chunk[end:])
         self._look_for_end(whole)
         return whole
 
     def rest(self) -> bytes:
         """What was held back, for a stream that its upstream ended in good order."""
-        held, self._held = self._held, b""
+        held, self._held = bytes(self._held), bytearray()
         self._look_for_end(held)
         return held
 
@@ -74,10 +80,6 @@ def _has_end(whole: bytes, word: bytes, last: int) -> bool:
 
 def _ends_at(whole: bytes, place: int) -> bool:
     return _TERMINAL.search(whole, max(0, place - _LONGEST_LEAD)) is not None
-
-
-# As many bytes as the longest end of an event has.
-TAIL: Final = 4
 
 
 def apart_from(tail: bytes) -> bytes:

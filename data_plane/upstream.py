@@ -36,6 +36,8 @@ _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None, sock_r
 _EVENT_STREAM: Final = "text/event-stream"
 _SWITCHING: Final = 101
 _FINAL: Final = 200
+# What has no body, whatever its head says and whatever comes behind it.
+_BODILESS: Final = frozenset({_SWITCHING, 204, 304})
 
 
 class AddressDenied(OSError):
@@ -124,8 +126,9 @@ class Answer:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if _is_sending(connection):
-            # Answered before it had the whole request: what it does with the rest is not to meet the next one.
+        if self.status in _BODILESS or _is_sending(connection):
+            # A body may still come behind its head, or it answered before it had the whole request: what it does with
+            # the rest is not to meet the next one.
             _cut(connection)
         else:
             connection.release()
@@ -229,6 +232,9 @@ async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
     try:
         message, content = await protocol.read()
         while message.code < _FINAL and message.code != _SWITCHING:
+            if message.chunked or "content-length" in message.headers:
+                # What is the body of an answer on the way there would be taken for the answer.
+                raise AnswerMalformed
             message, content = await protocol.read()
     except HttpProcessingError:
         raise AnswerMalformed from None

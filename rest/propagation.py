@@ -22,7 +22,8 @@ UNASKED_SECONDS: Final = 1
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- RFC 9110's word for a word
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
-_ELEMENT: Final = re.compile(rf'(?:[^",]|{_QUOTED})+')
+# A quote that nobody closes goes on to the end: looking for another way would cost the square of the header's length.
+_ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
 _PREFERENCE: Final = re.compile(rf"[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*({_TOKEN}|{_QUOTED}))?[ \t]*(?:;.*)?", re.DOTALL)
 _SECONDS: Final = re.compile(r'"?([0-9]{1,19})"?', re.ASCII)
 

@@ -168,6 +168,16 @@ def test_no_half_event_is_passed_on_however_the_bytes_come(size: int, end: bytes
     assert stream.has_ended
 
 
+def test_a_long_event_costs_no_more_than_its_length_however_many_pieces_it_comes_in():
+    """Searching what was held once more for each piece would take minutes here."""
+    stream, event = EventStream(Surface.CHAT_COMPLETIONS), b"data: " + bytes(1_000_000) + b"\n\n"
+
+    passed = [stream.feed(event[start : start + 50]) for start in range(0, len(event), 50)]
+
+    assert passed[-1] == event
+    assert not any(passed[:-1])
+
+
 CHAT, MESSAGES, RESPONSES = Surface.CHAT_COMPLETIONS, Surface.MESSAGES, Surface.RESPONSES
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from data_plane import upstream as way_out
-from data_plane.upstream import AddressDenied, Upstream, Way
+from data_plane.upstream import AddressDenied, AnswerMalformed, Upstream, Way
 from gateway_admin.stand_in import StandIn
 from gateway_core.addresses import AddressPolicy
 from tests.workers import Running, Tenant, free_port
@@ -204,6 +204,40 @@ async def test_what_came_unasked_is_no_answer_to_the_next_request(sessions: Upst
             await asyncio.sleep(0.2)
 
     assert told == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"101 Switching Protocols",
+        b"204 No Content",
+        b"204 No Content\r\ncontent-length: 39",
+        b"304 Not Modified\r\ncontent-length: 39",
+        b"103 Early Hints\r\ncontent-length: 39",
+        b"103 Early Hints\r\ntransfer-encoding: chunked",
+    ],
+)
+async def test_a_body_behind_a_head_that_can_have_none_is_no_answer_to_the_next_request(
+    sessions: Upstream, head: bytes
+):
+    """It may be what another account's prompt made of it."""
+
+    async def answer(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if number == 1:
+            writer.write(b"HTTP/1.1 %b\r\n\r\n" % head)
+            # Until the next request is here, or the connection is closed.
+            await asyncio.wait([asyncio.ensure_future(reader.readline())], timeout=0.2)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d" % number)
+        await asyncio.sleep(0.2)
+
+    async with taking(answer) as way:
+        with suppress(AnswerMalformed):
+            assert (await sessions.send(way, {}, b"")).status in {101, 204, 304}
+        second = await sessions.send(way, {}, b"")
+        told = await second.content.readany()
+        second.close()
+
+    assert told == b"2"
 
 
 async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_other(sessions: Upstream):

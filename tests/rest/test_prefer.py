@@ -57,3 +57,5 @@ def test_a_long_malformed_header_costs_no_more_than_its_length():
     assert preferred_wait('"' * 60_000) is None
     assert preferred_wait('a="' + "\\" * 60_000) is None
     assert preferred_wait("wait" + " " * 60_000 + "x") is None
+    assert preferred_wait('"\\' * 30_000) is None
+    assert preferred_wait('wait=1, a="' + '\\"' * 30_000) == 1
