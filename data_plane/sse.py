@@ -55,7 +55,7 @@ class EventStream:
             return b""
         if len(chunk) - end > _LONGEST_HELD or end <= 0:
             end = len(chunk)
-        whole = b"%b%b" % (self._held, chunk[:end]) if before else chunk[:end]
+        whole = b"".join((self._held, chunk[:end])) if before else chunk[:end]
         self._held = bytearray(chunk[end:])
         self._look_for_end(whole)
         return whole

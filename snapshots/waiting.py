@@ -1,8 +1,9 @@
 """Waiting until every worker has applied a publication.
 
 One thread of the process looks for all who wait: at the workers' reports, which Redis wakes it for, and for writes that
-were left to the relay at PostgreSQL. Those who wait hold no database connection, and there are never more than 32 of
-them. Whatever fails meanwhile, waiting only ends, with what is known by then.
+were left to the relay at PostgreSQL. Those who wait hold no database connection, but a thread of the server each, and
+most of a small server's must be left for everybody else: so few may wait for long. Whatever fails meanwhile, waiting
+only ends, with what is known by then.
 
 Source: docs/decisions/0053-acknowledgements.md.
 """
@@ -28,7 +29,10 @@ from snapshots.workers import Reports, Workers, workers_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-MOST_WAITERS: Final = 32
+# Half of the threads that the Procfile gives a process.
+MOST_WAITERS: Final = 4
+# For whom comes on top: long enough for workers that live.
+_CROWDED_SECONDS: Final = 0.25
 # Of an account with more changes pending than this, those are waited for.
 _MOST_CHANGES: Final = 1000
 # Without a worker's word a look is taken anew after so long; and for what the relay is to publish, more often.
@@ -37,7 +41,7 @@ _BLOCK_MS_FOR_RELAY: Final = 15
 
 
 class TooManyWaiters(Exception):
-    """This process has as many requests waiting as it may have."""
+    """As many requests of this process wait already as may wait for long, and a moment was not enough."""
 
 
 class NobodyKnows(Exception):
@@ -93,7 +97,7 @@ def wait(what: Awaited, *, seconds: float) -> Outcome:
     The database connection of this thread is given back first; call it outside of transactions.
 
     Raises:
-        TooManyWaiters: at once.
+        TooManyWaiters: after a moment.
         NobodyKnows: the time is over, and nothing is known of the workers.
     """
     assert not connection.in_atomic_block  # noqa: S101 -- it would wait for what it holds back itself
@@ -109,6 +113,7 @@ class _Wait:
         self.account_id: uuid.UUID = what.account.id
         self.version, self.number, self.changes = what.version, what.number, what.changes
         self.is_looked_for = False
+        self.is_patient = False
 
 
 class _Watch:
@@ -124,11 +129,10 @@ class _Watch:
         self._has_thread = False
 
     def wait(self, what: Awaited, seconds: float) -> Outcome:
-        until = time.monotonic() + seconds
         one = _Wait(what)
         with self._changed:
-            if len(self._waits) >= MOST_WAITERS:
-                raise TooManyWaiters(TooManyWaiters.__doc__)
+            one.is_patient = sum(other.is_patient for other in self._waits) < MOST_WAITERS
+            until = time.monotonic() + (seconds if one.is_patient else min(seconds, _CROWDED_SECONDS))
             self._waits.append(one)
             try:
                 if not self._has_thread:
@@ -137,6 +141,8 @@ class _Watch:
                 self._changed.notify_all()
                 while not self._is_over(one) and (left := until - time.monotonic()) > 0:
                     self._changed.wait(left)
+                if not one.is_patient and not self._is_over(one):
+                    raise TooManyWaiters(TooManyWaiters.__doc__)
                 return self._outcome(one)
             finally:
                 self._waits.remove(one)
