@@ -15,6 +15,11 @@ from gateway_core.catalog import Format
 Send = Callable[[Any], Awaitable[None]]
 
 
+def new_request_id() -> str:
+    """What names one request in its answer and in the log."""
+    return f"req_{os.urandom(12).hex()}"
+
+
 class Exchange:
     """The answer's side of a request. `is_started`: the head has gone out, there is no other answer any more."""
 
@@ -41,7 +46,7 @@ class Exchange:
         # The end of what was passed on.
         self._tail = b""
         self.format = written_as
-        self.request_id = f"req_{os.urandom(12).hex()}"
+        self.request_id = new_request_id()
         self.is_head = scope["method"] == "HEAD"
         self.is_started = False
         # An event stream: it can still end in an error event.

@@ -21,6 +21,10 @@ from typing import Any, Protocol
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from data_plane import errors
+from data_plane.exchange import new_request_id
+from gateway_core.catalog import Format
+
 _BODILESS = (204, 304)
 
 
@@ -158,6 +162,18 @@ class CallerProtocol(HttpToolsProtocol):
             message = "Invalid HTTP request received."
             self.logger.warning(message)
             self.send_400_response(message)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words, which are for the log
+        """Refuse what is no HTTP as everything else is refused. Within an answer that goes out already is no place."""
+        answering = self._answering
+        if answering is None or answering.response_complete or not answering.response_started:
+            body = errors.body(errors.BadRequest(), Format.OPENAI)
+            self.transport.write(
+                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+                b"gateway-attempts: 0\r\nconnection: close\r\n\r\n%b"
+                % (STATUS_LINE[errors.BadRequest.status], len(body), new_request_id().encode(), body)
+            )
+        self.transport.close()
 
     def _feed(self, data: bytes) -> bytes:
         """Have the parser read on; returns what is to be read instead of what it stopped at."""

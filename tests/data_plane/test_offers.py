@@ -84,6 +84,19 @@ async def test_what_is_no_http_is_refused_behind_an_offer_too(client: Client, al
     assert 400 in await statuses(client.url, request, count=1)
 
 
+async def test_what_is_no_http_is_refused_as_everything_else_is(client: Client):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.url.rpartition(":")[2]))
+    writer.write(b"POST /v1/messages HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n")
+
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert {b"x-request-id", b"gateway-attempts"} <= {line.partition(b":")[0] for line in head.split(b"\r\n")}
+    assert json.loads(body)["error"]["code"] == "request_invalid"
+
+
 async def test_a_worker_as_it_is_started_passes_an_offer_over(environ: dict[str, str], alice: Tenant, tmp_path: Path):
     request = request_of(alice.routed(KEY), H2C, SIZED)
 
