@@ -116,6 +116,16 @@ def test_a_form_of_one_account_writes_nothing_after_another_tab_entered_another(
     assert not other_account.configuration_set.exists()
 
 
+@pytest.mark.parametrize(
+    "path", ["access-keys/new", "settings/api-keys/new", "providers/keys/new", "settings/members/invite"]
+)
+def test_a_form_that_makes_something_asks_the_browser_to_send_it_once(account, path):
+    assert (
+        '<form method="post" novalidate data-sent-once'
+        in sign_in(account, "alice").get(f"/dashboard/{path}").content.decode()
+    )
+
+
 @pytest.mark.parametrize("account_id", ["", "ac_01", "nonsense", "strangers"])
 def test_nobody_enters_an_account_that_they_do_not_belong_to(account, other_account, account_id):
     client = sign_in(account, "alice")
