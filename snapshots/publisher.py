@@ -14,13 +14,11 @@ import uuid
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Final
 
 import structlog
 from django.db import OperationalError, connection, models, transaction
 from django.utils import timezone
-from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from accounts.models import Account
@@ -34,8 +32,6 @@ from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-PUBLICATIONS: Final = Counter("gateway_publications", "Publications of accounts, by how they ended", ["outcome"])
-PARKED: Final = Counter("gateway_changes_parked", "Changes that could not be published and were set aside")
 
 # What one publication carries: Redis does nothing else while it writes. More is left to further publications.
 BATCH: Final = 500
@@ -99,7 +95,6 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
         The publication that carried everything that was committed before the call; None where it is left to the relay.
     """
     if pause.is_on:
-        PUBLICATIONS.labels("postponed").inc()
         return None
     try:
         return publish_account(account_id, store=inline_store())
@@ -114,7 +109,6 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
         # Another publisher holds the account for longer than a request waits, or our session was ended.
         log.info("publishing is left to the relay", reason=type(fault.__cause__ or fault).__name__)
         connection.close_if_unusable_or_obsolete()
-    PUBLICATIONS.labels("postponed").inc()
     return None
 
 
@@ -202,7 +196,6 @@ class _Publishing:
             return None
         receipt = self._write(compiled.bodies)
         self._conclude(batch, compiled, receipt)
-        PUBLICATIONS.labels("published").inc()
         is_all = len(pending) <= BATCH and not compiled.faults
         return receipt if is_all else None
 
@@ -239,12 +232,8 @@ class _Publishing:
 
     def _park(self, batch: _Batch, faults: dict[str, str]) -> None:
         for name, reason in faults.items():
-            parked = (
-                self._pending()
-                .filter(id__in=batch.changes, document=name)
-                .update(parked_at=timezone.now(), reason=reason)
-            )
-            transaction.on_commit(partial(PARKED.inc, parked))
+            changes = self._pending().filter(id__in=batch.changes, document=name)
+            changes.update(parked_at=timezone.now(), reason=reason)
             log.error(
                 "a change cannot be published and is set aside",
                 account=self._account.text_id,
@@ -272,7 +261,6 @@ class _Publishing:
             version = max(known + 1, version)
             answer = self._call(bodies, known, version)
         if answer[0] != b"published":
-            PUBLICATIONS.labels("refused").inc()
             raise PublicationRefused(answer[0].decode("ascii"))
         return Receipt(version, int(answer[1]))
 
