@@ -191,7 +191,14 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # What processes must share of the above: used codes, counted tries. In PostgreSQL, since Redis may be away.
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "accounts_cache"}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "accounts_cache",
+        # Above this the cache drops a third of what it holds, live or not, and with it codes that were used already.
+        "OPTIONS": {"MAX_ENTRIES": 1_000_000},
+    }
+}
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
 # A name by which browsers take the cookie over TLS alone, for this host alone.

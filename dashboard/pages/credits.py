@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 
 from dashboard.forms import Field, Form
 from dashboard.navigation import CREDITS
@@ -38,16 +38,19 @@ class CreditsPage(Page):
         return self._shown(_AmountForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """On to the payment page. Credits come in when the payment provider says so, whatever the buyer does then."""
+        """A link to the payment page: the content security policy lets no form lead to another host.
+
+        Credits come in when the payment provider says so, whatever the buyer does then.
+        """
         form = _AmountForm(submitted=request.POST)
         with form.faults_told():
             session = checkout.start_checkout(
                 account=self.visit.account, by=self.visit.principal, cents=form.values()["amount"]
             )
-            return HttpResponseRedirect(session.session_url)
+            return self._shown(form, payment_page=session.session_url)
         return self._shown(form)
 
-    def _shown(self, form: Form) -> HttpResponse:
+    def _shown(self, form: Form, payment_page: str = "") -> HttpResponse:
         balance = ledger.balance_of(self.visit.account)
         moved = [_row(one) for one in reading.transactions(self.visit.account)]
         return self.render(
@@ -57,6 +60,7 @@ class CreditsPage(Page):
             moved=moved,
             can_buy=bool(settings.STRIPE_SECRET_KEY),
             form=form,
+            payment_page=payment_page,
             status=form.status,
         )
 
