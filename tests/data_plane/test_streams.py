@@ -31,8 +31,8 @@ async def test_a_stream_passes_event_by_event_as_it_arrives(client: Client, alic
     whole = b"".join(chunk for _, chunk in seen)
     assert whole.endswith(b"data: [DONE]\n\n")
     assert len(seen) >= 6
-    assert seen[0][0] < 0.35
-    assert seen[-1][0] > 0.5
+    # The upstream takes its time between events; what was gathered first would come all at once.
+    assert seen[-1][0] - seen[0][0] > 0.3
 
 
 async def test_a_cut_openai_stream_ends_in_an_error_event_and_without_done(client: Client, alice: Tenant):
