@@ -12,7 +12,7 @@ from redis import Redis
 
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
-pytest_plugins = ["tests.fixtures"]
+pytest_plugins = ["tests.fixtures", "tests.payments"]
 
 
 # How long an example takes says how loaded the machine is, and nothing about the code.

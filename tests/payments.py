@@ -2,11 +2,17 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs
+
+import pytest
+import stripe
+
+from accounts.models import Account
+from tests.fixtures import Api
 
 SECRET = "whsec_of_a_test"
 
@@ -44,9 +50,30 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def payment_provider(settings: Any) -> Iterator[StandIn]:
-    """A running one, named in the settings."""
+def notice(account: Account | str, *, kind: str = "checkout.session.completed", **session: Any) -> str:
+    """What the payment provider tells of a session."""
+    text_id = account if isinstance(account, str) else account.text_id
+    told = {
+        "id": "cs_test_1",
+        "object": "checkout.session",
+        "payment_status": "paid",
+        "amount_subtotal": 2500,
+        "amount_total": 2975,
+        "currency": "usd",
+        "metadata": {"gateway_account": text_id},
+    }
+    return json.dumps({"id": "evt_1", "object": "event", "type": kind, "data": {"object": told | session}})
+
+
+def send(body: str, *, secret: str = SECRET, at: float | None = None, header: str | None = None) -> Any:
+    """Send a notice, signed."""
+    signature = stripe.WebhookSignature.generate_signature_header(body, secret, int(at or time.time()))
+    return Api().request("POST", "/webhooks/stripe", body.encode(), stripe_signature=header or signature)
+
+
+@pytest.fixture
+def payments(settings: Any) -> Iterator[StandIn]:
+    """A payment provider that this gateway sells credits by."""
     with StandIn() as stand_in:
         settings.STRIPE_SECRET_KEY = "sk_test_operator"
         settings.STRIPE_WEBHOOK_SECRET = SECRET

@@ -14,8 +14,7 @@ from accounts.principals import Principal
 from audit.models import Event
 from tests.contract.test_every_route import ROUTES, path_of
 from tests.fixtures import Api
-from tests.usage.test_checkout import StandIn, notice, send
-from tests.usage.test_checkout import provider as provider  # noqa: PLC0414 -- a fixture
+from tests.payments import StandIn, notice, send
 
 # They answer a question; nothing is written.
 QUESTIONS = {"access-keys/<str:id>/explain", "access-key-configurations/explain"}
@@ -58,7 +57,7 @@ def break_table(table: str) -> None:
 
 @pytest.mark.parametrize(("method", "route"), WRITES)
 def test_a_write_leaves_an_event_with_who_and_from_where(
-    method: str, route: str, api: Api, account: Account, principal: Principal, provider: StandIn
+    method: str, route: str, api: Api, account: Account, principal: Principal, payments: StandIn
 ) -> None:
     path = path_of(route, api)
     before = set(Event.objects.values_list("id", flat=True))
@@ -78,7 +77,7 @@ def test_a_write_leaves_an_event_with_who_and_from_where(
 @pytest.mark.parametrize("table", ["audit_event", "audit_pending"])
 @pytest.mark.parametrize(("method", "route"), WRITES)
 def test_a_write_that_the_audit_cannot_note_is_none(
-    method: str, route: str, table: str, api: Api, account: Account, provider: StandIn
+    method: str, route: str, table: str, api: Api, account: Account, payments: StandIn
 ) -> None:
     # Notes the use of the API key, which it does once a minute.
     api.get("api-keys")

@@ -8,7 +8,6 @@ from django.test import Client
 
 from accounts import services
 from accounts.models import Membership
-from tests.payments import payment_provider
 from usage import ledger
 
 pytestmark = pytest.mark.django_db
@@ -70,10 +69,9 @@ def test_a_viewer_buys_nothing_and_another_account_sees_nothing(account, other_a
     assert "$123.45" not in signed_in(other_account, "charlie").get(PAGE).content.decode()
 
 
-def test_a_buyer_is_shown_the_way_to_the_payment_page(account, settings):
-    with payment_provider(settings) as provider:
-        answer = signed_in(account).post(PAGE, {"amount": "25.50"})
+def test_a_buyer_is_shown_the_way_to_the_payment_page(account, payments):
+    answer = signed_in(account).post(PAGE, {"amount": "25.50"})
 
     assert answer.status_code == 200
     assert 'href="https://checkout.example/c/pay/cs_test_1"' in answer.content.decode()
-    assert provider.asked[0][2]["line_items[0][price_data][unit_amount]"] == "2550"
+    assert payments.asked[0][2]["line_items[0][price_data][unit_amount]"] == "2550"

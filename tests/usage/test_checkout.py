@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,17 +9,11 @@ import stripe
 
 from accounts.models import Account
 from tests.fixtures import Api
-from tests.payments import SECRET, StandIn, payment_provider
+from tests.payments import SECRET, StandIn, notice, send
 from usage import ledger
 from usage.models import LedgerEntry
 
 PATH = "/credits/checkout-session"
-
-
-@pytest.fixture
-def provider(settings: Any) -> Iterator[StandIn]:
-    with payment_provider(settings) as stand_in:
-        yield stand_in
 
 
 def test_without_a_payment_provider_there_is_no_checkout_but_the_body_is_judged_first(api: Api) -> None:
@@ -50,18 +43,18 @@ def test_without_a_payment_provider_there_is_no_checkout_but_the_body_is_judged_
         [],
     ],
 )
-def test_an_amount_is_whole_cents_above_zero(api: Api, provider: StandIn, body: Any) -> None:
+def test_an_amount_is_whole_cents_above_zero(api: Api, payments: StandIn, body: Any) -> None:
     assert api.post(PATH, body).status_code == 422
-    assert provider.asked == []
+    assert payments.asked == []
 
 
-def test_a_checkout_is_a_page_of_the_payment_providers(account: Account, api: Api, provider: StandIn) -> None:
+def test_a_checkout_is_a_page_of_the_payment_providers(account: Account, api: Api, payments: StandIn) -> None:
     answer = api.post(PATH, {"amount": 2500})
 
     assert answer.status_code == 200
     assert answer.json() == {"sessionId": "cs_test_1", "sessionUrl": "https://checkout.example/c/pay/cs_test_1"}
     assert "Location" not in answer.headers
-    ((path, authorization, fields),) = provider.asked
+    ((path, authorization, fields),) = payments.asked
     assert (path, authorization) == ("/v1/checkout/sessions", "Bearer sk_test_operator")
     assert fields["mode"] == "payment"
     assert fields["line_items[0][price_data][unit_amount]"] == "2500"
@@ -80,9 +73,9 @@ def test_a_checkout_is_a_page_of_the_payment_providers(account: Account, api: Ap
     ],
 )
 def test_a_payment_provider_that_refuses_is_told_in_our_words(
-    api: Api, provider: StandIn, given: tuple[int, dict[str, Any]], status: int, code: str
+    api: Api, payments: StandIn, given: tuple[int, dict[str, Any]], status: int, code: str
 ) -> None:
-    provider.answer = given
+    payments.answer = given
 
     answer = api.post(PATH, {"amount": 10})
 
@@ -90,7 +83,7 @@ def test_a_payment_provider_that_refuses_is_told_in_our_words(
     assert "sk_test" not in answer.content.decode()
 
 
-def test_a_payment_provider_that_is_away_is_503(api: Api, provider: StandIn, settings: Any) -> None:
+def test_a_payment_provider_that_is_away_is_503(api: Api, payments: StandIn, settings: Any) -> None:
     settings.STRIPE_API_BASE = "http://127.0.0.1:1"
 
     assert api.post(PATH, {"amount": 10}).json()["errorCode"] == "checkout_unavailable"
@@ -99,26 +92,7 @@ def test_a_payment_provider_that_is_away_is_503(api: Api, provider: StandIn, set
 # ── notices ──
 
 
-def notice(account: Account | str, *, kind: str = "checkout.session.completed", **session: Any) -> str:
-    text_id = account if isinstance(account, str) else account.text_id
-    told = {
-        "id": "cs_test_1",
-        "object": "checkout.session",
-        "payment_status": "paid",
-        "amount_subtotal": 2500,
-        "amount_total": 2975,
-        "currency": "usd",
-        "metadata": {"gateway_account": text_id},
-    }
-    return json.dumps({"id": "evt_1", "object": "event", "type": kind, "data": {"object": told | session}})
-
-
-def send(body: str, *, secret: str = SECRET, at: float | None = None, header: str | None = None) -> Any:
-    signature = stripe.WebhookSignature.generate_signature_header(body, secret, int(at or time.time()))
-    return Api().request("POST", "/webhooks/stripe", body.encode(), stripe_signature=header or signature)
-
-
-def test_who_has_paid_gets_the_credits_once(account: Account, api: Api, provider: StandIn) -> None:
+def test_who_has_paid_gets_the_credits_once(account: Account, api: Api, payments: StandIn) -> None:
     for _ in range(3):
         assert send(notice(account)).status_code == 204
 
@@ -127,7 +101,7 @@ def test_who_has_paid_gets_the_credits_once(account: Account, api: Api, provider
     assert (entry.category, entry.expires_at, entry.reference) == ("purchase", None, "stripe:cs_test_1")
 
 
-def test_a_slow_bank_pays_later(account: Account, provider: StandIn) -> None:
+def test_a_slow_bank_pays_later(account: Account, payments: StandIn) -> None:
     assert send(notice(account, payment_status="unpaid")).status_code == 204
     assert ledger.balance_of(account) == 0
 
@@ -153,12 +127,12 @@ def test_a_slow_bank_pays_later(account: Account, provider: StandIn) -> None:
         {"kind": "charge.refunded"},
     ],
 )
-def test_a_notice_of_anything_else_grants_nothing(account: Account, provider: StandIn, session: dict[str, Any]) -> None:
+def test_a_notice_of_anything_else_grants_nothing(account: Account, payments: StandIn, session: dict[str, Any]) -> None:
     assert send(notice(account, **session)).status_code == 204
     assert not LedgerEntry.objects.exists()
 
 
-def test_a_notice_that_the_payment_provider_did_not_sign_is_refused(account: Account, provider: StandIn) -> None:
+def test_a_notice_that_the_payment_provider_did_not_sign_is_refused(account: Account, payments: StandIn) -> None:
     body = notice(account)
     answers = [
         send(body, secret="whsec_of_another"),
@@ -175,20 +149,20 @@ def test_a_notice_that_the_payment_provider_did_not_sign_is_refused(account: Acc
     assert not LedgerEntry.objects.exists()
 
 
-def test_an_altered_notice_is_refused(account: Account, provider: StandIn) -> None:
+def test_an_altered_notice_is_refused(account: Account, payments: StandIn) -> None:
     body = notice(account)
     signature = stripe.WebhookSignature.generate_signature_header(body, SECRET)
 
     assert send(body.replace("2500", "9500"), header=signature).status_code == 400
 
 
-def test_without_a_secret_no_notice_is_believed(account: Account, provider: StandIn, settings: Any) -> None:
+def test_without_a_secret_no_notice_is_believed(account: Account, payments: StandIn, settings: Any) -> None:
     settings.STRIPE_WEBHOOK_SECRET = ""
 
     assert send(notice(account), secret="").json()["errorCode"] == "checkout_not_configured"
 
 
-def test_notices_are_posted(provider: StandIn) -> None:
+def test_notices_are_posted(payments: StandIn) -> None:
     answer = Api().get("/webhooks/stripe")
 
     assert (answer.status_code, answer.headers["Allow"]) == (405, "POST")
