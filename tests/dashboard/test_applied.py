@@ -9,7 +9,7 @@ from access_keys.services import create_access_key
 from accounts.services import create_user
 from gateway_core import ids
 from gateway_core.workers import WorkerReport, seal_report
-from snapshots import rebuild
+from snapshots import publisher, rebuild
 from snapshots.client import document_keys, inline_store, keys, patient_store
 from tests.fixtures import open_account
 
@@ -18,7 +18,8 @@ LIST = "/dashboard/access-keys"
 
 @pytest.fixture
 def live(transactional_db):
-    """A Redis that takes publications."""
+    """A Redis that takes publications, and a publisher that no earlier test has paused."""
+    publisher.pause.end()
     rebuild.rebuild(patient_store())
 
 

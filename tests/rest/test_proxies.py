@@ -1,6 +1,7 @@
 """The base that the client called, and whom we believe about it."""
 
 import pytest
+from django.urls import set_script_prefix
 
 GOOD = {
     "x_forwarded_proto": "https",
@@ -13,6 +14,9 @@ GOOD = {
 def behind_proxy(settings):
     settings.ALLOWED_HOSTS = ["testserver", "gateway.example.com"]
     settings.TRUSTED_PROXIES = ["10.0.0.0/8", "127.0.0.1"]
+    yield
+    # A server's handler puts the prefix back for each request; Django's test client does not.
+    set_script_prefix("/")
 
 
 def uri(api, **headers):
