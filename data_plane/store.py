@@ -531,9 +531,14 @@ class Store:
         held = self.accounts[account]
         newer: dict[str, Versioned] = {}
         for change in loading.changes_of(account):
-            newer |= {name: read for name, read in change.documents.items() if name.startswith(_TOKEN)}
+            for name, read in change.documents.items():
+                # An older change that was put back comes last and must not win.
+                if name.startswith(_TOKEN) and (name not in newer or read.version > newer[name].version):
+                    newer[name] = read
         for digest, found in tokens.items():
             read = newer.get(token_document(digest)) or found or Versioned(held.snapshot.version, None)
+            if found is not None and found.version > read.version:
+                read = found
             known = self.tokens.get(digest)
             if known is None or known.version != read.version or (known.document is None) != (read.document is None):
                 self._put_token(held, digest, read)
