@@ -24,13 +24,13 @@ $(VENV)/.dev: requirements/dev.txt
 	@touch $@ $(VENV)/.base
 
 run: $(VENV)/.base ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
-	@exec $(PY) -m gateway_admin.run
+	@exec $(PY) -m local.run
 
 demo: $(VENV)/.base ## Walk from a provider key to a routed request against a stand-in upstream
-	@exec $(PY) -m gateway_admin.demo
+	@exec $(PY) -m local.demo
 
 manage: $(VENV)/.base ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
-	@$(PY) -m gateway_admin.local $(ARGS)
+	@$(PY) -m local.manage $(ARGS)
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)

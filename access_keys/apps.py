@@ -10,12 +10,12 @@ class AccessKeysConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the documents, once the models are there."""
-        from access_keys import snapshot
-        from snapshots import registry
+        from access_keys import snapshot_documents
+        from snapshots import document_kinds
 
-        registry.register(
+        document_kinds.register(
             kind="token",
-            order=registry.TOKEN,
-            documents=snapshot.documents,
-            all_documents=snapshot.all_documents,
+            order=document_kinds.TOKEN,
+            documents=snapshot_documents.documents,
+            all_documents=snapshot_documents.all_documents,
         )

@@ -14,11 +14,11 @@ from typing import Any, Final
 from access_keys.models import AccessKey
 from access_keys.services import disable_by_operator
 from gateway_core import snapshot
-from gateway_core.authentication import NotAuthentic, Purpose
+from gateway_core.envelopes import NotAuthentic, Purpose
 from gateway_core.snapshot import DocumentRefused, TokenDocument
 from rest.errors import NotFound
 from snapshots import rebuild
-from snapshots.client import Store, document_keys, keys
+from snapshots.redis_client import Store, document_keys, keys
 
 _CHUNK: Final = 500
 

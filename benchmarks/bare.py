@@ -14,7 +14,7 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
-from data_plane.upstream import session_of
+from data_plane.forwarding.upstream import session_of
 from gateway_core.addresses import AddressPolicy
 
 _PASSED: Final = frozenset({b"content-type", b"x-upstream", b"openai-version"})

@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import psutil
 
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
 
 DAYS: Final = 30
 ROUNDS: Final = 15
@@ -47,7 +47,7 @@ def main() -> None:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "SECRET_KEY": "x" * 48,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "SEALING_PUBLIC_KEY": sealing.public_key_of(sealing.generate_private_key()),
         }
         import django

@@ -30,14 +30,14 @@ from redis import Redis
 
 from benchmarks import load
 from benchmarks.load import PACED_STREAM, SHORT_JSON, STREAM, Ask
-from data_plane.store import Account, Versioned
-from gateway_admin.embedded import RedisServer
-from gateway_core import authentication, ids, policy, sealing, snapshot
-from gateway_core.authentication import DocumentKeys
+from data_plane.state.store import Account, Versioned
+from gateway_core import envelopes, ids, policy, sealing, snapshot
 from gateway_core.catalog import Catalog, Surface
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import ConfigurationDocument, Keys, Rule, Scope, Step
-from providers.price_list import models_document_of
+from local.embedded import RedisServer
+from providers.catalog_models import models_document_of
 from tests.workers import SnapshotWriter, Tenant, free_port, new_id
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ class Bench:
         self.environ = {
             "GATEWAY_MODE": "evaluation",
             "REDIS_URL": redis.url,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "SEALING_PRIVATE_KEYS": private,
             "LOG_LEVEL": "WARNING",
         }

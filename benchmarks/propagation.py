@@ -26,8 +26,8 @@ from urllib.parse import urlsplit
 
 from benchmarks import load
 from benchmarks.load import SHORT_JSON
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
 from tests.live import ControlPlane, control_plane, manage
 from tests.workers import WorkerProcess, free_port, worker_process
 
@@ -60,7 +60,7 @@ def main() -> None:
         shared = {
             "GATEWAY_MODE": "evaluation",
             "REDIS_URL": redis.url,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "LOG_LEVEL": "WARNING",
         }
         plane = running.enter_context(

@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
 
 BY = {"created_by": "aigapi_bench", "last_updated_by": "aigapi_bench"}
 SMALL, LARGE = 10, 10_000
@@ -43,7 +43,7 @@ def main() -> None:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "SECRET_KEY": "x" * 48,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "SEALING_PUBLIC_KEY": sealing.public_key_of(sealing.generate_private_key()),
         }
         import django
@@ -65,7 +65,7 @@ def measure(options: argparse.Namespace) -> None:
     from access_keys.models import AccessKey
     from accounts.models import Account
     from snapshots import rebuild
-    from snapshots.client import patient_store
+    from snapshots.redis_client import patient_store
 
     store = patient_store()
     rebuild.rebuild(store)
@@ -93,8 +93,8 @@ def measure_rotations(count: int) -> None:
     from provider_keys.models import ProviderKey
     from provider_keys.values import PlainValue
     from snapshots import outbox
-    from snapshots.client import patient_store
     from snapshots.rebuild import rebuild
+    from snapshots.redis_client import patient_store
 
     by = Principal("aigapi_bench")
     keys: dict[int, ProviderKey] = {}
@@ -143,9 +143,9 @@ def an_access_key(account: Any, number: int, configurations: list[uuid.UUID]) ->
 def told(what: str, store: Any, *, compare: bool) -> None:
     """Rebuild an empty Redis; print how fast that was, and what memory an access key takes."""
     from snapshots import comparison
-    from snapshots.client import keys
     from snapshots.comparison import literal
     from snapshots.rebuild import rebuild
+    from snapshots.redis_client import keys
 
     store.redis.flushall()
     began, busy = time.perf_counter(), time.process_time()

@@ -35,9 +35,9 @@ from typing import Any, Final
 import aiohttp
 import psutil
 
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_admin.embedded.server import free_port
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
+from local.embedded.server import free_port
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ACCOUNTS: Final = 6
@@ -151,7 +151,7 @@ class Soak:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "SECRET_KEY": "x" * 48,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "SEALING_PUBLIC_KEY": sealing.public_key_of(private),
             "CATALOG_REFRESH": "false",
             "LOG_LEVEL": "WARNING",
@@ -173,7 +173,7 @@ class Soak:
         self.relay = self._process("relay", "manage.py", "relay")
         self.celery = self._process("celery", *celery, *of_tasks)
         self.beat = self._process("beat", *celery, *beat)
-        self.upstream = self._process("upstream", "-m", "gateway_admin.stand_in", "--port", str(self.ports["upstream"]))
+        self.upstream = self._process("upstream", "-m", "local.stand_in", "--port", str(self.ports["upstream"]))
         self.session: aiohttp.ClientSession = None  # type: ignore[assignment]  # from `run` on
         self.is_over = False
         self.warm_bytes = 0
@@ -523,7 +523,7 @@ def forget(process: int) -> None:
     """Take the worker that was this process out of the count; Redis may be away, then so is the count."""
     from redis.exceptions import RedisError
 
-    from snapshots.client import patient_store
+    from snapshots.redis_client import patient_store
     from snapshots.workers import forget_worker, read_workers
 
     for _ in range(20):
@@ -561,7 +561,7 @@ def doubled() -> int:
 def compared() -> int:
     """In how many documents Redis differs from PostgreSQL."""
     from snapshots import comparison
-    from snapshots.client import patient_store
+    from snapshots.redis_client import patient_store
 
     return sum(1 for _ in comparison.compare(patient_store()))
 

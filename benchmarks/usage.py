@@ -20,8 +20,8 @@ from urllib.parse import urlencode
 
 import psutil
 
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
 
 DAYS: Final = 90
 ACCOUNTS: Final = 20
@@ -47,7 +47,7 @@ def main() -> None:
             "DATABASE_URL": postgres.url,
             "REDIS_URL": redis.url,
             "SECRET_KEY": "x" * 48,
-            "DOCUMENT_KEYS": authentication.generate_document_key(),
+            "DOCUMENT_KEYS": envelopes.generate_document_key(),
             "SEALING_PUBLIC_KEY": sealing.public_key_of(sealing.generate_private_key()),
         }
         import django
@@ -70,8 +70,8 @@ def measure_ingest(count: int) -> None:
     """The rate from Redis to committed, charged and summed."""
     from accounts.models import Account
     from gateway_core import ids
-    from gateway_core.usage import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
-    from snapshots.client import document_keys, keys, patient_store
+    from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
+    from snapshots.redis_client import document_keys, keys, patient_store
     from usage import ledger
     from usage.ingest import Ingest
     from usage.models import Event
@@ -180,7 +180,7 @@ def _rows(count: int, accounts: list[Any], start: datetime, end: datetime, acces
         lines = []
         for number in range(begin, min(begin + CHUNK, count)):
             moment = int(first + number * step)
-            # As gateway_core.usage.event_id makes them.
+            # As gateway_core.usage_events.event_id makes them.
             value = (moment // 1000) << 80 | 7 << 76 | (moment % 1000) << 66 | 2 << 62 | number
             identity = uuid.UUID(int=value)
             stamp = datetime.fromtimestamp(moment / 1_000_000, UTC).isoformat()

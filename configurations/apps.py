@@ -10,12 +10,12 @@ class ConfigurationsConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the documents, once the models are there."""
-        from configurations import snapshot
-        from snapshots import registry
+        from configurations import snapshot_documents
+        from snapshots import document_kinds
 
-        registry.register(
+        document_kinds.register(
             kind="configuration",
-            order=registry.CONFIGURATION,
-            documents=snapshot.documents,
-            all_documents=snapshot.all_documents,
+            order=document_kinds.CONFIGURATION,
+            documents=snapshot_documents.documents,
+            all_documents=snapshot_documents.all_documents,
         )

@@ -15,7 +15,7 @@ from configurations import router as routers
 from configurations import scope as scopes
 from configurations.models import Configuration
 from configurations.services import valid_content
-from configurations.snapshot import build
+from configurations.snapshot_documents import build
 from gateway_core import ids
 from gateway_core.catalog import Surface
 from gateway_core.explanation import Explanation, explain
@@ -28,7 +28,7 @@ from gateway_core.snapshot import (
     snapshot_of,
 )
 from providers.catalog import current_catalog
-from snapshots import registry
+from snapshots import document_kinds
 
 # The kinds of document that a decision does not need in full: the one configuration is put in by hand.
 _APART: Final = frozenset({"token", "configuration"})
@@ -97,7 +97,7 @@ def _ask(
 def _snapshot(account: Account, documents: dict[str, msgspec.Struct]) -> AccountSnapshot:
     found = [
         (name, document)
-        for kind in registry.kinds()
+        for kind in document_kinds.kinds()
         if kind.name not in _APART
         for _, name, document in kind.all_documents([account])
     ]

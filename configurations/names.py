@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from configurations.faults import Faults
 from gateway_core import ids
 from gateway_core.catalog import model_key
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 
 MAX_NAME_LENGTH: Final = 255
 MAX_ENTRY_LENGTH: Final = 2 * MAX_NAME_LENGTH + 1

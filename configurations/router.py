@@ -17,7 +17,7 @@ from gateway_core.catalog import BUILT_IN
 from gateway_core.snapshot import Rule, Step
 from provider_keys.fields import ValueField
 from provider_keys.values import PlainValue
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 from rest.fields import NameField
 
 MAX_RULES: Final = 200

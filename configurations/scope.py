@@ -11,7 +11,7 @@ from typing import Any, Final
 from configurations.faults import Faults
 from configurations.names import read_model, read_provider, split
 from gateway_core.snapshot import Scope
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 
 MAX_ENTRIES: Final = 1000
 

@@ -25,7 +25,7 @@ from configurations.models import Configuration, NamedProvider, RoutedKey
 from gateway_core import ids
 from provider_keys.models import ProviderKey
 from provider_keys.services import add_provider_key
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 from rest.errors import Conflict, InvalidRequest, NotFound
 from rest.preconditions import ANY, IfMatch, locked
 from rest.violations import is_reference_violation

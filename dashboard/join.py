@@ -19,7 +19,7 @@ from accounts import members
 from accounts.models import User
 from accounts.serializers import JoinForm, NewUserForm
 from dashboard.account import choose
-from dashboard.forms import Field, Form
+from dashboard.kit.forms import Field, Form
 
 _CODE: Final = Field("code", "Invitation code", required=True, hint="It is in the link that you were given.")
 _NEW: Final = (

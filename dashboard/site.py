@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, path, re_path
 from unfold.sites import UnfoldAdminSite
 
-from dashboard.page import Missing
+from dashboard.kit.page import Missing
 from dashboard.pages import PAGES
 
 
@@ -21,7 +21,7 @@ class DashboardSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no 
     site_header = "Gateway Admin"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether somebody is signed in. Who belongs to no account is told so by the page (dashboard.page)."""
+        """Whether somebody is signed in. Who belongs to no account is told so by the page (dashboard.kit.page)."""
         return bool(request.user.is_active)
 
     def get_urls(self) -> list[URLPattern]:

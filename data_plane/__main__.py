@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from data_plane import logs, server
+from data_plane import logs
+from data_plane.http import server
 from data_plane.settings import load, load_keyring
-from gateway_core import authentication, resealing, sealing
+from gateway_core import envelopes, resealing, sealing
 from gateway_core.environment import EnvironmentIncomplete
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def keygen(
     typer.echo(f"SEALING_PRIVATE_KEYS={private}")
     typer.echo(f"SEALING_PUBLIC_KEY={sealing.public_key_of(private)}")
     if not no_document_key:
-        typer.echo(f"DOCUMENT_KEYS={authentication.generate_document_key()}")
+        typer.echo(f"DOCUMENT_KEYS={envelopes.generate_document_key()}")
 
 
 @app.command()

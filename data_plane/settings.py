@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from gateway_core import addresses, base_urls
-from gateway_core.authentication import DocumentKeys
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import BUILT_IN
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.environment import EVALUATION, EnvironmentIncomplete, mode
 from gateway_core.sealing import Keyring
 

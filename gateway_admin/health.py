@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest.errors import Unavailable
 from rest.serializers import ShownSerializer
 from rest.views import RestViews
-from snapshots.client import inline_store
+from snapshots.redis_client import inline_store
 
 _logger = structlog.get_logger(__name__)
 

@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 from rest_framework.request import Request
 
 from rest.views import RestViews
-from snapshots.client import inline_store, keys
 from snapshots.models import WHOLE_ACCOUNT, Change
+from snapshots.redis_client import inline_store, keys
 from snapshots.workers import read_workers
 
 

@@ -17,8 +17,8 @@ import structlog
 from gateway_admin import environment, logs
 from gateway_admin.database import BoundedConnection
 from gateway_core.addresses import parse_networks
-from gateway_core.authentication import DocumentKeys
 from gateway_core.base_urls import UpstreamRules, parse_hosts
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -72,7 +72,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "audit",
     "accounts",
-    "gateway_configuration",
+    "account_settings",
     "providers",
     "provider_keys",
     "configurations",
@@ -204,7 +204,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES",
 # A name by which browsers take the cookie over TLS alone, for this host alone.
 _cookie_prefix = "__Host-" if SESSION_COOKIE_SECURE else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_cookie_prefix}session", f"{_cookie_prefix}csrf"
-CSRF_FAILURE_VIEW = "dashboard.failures.form_refused"
+CSRF_FAILURE_VIEW = "dashboard.error_pages.form_refused"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 # No inline script, no inline style, no evaluation, nothing from elsewhere. /docs has a policy of its own.

@@ -3,8 +3,8 @@
 from django.urls import URLPattern, URLResolver, include, path
 
 import access_keys.views
+import account_settings.views
 import configurations.views
-import gateway_configuration.views
 import provider_keys.views
 import providers.catalog_views
 import providers.views
@@ -29,7 +29,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *providers.views.ROUTES,
     *providers.catalog_views.ROUTES,
     *routes_of(ApiKeyViews),
-    *gateway_configuration.views.ROUTES,
+    *account_settings.views.ROUTES,
     *usage.views.ROUTES,
     *snapshots.views.ROUTES,
     path("dashboard/", include(sign_in.ROUTES)),
@@ -39,4 +39,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
 handler400 = "rest.errors.request_refused"
 handler403 = "rest.errors.permission_refused"
 handler404 = "rest.errors.route_unknown"
-handler500 = "dashboard.failures.failed"
+handler500 = "dashboard.error_pages.failed"

@@ -11,11 +11,11 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
     {gw}:catalog          HASH    `version`, `models` ModelsDocument, `managed` ManagedKeysDocument
     {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
                                   `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
-    {gw}:workers          HASH    what each worker has applied and refused (gateway_core.workers)
+    {gw}:workers          HASH    what each worker has applied and refused (gateway_core.worker_reports)
     {gw}:acknowledged     STREAM  wakes who waits for workers
-    {gw}:usage            STREAM  what workers tell of their attempts (gateway_core.usage)
+    {gw}:usage            STREAM  what workers tell of their attempts (gateway_core.usage_events)
 
-Every document is an authenticated envelope (gateway_core.authentication): it names its version and is bound to the
+Every document is an authenticated envelope (gateway_core.envelopes): it names its version and is bound to the
 place that it stands at, so that a document moved, altered or made up by who can write Redis is refused. A change
 carries the documents themselves: a worker goes from one consistent state to the next by one entry alone, and reads an
 account's hash only to load it.

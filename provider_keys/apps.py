@@ -10,12 +10,12 @@ class ProviderKeysConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the documents, once the models are there."""
-        from provider_keys import snapshot
-        from snapshots import registry
+        from provider_keys import snapshot_documents
+        from snapshots import document_kinds
 
-        registry.register(
+        document_kinds.register(
             kind="providerKey",
-            order=registry.PROVIDER_KEY,
-            documents=snapshot.documents,
-            all_documents=snapshot.all_documents,
+            order=document_kinds.PROVIDER_KEY,
+            documents=snapshot_documents.documents,
+            all_documents=snapshot_documents.all_documents,
         )

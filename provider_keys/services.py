@@ -18,7 +18,7 @@ from gateway_core import ids
 from gateway_core.sealing import Binding
 from provider_keys.models import ProviderKey
 from provider_keys.values import PlainValue
-from providers.known import KnownProviders, ProviderUnknown
+from providers.provider_names import KnownProviders, ProviderUnknown
 from rest.errors import Conflict
 from rest.preconditions import ANY, IfMatch, locked
 from rest.violations import is_reference_violation

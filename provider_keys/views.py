@@ -16,7 +16,7 @@ from provider_keys.serializers import (
     ProviderKeyRotateForm,
     ProviderKeySerializer,
 )
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 from rest.pagination import one_value
 
 

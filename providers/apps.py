@@ -18,13 +18,13 @@ class ProvidersConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the documents and the catalog, once the models are there."""
-        from providers import snapshot
-        from snapshots import registry
+        from providers import snapshot_documents
+        from snapshots import document_kinds
 
-        registry.register(
+        document_kinds.register(
             kind="provider",
-            order=registry.PROVIDER,
-            documents=snapshot.documents,
-            all_documents=snapshot.all_documents,
+            order=document_kinds.PROVIDER,
+            documents=snapshot_documents.documents,
+            all_documents=snapshot_documents.all_documents,
         )
-        registry.register_catalog(_catalog_documents)
+        document_kinds.register_catalog(_catalog_documents)

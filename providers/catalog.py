@@ -10,21 +10,21 @@ from genai_prices import data_snapshot
 
 from gateway_core.catalog import Catalog, ModelsDocument
 from gateway_core.snapshot import MANAGED_DOCUMENT, MODELS_DOCUMENT, ManagedKeysDocument
-from providers import price_list, prices
+from providers import catalog_models, price_refresh
 from providers.models import ManagedKey
 
 
 def build_models_document() -> ModelsDocument:
-    """What every built-in provider serves, by the prices that this process uses at the moment (providers.prices).
+    """What every built-in provider serves, by the prices that this process uses now (providers.price_refresh).
 
     Source: docs/decisions/0008-catalog.md.
     """
-    return price_list.models_document_of(data_snapshot.get_snapshot())
+    return catalog_models.models_document_of(data_snapshot.get_snapshot())
 
 
 def build_documents() -> dict[str, msgspec.Struct]:
     """The catalog's documents for the data plane, by name: what is served, and the operator's sealed keys."""
-    prices.follow()
+    price_refresh.follow()
     return {
         MODELS_DOCUMENT: build_models_document(),
         MANAGED_DOCUMENT: ManagedKeysDocument(
@@ -45,7 +45,7 @@ _indexed: list[_Indexed] = []
 
 def current_catalog() -> Catalog:
     """The catalog as the control plane knows it now; what `explain` and the catalog's routes ask. Two queries."""
-    prices.follow()
+    price_refresh.follow()
     return _index(frozenset(ManagedKey.objects.values_list("provider", flat=True)))
 
 

@@ -117,8 +117,8 @@ class ManagedKey(models.Model):
 class PriceRelease(models.Model):
     """The newest price data that was fetched: a single row.
 
-    Every process of the control plane reads the same prices from it (providers.prices). It serves the very release of
-    `genai-prices` that read it; a newer package brings newer prices of its own.
+    Every process of the control plane reads the same prices from it (providers.price_refresh). It serves the very
+    release of `genai-prices` that read it; a newer package brings newer prices of its own.
     """
 
     singleton = models.BooleanField(default=True, primary_key=True)

@@ -11,7 +11,7 @@ from accounts.serializers import OwnedSerializer, TextIdField
 from gateway_core import ids
 from gateway_core.base_urls import MAX_LENGTH, BaseUrlRefused
 from gateway_core.catalog import Format, Surface
-from providers import upstreams
+from providers import base_url_check
 from rest.fields import MetadataField, NameField, StrictCharField, StrictChoiceField, StrictListField
 from rest.serializers import ShownSerializer, StrictSerializer
 
@@ -53,10 +53,10 @@ class ProviderIdField(StrictCharField):
 class BaseUrlField(StrictCharField):
     """A URL that an upstream may have; its host was looked up before (`resolve` in the context)."""
 
-    def to_internal_value(self, data: Any) -> upstreams.VettedUrl:  # type: ignore[override]
+    def to_internal_value(self, data: Any) -> base_url_check.VettedUrl:  # type: ignore[override]
         """The URL as it was written, once it is found good."""
         try:
-            return upstreams.vet(data, resolve=self.context["resolve"])
+            return base_url_check.vet(data, resolve=self.context["resolve"])
         except BaseUrlRefused as refusal:
             raise ValidationError(str(refusal), code="refused") from None
 

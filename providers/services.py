@@ -1,6 +1,6 @@
 """Every write to custom providers.
 
-That a `baseUrl` may be stored was asked before (providers.upstreams): the resolver is not for a transaction.
+That a `baseUrl` may be stored was asked before (providers.base_url_check): the resolver is not for a transaction.
 """
 
 import uuid
@@ -17,8 +17,8 @@ from audit.actions import Action
 from audit.recording import NOTHING, record
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, model_key
+from providers.base_url_check import VettedUrl
 from providers.models import Provider, ProviderModel
-from providers.upstreams import VettedUrl
 from rest.errors import Conflict, InvalidRequest
 from rest.preconditions import ANY, IfMatch, locked
 from rest.violations import is_reference_violation, is_uniqueness_violation

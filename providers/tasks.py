@@ -9,11 +9,11 @@ from django.conf import settings
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from providers import prices
+from providers import price_refresh
 from providers.models import PriceRelease
-from snapshots.client import patient_store
 from snapshots.publisher import PublicationRefused
 from snapshots.rebuild import publish_catalog_if_changed
+from snapshots.redis_client import patient_store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -33,9 +33,9 @@ def refresh_prices() -> None:
     if not settings.CATALOG_REFRESH or PriceRelease.objects.filter(fetched_at__gt=timezone.now() - FRESH).exists():
         return
     try:
-        is_new = prices.refresh()
-    except (OSError, ValueError, prices.PricesRefused) as fault:
-        reason = str(fault) if isinstance(fault, prices.PricesRefused) else type(fault).__name__
+        is_new = price_refresh.refresh()
+    except (OSError, ValueError, price_refresh.PricesRefused) as fault:
+        reason = str(fault) if isinstance(fault, price_refresh.PricesRefused) else type(fault).__name__
         if _Trouble.reason != reason:
             log.warning("prices were not refreshed; those in use stay", reason=reason)
         _Trouble.reason = reason

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.views import OwnedViews, routes_of
-from providers import services, upstreams
+from providers import base_url_check, services
 from providers.models import Provider
 from providers.serializers import ProviderChangeForm, ProviderCreateForm, ProviderSerializer
 
@@ -25,12 +25,12 @@ class ProviderViews(OwnedViews):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """DRF's; then the resolver is asked, before an Idempotency-Key opens a transaction around the rest."""
         super().initial(request, *args, **kwargs)
-        self._resolve: upstreams.Resolve = upstreams.look_up(None)
+        self._resolve: base_url_check.Resolve = base_url_check.look_up(None)
         if self.action in self.forms and isinstance(request.data, dict) and "baseUrl" in request.data:
             if not connection.in_atomic_block:
                 # Whoever waits for a resolver keeps no connection from those who do not.
                 connection.close()
-            self._resolve = upstreams.look_up(request.data["baseUrl"])
+            self._resolve = base_url_check.look_up(request.data["baseUrl"])
 
     def get_serializer_context(self) -> dict[str, Any]:
         """The views' own, and who answers for the resolver."""

@@ -18,14 +18,14 @@ from django.db import transaction
 
 from accounts.models import Account
 from gateway_core import ids, snapshot
-from gateway_core.authentication import NotAuthentic, Purpose
+from gateway_core.envelopes import NotAuthentic, Purpose
 from gateway_core.snapshot import DocumentRefused, TokenDocument
-from snapshots import registry
-from snapshots.client import Store, document_keys, keys
+from snapshots import document_kinds
 from snapshots.compilation import compile_documents
 from snapshots.locking import bound_waiting, lock_publication
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
+from snapshots.redis_client import Store, document_keys, keys
 
 CHUNK: Final = 500
 ACCOUNTS_AT_ONCE: Final = 100
@@ -85,7 +85,7 @@ def repair(store: Store, accounts: list[Account]) -> int:
     count = 0
     for account in accounts:
         fields: Any = store.redis.hkeys(keys().account(account.text_id))
-        known = (name for name, _ in registry.all_documents(account))
+        known = (name for name, _ in document_kinds.all_documents(account))
         stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
         with transaction.atomic():
             # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
@@ -167,7 +167,7 @@ def _suspects(store: Store, accounts: list[Account]) -> Iterator[tuple[Account, 
     for account, fields in stored.items():
         if _version_of(account, fields.pop(snapshot.VERSION_DOCUMENT, b"")) != versions.get(account.id, 0):
             yield account, snapshot.VERSION_DOCUMENT
-    documents = itertools.chain.from_iterable(kind.all_documents(accounts) for kind in registry.kinds())
+    documents = itertools.chain.from_iterable(kind.all_documents(accounts) for kind in document_kinds.kinds())
     while chunk := list(itertools.islice(documents, CHUNK)):
         tokens = [name for _, name, _ in chunk if name.startswith("token:")]
         values: Any = store.redis.mget([keys().prefix + name for name in tokens]) if tokens else []
@@ -224,7 +224,7 @@ def _judge(account: Account, name: str, document: msgspec.Struct | None, envelop
 
 
 def _compare_catalog(store: Store) -> Iterator[Difference]:
-    for name, document in registry.build_catalog().items():
+    for name, document in document_kinds.build_catalog().items():
         envelope: Any = store.redis.hget(keys().catalog, name)
         if not is_catalog_document(name, snapshot.encode(document), envelope or b""):
             yield Difference(None, keys().catalog, Fault.OUTDATED if envelope else Fault.MISSING)
@@ -275,7 +275,7 @@ def _unknown_tokens(store: Store) -> Iterator[Difference]:
             pending = set(
                 Change.objects.filter(account=account, document__in=tokens).values_list("document", flat=True)
             )
-            documents = registry.kind_of("token").documents(account, tokens)
+            documents = document_kinds.kind_of("token").documents(account, tokens)
             for name in tokens:
                 if name not in pending and documents.get(name) is None:
                     yield Difference(account, name, Fault.UNKNOWN)

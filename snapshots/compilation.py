@@ -12,7 +12,7 @@ from django.db import Error as DatabaseFault
 from accounts.models import Account
 from gateway_core import snapshot
 from gateway_core.snapshot import ConfigurationDocument, ProviderKeyDocument, TokenDocument
-from snapshots import registry
+from snapshots import document_kinds
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -64,18 +64,18 @@ def compile_documents(account: Account, names: Collection[str]) -> Compiled:
     One that cannot be built is told among the faults and does not keep the others from being built.
     """
     compiled = Compiled()
-    by_kind: dict[registry.Kind, list[str]] = defaultdict(list)
+    by_kind: dict[document_kinds.Kind, list[str]] = defaultdict(list)
     for name in names:
         try:
-            by_kind[registry.kind_of(name)].append(name)
-        except registry.UnknownKind as fault:
+            by_kind[document_kinds.kind_of(name)].append(name)
+        except document_kinds.UnknownKind as fault:
             compiled.faults[name] = str(fault)
     for kind in sorted(by_kind, key=lambda kind: kind.order):
         _compile_kind(compiled, account, kind, by_kind[kind])
     return compiled
 
 
-def _compile_kind(compiled: Compiled, account: Account, kind: registry.Kind, names: list[str]) -> None:
+def _compile_kind(compiled: Compiled, account: Account, kind: document_kinds.Kind, names: list[str]) -> None:
     try:
         found = kind.documents(account, names)
     except DatabaseFault:

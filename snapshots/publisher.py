@@ -23,12 +23,12 @@ from redis.exceptions import RedisError
 
 from accounts.models import Account
 from gateway_core import snapshot
-from gateway_core.authentication import VERSION_DIGITS, VERSION_OFFSET, NotAuthentic, Purpose
+from gateway_core.envelopes import VERSION_DIGITS, VERSION_OFFSET, NotAuthentic, Purpose
 from gateway_core.snapshot import ChangeDocument, VersionDocument
-from snapshots.client import Store, document_keys, inline_store, keys
 from snapshots.compilation import Compiled, compile_documents
 from snapshots.locking import bound_waiting, commit_durably, lock_publication
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
+from snapshots.redis_client import Store, document_keys, inline_store, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

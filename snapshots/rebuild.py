@@ -23,9 +23,8 @@ from django.utils import timezone
 
 from accounts.models import Account
 from gateway_core import ids, snapshot
-from gateway_core.authentication import Purpose
-from snapshots import registry
-from snapshots.client import Store, document_keys, keys
+from gateway_core.envelopes import Purpose
+from snapshots import document_kinds
 from snapshots.comparison import is_catalog_document, literal
 from snapshots.compilation import Compiled, log_fault, put
 from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
@@ -36,6 +35,7 @@ from snapshots.publisher import (
     stored_version,
     version_envelope,
 )
+from snapshots.redis_client import Store, document_keys, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -157,7 +157,7 @@ class _Rebuild:
 
     def write_catalog(self) -> None:
         """What belongs to no account: the built-in providers' models, the operator's keys."""
-        documents = registry.build_catalog()
+        documents = document_kinds.build_catalog()
         if not documents:
             return
         version = _database_clock()
@@ -210,7 +210,7 @@ class _Rebuild:
         return written
 
     def _documents(self, accounts: list[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-        for kind in registry.kinds():
+        for kind in document_kinds.kinds():
             try:
                 yield from kind.all_documents(accounts)
             except DatabaseFault:
@@ -219,7 +219,9 @@ class _Rebuild:
                 for account in accounts:
                     yield from self._documents_of(kind, account)
 
-    def _documents_of(self, kind: registry.Kind, account: Account) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    def _documents_of(
+        self, kind: document_kinds.Kind, account: Account
+    ) -> Iterator[tuple[Account, str, msgspec.Struct]]:
         """One account's documents again, after a fault in its group: what is written twice is the same."""
         try:
             yield from kind.all_documents([account])
@@ -295,7 +297,7 @@ def publish_catalog_if_changed(store: Store) -> bool:
         PublicationRefused: Redis is in another epoch, or holds what is not ours.
     """
     bodies: dict[str, bytes | None] = {
-        name: snapshot.encode(document) for name, document in registry.build_catalog().items()
+        name: snapshot.encode(document) for name, document in document_kinds.build_catalog().items()
     }
     if not bodies:
         return False

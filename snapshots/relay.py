@@ -27,9 +27,9 @@ from redis.exceptions import RedisError
 from accounts.models import Account
 from audit import chain
 from snapshots import comparison, rebuild, workers
-from snapshots.client import Store
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
+from snapshots.redis_client import Store
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from rest_framework import serializers
 
-from gateway_core.workers import WorkerReport
+from gateway_core.worker_reports import WorkerReport
 from rest.fields import TimestampField
 from rest.serializers import ShownSerializer
-from snapshots.client import keys
+from snapshots.redis_client import keys
 from snapshots.workers import Workers
 
 _MICROSECONDS = 1_000_000

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 from gateway_core import snapshot
-from gateway_core.authentication import NotAuthentic, Purpose, signing_key_of
-from gateway_core.usage import BATCH_FIELD
-from snapshots.client import Store, document_keys, keys
+from gateway_core.envelopes import NotAuthentic, Purpose, signing_key_of
+from gateway_core.usage_events import BATCH_FIELD
 from snapshots.comparison import literal
+from snapshots.redis_client import Store, document_keys, keys
 
 CHUNK: Final = 500
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import structlog
 
-from gateway_core.authentication import NotAuthentic
-from gateway_core.workers import WorkerReport, open_report
-from snapshots.client import EpochInRedis, Store, document_keys, inline_store, keys
+from gateway_core.envelopes import NotAuthentic
+from gateway_core.worker_reports import WorkerReport, open_report
+from snapshots.redis_client import EpochInRedis, Store, document_keys, inline_store, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from redis import Redis
 
 from accounts.models import Account
 from gateway_core import ids
-from gateway_core.usage import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
-from snapshots.client import document_keys, keys
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
+from snapshots.redis_client import document_keys, keys
 
 
 def text_id(prefix: ids.Prefix) -> str:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from gateway_admin.embedded.server import free_port
+from local.embedded.server import free_port
 
 # What this test run gave itself is no part of a person's shell.
 NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
@@ -25,12 +25,12 @@ def shell(**changes):
 
 
 class GatewayRun:
-    """One `python -m gateway_admin.run`."""
+    """One `python -m local.run`."""
 
     def __init__(self, var, **environ):
         self.var = var
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gateway_admin.run", "--var", str(var)],
+            [sys.executable, "-m", "local.run", "--var", str(var)],
             env=shell(**environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -95,7 +95,7 @@ def stand_in() -> Iterator[str]:
     """A stand-in upstream as a process of its own; its origin."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateway_admin.stand_in", "--port", str(port)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "local.stand_in", "--port", str(port)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None

@@ -25,8 +25,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from gateway_admin.embedded import PostgresServer, RedisServer
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
+from local.embedded import PostgresServer, RedisServer
 
 # What a developer's shell may hold (a sourced var/dev.env, say) is no part of a test run.
 FOREIGN: Final = (
@@ -142,7 +142,7 @@ def _start() -> None:
         "GATEWAY_MODE": "evaluation",
         "REDIS_URL": RUN.redis.url,
         "SECRET_KEY": secrets.token_urlsafe(48),
-        "DOCUMENT_KEYS": authentication.generate_document_key(),
+        "DOCUMENT_KEYS": envelopes.generate_document_key(),
         "SEALING_PUBLIC_KEY": sealing.public_key_of(RUN.sealing_private_key),
     }
     sys.addaudithook(_stay_at_home)

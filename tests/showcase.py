@@ -13,8 +13,8 @@ from configurations.services import create_configuration, update_configuration
 from provider_keys.models import ProviderKey
 from provider_keys.services import create_provider_key, rotate_provider_key
 from provider_keys.values import PlainValue
+from providers.base_url_check import vet
 from providers.services import create_provider
-from providers.upstreams import vet
 from tests.events import an_event
 from usage import ingest, ledger
 

@@ -23,12 +23,12 @@ import msgspec
 import uvicorn
 from redis import Redis
 
-from data_plane.protocol import CallerProtocol
-from data_plane.server import Worker
+from data_plane.http.protocol import CallerProtocol
+from data_plane.http.server import Worker
 from data_plane.settings import Settings, load
 from gateway_core import ids, snapshot, tokens
-from gateway_core.authentication import DocumentKeys, Purpose
 from gateway_core.catalog import Model, ModelsDocument, Surface
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.redaction import mask
 from gateway_core.sealing import Binding, SealingKey, managed_binding
 from gateway_core.snapshot import (
@@ -44,7 +44,7 @@ from gateway_core.snapshot import (
     TokenDocument,
     VersionDocument,
 )
-from gateway_core.usage import BATCH_FIELD, UsageEvent, open_batch
+from gateway_core.usage_events import BATCH_FIELD, UsageEvent, open_batch
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = (ROOT / "snapshots/scripts/publish.lua").read_text()

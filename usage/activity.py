@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from accounts.models import Account
-from gateway_core.usage import time_of
+from gateway_core.usage_events import time_of
 from usage.models import Event
 from usage.reading import Place
 

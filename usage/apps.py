@@ -10,7 +10,7 @@ class UsageConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the ledger."""
-        from gateway_configuration import credits as settings_credits
+        from account_settings import credits as settings_credits
         from usage.ledger import accounts_with_credits
 
         settings_credits.register(accounts_with_credits)

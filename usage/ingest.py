@@ -29,12 +29,12 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from gateway_core import ids
-from gateway_core.usage import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
-from providers import prices
-from snapshots.client import document_keys, keys
+from gateway_core.usage_events import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
+from providers import price_refresh
+from snapshots.redis_client import document_keys, keys
 from usage import ledger, partitions
+from usage.costs import cost_of
 from usage.models import CENT_PLACES
-from usage.prices import cost_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -215,7 +215,7 @@ def write(events: Sequence[UsageEvent]) -> int:
     """Add events to the tables, each once for ever. Returns the number of those that were new."""
     if not events:
         return 0
-    prices.follow()
+    price_refresh.follow()
     with connection.cursor() as cursor:
         cursor.execute(_BOUNDS)
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])

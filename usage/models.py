@@ -27,7 +27,7 @@ CENT_PLACES = 10
 
 
 class KeySource(models.TextChoices):
-    """Whose credentials an attempt was made with (gateway_core.usage)."""
+    """Whose credentials an attempt was made with (gateway_core.usage_events)."""
 
     USER = "user"
     MANAGED = "ngrok"

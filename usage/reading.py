@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from accounts.models import Account
 from gateway_core import base64url
-from gateway_core.usage import time_of
+from gateway_core.usage_events import time_of
 from usage.models import Event, LedgerEntry, Period, Rollup
 from usage.partitions import following, month_of
 

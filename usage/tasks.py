@@ -6,8 +6,8 @@ import structlog
 from celery import shared_task
 from redis.exceptions import RedisError
 
-from providers import prices
-from snapshots.client import patient_store
+from providers import price_refresh
+from snapshots.redis_client import patient_store
 from usage import ledger, partitions
 from usage.ingest import Ingest, forget_consumers
 
@@ -26,7 +26,7 @@ def _ingest() -> Ingest:
 @shared_task(name="usage.ingest")
 def ingest() -> None:
     """Write what workers have told of their attempts."""
-    prices.follow()
+    price_refresh.follow()
     try:
         _ingest().run(seconds=_SECONDS)
     except RedisError as fault:

@@ -2,14 +2,14 @@
 
 How a page is made:
 
-- A page is a class on `dashboard.page.Page`, listed in its module's `PAGES`; its `path` has no trailing slash, and its
-  template stands at `dashboard/templates/dashboard/<module>….html` and extends `dashboard/page.html`.
+- A page is a class on `dashboard.kit.page.Page`, listed in its module's `PAGES`; its `path` has no trailing
+  slash, and its template stands at `dashboard/templates/dashboard/<module>….html` and extends `dashboard/page.html`.
 - It reads from `self.owned(Model)` and `self.found(Model, text_id)`: what is not the account's does not exist.
-- It writes only by a room's service with `by=self.visit.principal`; a form is `dashboard.forms.Form` on the API's own
-  serializer, so that rules and messages are the API's. After a write it redirects, with a message; only a page that
+- It writes only by a room's service with `by=self.visit.principal`; a form is `dashboard.kit.forms.Form` on the API's
+  own serializer, so that rules and messages are the API's. After a write it redirects, with a message; only a page that
   shows a token once answers the POST itself.
-- What cannot be undone is a `dashboard.confirmation.ConfirmedPage`.
-- Lists are `dashboard.lists.listing_of`: by key, newest first, no count and no offset.
+- What cannot be undone is a `dashboard.kit.confirmation.ConfirmedPage`.
+- Lists are `dashboard.kit.lists.listing_of`: by key, newest first, no count and no offset.
 - At most 15 queries a page, three of which are the session, the user and the membership, and none that grows with a
   table. `select_related` and `prefetch_related` what a row shows.
 - A POST needs an editor; a page for owners sets `least_to_read` and `least_to_write`. Controls that a viewer may not
@@ -22,7 +22,7 @@ How a page is made:
 
 from typing import Final
 
-from dashboard.page import Page
+from dashboard.kit.page import Page
 from dashboard.pages import (
     access_keys,
     accounts,

@@ -17,19 +17,19 @@ from access_keys import services
 from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm
 from configurations.models import Configuration
-from dashboard import configuration_choices, once
-from dashboard.applied import with_applied
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.forms import Field, Form
-from dashboard.lists import Filter, Filters, id_range, listing_of
+from dashboard.kit import configuration_choices, single_submit
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.lists import Filter, Filters, id_range, listing_of
+from dashboard.kit.page import Page
 from dashboard.navigation import ACCESS_KEYS
-from dashboard.page import Page
 from dashboard.pages import access_keys_at_once
-from dashboard.people import authors_of
-from dashboard.questions import answered
-from dashboard.reach import ProviderNames, allowance
-from dashboard.snippets import snippets_of
-from dashboard.spoken import ago
+from dashboard.wording.app_snippets import snippets_of
+from dashboard.wording.apply_status import with_applied
+from dashboard.wording.author_names import authors_of
+from dashboard.wording.explain_answers import answered
+from dashboard.wording.relative_time import ago
+from dashboard.wording.scope_summary import ProviderNames, allowance
 from gateway_core import ids, tokens
 from gateway_core.redaction import mask
 from rest.preconditions import ANY, etag_of
@@ -80,18 +80,18 @@ class CreateAccessKeyPage(Page):
         chosen = request.GET.get("configuration", "")
         form = Form(AccessKeyForm, fields_of(self.owned(Configuration), chosen))
         form["accessKeyConfigurationId"].value = chosen
-        return self.render(form=form, once=once.new_stamp())
+        return self.render(form=form, once=single_submit.new_stamp())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
-        made = once.used_for(request)
+        made = single_submit.used_for(request)
         if made is not None:
             messages.warning(request, "This form has made its access key already. A token is shown only once.")
             return HttpResponseRedirect(made)
         form = Form(AccessKeyForm, fields_of(self.owned(Configuration)), submitted=request.POST)
         with form.faults_told():
             issued = services.create_access_key(account=self.visit.account, by=self.visit.principal, **form.values())
-            once.use(request, reverse("dashboard:access-key", args=[issued.access_key.text_id]))
+            single_submit.use(request, reverse("dashboard:access-key", args=[issued.access_key.text_id]))
             return self.render(
                 "dashboard/access_key_issued.html",
                 title="Access key created",
@@ -99,7 +99,7 @@ class CreateAccessKeyPage(Page):
                 token=issued.token,
                 snippets=snippets_of(issued.access_key, issued.token),
             )
-        return self.render(form=form, status=form.status, once=request.POST.get(once.FIELD, ""))
+        return self.render(form=form, status=form.status, once=request.POST.get(single_submit.FIELD, ""))
 
 
 class AccessKeyPage(Page):

@@ -16,11 +16,11 @@ from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm
 from accounts.principals import Principal
 from configurations.models import Configuration
-from dashboard.applied import with_applied
-from dashboard.configuration_choices import field_of
-from dashboard.forms import Form
+from dashboard.kit.configuration_choices import field_of
+from dashboard.kit.forms import Form
+from dashboard.kit.page import Page
 from dashboard.navigation import ACCESS_KEYS
-from dashboard.page import Page
+from dashboard.wording.apply_status import with_applied
 from gateway_core import ids
 from rest.errors import InvalidRequest, NotFound, status_of, translate
 

@@ -9,9 +9,9 @@ from accounts.models import Account, User
 from accounts.principals import Principal
 from accounts.serializers import AccountForm
 from dashboard.account import Role, choose
-from dashboard.forms import Field, Form
-from dashboard.lists import Filter, Filters, listing_of
-from dashboard.page import Page
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.lists import Filter, Filters, listing_of
+from dashboard.kit.page import Page
 from gateway_core import ids
 from rest.errors import NotFound
 

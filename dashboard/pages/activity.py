@@ -14,12 +14,12 @@ from django.utils import timezone
 from access_keys.models import AccessKey
 from configurations.explain import Question, explain_stored
 from configurations.models import Configuration
-from dashboard import plans
-from dashboard.exports import csv_response
-from dashboard.lists import Filter, Filters, link_to
+from dashboard.kit.exports import csv_response
+from dashboard.kit.lists import Filter, Filters, link_to
+from dashboard.kit.page import Page
 from dashboard.navigation import ACTIVITY
-from dashboard.page import Page
-from dashboard.reach import ProviderNames
+from dashboard.wording import explain_text
+from dashboard.wording.scope_summary import ProviderNames
 from gateway_core import ids
 from provider_keys.models import ProviderKey
 from rest.errors import NotFound
@@ -199,7 +199,7 @@ class RequestPage(Page):
                 length=round(max(1.0, min(length, _LONGEST_BAR - start)), 2),
             )
 
-    def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> plans.Plan:
+    def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> explain_text.Plan:
         configurations = Configuration.objects.filter(account=self.visit.account).with_named()
         linked = access_key.configuration_id
         configuration = configurations.filter(id=linked).first() if linked else None
@@ -208,7 +208,7 @@ class RequestPage(Page):
             configuration=configuration,
             question=Question(requested=[event.requested_model]),
         )
-        return plans.told(explanation, names)
+        return explain_text.told(explanation, names)
 
 
 def rows_of(page: Page, events: Iterable[Event]) -> list[Row]:

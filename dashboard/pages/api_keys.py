@@ -11,14 +11,14 @@ from django.utils import timezone
 from accounts import services
 from accounts.models import ApiKey
 from accounts.serializers import ApiKeyForm
-from dashboard import once
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.forms import Field, Form
-from dashboard.lists import Filter, Filters, listing_of
+from dashboard.kit import single_submit
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.lists import Filter, Filters, listing_of
+from dashboard.kit.page import Page
 from dashboard.navigation import SETTINGS
-from dashboard.page import Page
-from dashboard.people import authors_of
-from dashboard.spoken import ago
+from dashboard.wording.author_names import authors_of
+from dashboard.wording.relative_time import ago
 from rest import uris
 from rest.preconditions import etag_of
 
@@ -66,25 +66,25 @@ class CreateApiKeyPage(Page):
 
     def get(self, _request: HttpRequest) -> HttpResponse:
         """The empty form."""
-        return self.render(form=Form(ApiKeyForm, FIELDS), once=once.new_stamp())
+        return self.render(form=Form(ApiKeyForm, FIELDS), once=single_submit.new_stamp())
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
-        made = once.used_for(request)
+        made = single_submit.used_for(request)
         if made is not None:
             messages.warning(request, "This form has made its API key already. A token is shown only once.")
             return HttpResponseRedirect(made)
         form = Form(ApiKeyForm, FIELDS, submitted=request.POST)
         with form.faults_told():
             issued = services.create_api_key(account=self.visit.account, by=self.visit.principal, **form.values())
-            once.use(request, reverse("dashboard:api-key", args=[issued.api_key.text_id]))
+            single_submit.use(request, reverse("dashboard:api-key", args=[issued.api_key.text_id]))
             return self.render(
                 "dashboard/api_key_issued.html",
                 title="API key created",
                 issued=issued,
                 example=_EXAMPLE.format(base=uris.base_of(request), token=issued.token),
             )
-        return self.render(form=form, status=form.status, once=request.POST.get(once.FIELD, ""))
+        return self.render(form=form, status=form.status, once=request.POST.get(single_submit.FIELD, ""))
 
 
 class ApiKeyPage(Page):

@@ -11,10 +11,10 @@ from django.utils import timezone
 
 from audit.actions import Action
 from audit.models import Event, EventQuerySet
-from dashboard.exports import csv_response
-from dashboard.lists import Filter, Filters, listing_of
+from dashboard.kit.exports import csv_response
+from dashboard.kit.lists import Filter, Filters, listing_of
+from dashboard.kit.page import Page
 from dashboard.navigation import AUDIT
-from dashboard.page import Page
 
 _KINDS: Final = {
     "access_key": "Access key",

@@ -19,12 +19,13 @@ from configurations.explain_forms import DraftExplainForm, question_of
 from configurations.models import Configuration
 from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationForm, ConfigurationSerializer
-from dashboard import choices, once, plans
+from dashboard.kit import picker_choices, single_submit
+from dashboard.kit.page import Page
 from dashboard.navigation import CONFIGURATIONS
-from dashboard.page import Page
 from dashboard.pages.configuration_reads import described, number_of, users_of
-from dashboard.people import names_of
-from dashboard.reach import ProviderNames, losses
+from dashboard.wording import explain_text
+from dashboard.wording.author_names import names_of
+from dashboard.wording.scope_summary import ProviderNames, losses
 from gateway_core.catalog import BUILT_IN, Surface
 from rest import uris
 from rest.errors import GatewayError, NotFound, http_response
@@ -104,7 +105,7 @@ class EditorPage(ScriptPage):
             "api": uris.absolute(self.request, Configuration.path),
             "id": configuration.text_id if configuration else None,
             "etag": etag_of(configuration) if configuration else None,
-            "once": once.new_stamp(),
+            "once": single_submit.new_stamp(),
             "configuration": {name: shown[name] for name in _WRITTEN if name in shown},
             "labels": _labels(ProviderNames.of(self.visit.account), shown),
             "managed": [provider.id for provider in BUILT_IN.values() if provider.is_managed],
@@ -135,11 +136,11 @@ class CreateConfigurationPage(EditorPage):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Make it, once for each form: an answer that was lost on its way leads to a second POST."""
-        if location := once.used_for(request):
+        if location := single_submit.used_for(request):
             return JsonResponse({"location": location})
         values = self.read(ConfigurationForm)
         made = services.create_configuration(account=self.visit.account, by=self.visit.principal, **values)
-        once.use(request, reverse("dashboard:configuration", args=[made.text_id]))
+        single_submit.use(request, reverse("dashboard:configuration", args=[made.text_id]))
         return self.written(made, "The configuration is created.")
 
 
@@ -229,7 +230,7 @@ class ExplainPage(ScriptPage):
         found = explain_draft(
             account=account, access=values.get("access"), router=values.get("router"), question=question_of(values)
         )
-        plan = plans.told(found, ProviderNames.of(account))
+        plan = explain_text.told(found, ProviderNames.of(account))
         return render(request, "dashboard/kit/plan.html", {"plan": plan})
 
 
@@ -242,13 +243,13 @@ class ChoicesPage(ScriptPage):
 
     def get(self, request: HttpRequest, kind: str) -> HttpResponse:
         """At most 20 choices, best first."""
-        find = choices.KINDS.get(kind)
+        find = picker_choices.KINDS.get(kind)
         if find is None:
             raise NotFound
         text, provider = (
-            request.GET.get(name, "").replace("\x00", "")[: choices.LONGEST] for name in ("q", "provider")
+            request.GET.get(name, "").replace("\x00", "")[: picker_choices.LONGEST] for name in ("q", "provider")
         )
-        found = find(choices.Asked(self.visit.account, text, provider))
+        found = find(picker_choices.Asked(self.visit.account, text, provider))
         return JsonResponse({"items": [choice._asdict() for choice in found]})
 
 

@@ -9,7 +9,7 @@ from access_keys.models import AccessKey
 from accounts.principals import Principal
 from configurations.models import Configuration
 from configurations.revisions import State, changes_between
-from dashboard.spoken import ago
+from dashboard.wording.relative_time import ago
 
 SHOWN_USERS: Final = 10
 # Beyond this many nobody needs the number, and counting them would cost a scan.

@@ -13,16 +13,16 @@ from configurations import services
 from configurations.models import Configuration
 from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationSerializer
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.forms import ETAG
-from dashboard.lists import Filter, Filters, listing_of
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.forms import ETAG
+from dashboard.kit.lists import Filter, Filters, listing_of
+from dashboard.kit.page import Page
 from dashboard.navigation import CONFIGURATIONS
-from dashboard.page import Page
 from dashboard.pages import configuration_editor
 from dashboard.pages.configuration_reads import called, described, number_of, revisions_of, users_of, with_user_count
-from dashboard.people import names_of
-from dashboard.questions import answered
-from dashboard.reach import Allowance, ProviderNames, allowance, losses
+from dashboard.wording.author_names import names_of
+from dashboard.wording.explain_answers import answered
+from dashboard.wording.scope_summary import Allowance, ProviderNames, allowance, losses
 from rest.errors import GatewayError, NotFound, PreconditionFailed, status_of
 from rest.preconditions import IfMatch, etag_of
 

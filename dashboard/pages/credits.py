@@ -6,9 +6,9 @@ from typing import Any, Final
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-from dashboard.forms import Field, Form
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.page import Page
 from dashboard.navigation import CREDITS
-from dashboard.page import Page
 from rest.serializers import StrictSerializer
 from usage import checkout, ledger, reading
 from usage.models import LedgerEntry

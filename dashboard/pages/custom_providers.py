@@ -9,15 +9,15 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from configurations.models import Configuration
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.health import health_of
-from dashboard.lists import listing_of
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.lists import listing_of
+from dashboard.kit.page import Page
+from dashboard.kit.provider_forms import ProviderForm
 from dashboard.navigation import PROVIDERS
-from dashboard.page import Page
-from dashboard.people import authors_of
-from dashboard.provider_forms import ProviderForm
+from dashboard.wording.author_names import authors_of
+from dashboard.wording.key_health import health_of
 from provider_keys.models import ProviderKey
-from providers import services, upstreams
+from providers import base_url_check, services
 from providers.models import Provider
 from rest.preconditions import etag_of
 
@@ -140,11 +140,11 @@ class DeleteProviderPage(ConfirmedPage):
         return self.redirect(CustomProvidersPage.name, said="The provider is deleted.")
 
 
-def _looked_up(submitted: Mapping[str, Any]) -> upstreams.Resolve:
+def _looked_up(submitted: Mapping[str, Any]) -> base_url_check.Resolve:
     """Who answers for the resolver, which is asked now: outside of any transaction, and with no connection held."""
     if not connection.in_atomic_block:
         connection.close()
-    return upstreams.look_up(submitted.get("baseUrl"))
+    return base_url_check.look_up(submitted.get("baseUrl"))
 
 
 def _configurations_of(provider: Provider) -> Any:

@@ -8,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from redis.exceptions import RedisError
 
 from accounts.models import Account
+from dashboard.kit.page import Page
 from dashboard.navigation import DATA_PLANE
-from dashboard.page import Page
-from gateway_core.workers import Refusal, WorkerReport
+from gateway_core.worker_reports import Refusal, WorkerReport
 from snapshots.models import Change, Publication
 from snapshots.workers import Workers, read_workers
 

@@ -10,10 +10,10 @@ from accounts import members
 from accounts.models import Invitation, Membership, User
 from accounts.serializers import InvitationForm, MemberForm
 from dashboard.account import Role
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.forms import Field, Form
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.page import Page
 from dashboard.navigation import SETTINGS
-from dashboard.page import Page
 from gateway_core import ids
 from rest import uris
 from rest.errors import NotFound

@@ -14,10 +14,10 @@ from redis.exceptions import RedisError
 from access_keys.models import AccessKey
 from accounts.models import Account
 from configurations.models import Configuration
-from dashboard.charts import Chart, Number, Series, stacked
-from dashboard.lists import Filter, Filters
+from dashboard.kit.charts import Chart, Number, Series, stacked
+from dashboard.kit.lists import Filter, Filters
+from dashboard.kit.page import Page
 from dashboard.navigation import OVERVIEW
-from dashboard.page import Page
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
 from provider_keys.models import ProviderKey

@@ -7,15 +7,15 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 
 from configurations.models import Configuration, RoutedKey
-from dashboard.applied import with_applied
-from dashboard.confirmation import ConfirmedPage, Question
-from dashboard.forms import Field, Form
-from dashboard.health import Health, health_of, refusal_told
-from dashboard.lists import Filter, Filters, id_range, listing_of
+from dashboard.kit.confirmation import ConfirmedPage, Question
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.lists import Filter, Filters, id_range, listing_of
+from dashboard.kit.page import Page
 from dashboard.navigation import PROVIDERS
-from dashboard.page import Page
-from dashboard.people import authors_of
-from dashboard.spoken import ago
+from dashboard.wording.apply_status import with_applied
+from dashboard.wording.author_names import authors_of
+from dashboard.wording.key_health import Health, health_of, refusal_told
+from dashboard.wording.relative_time import ago
 from gateway_core.catalog import BUILT_IN
 from provider_keys import services
 from provider_keys.models import ProviderKey

@@ -7,11 +7,11 @@ from typing import Any, Final, NamedTuple
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 
-from dashboard.health import health_of
-from dashboard.lists import Filter, Filters
+from dashboard.kit.lists import Filter, Filters
+from dashboard.kit.page import Page
 from dashboard.navigation import PROVIDERS
-from dashboard.page import Page
 from dashboard.pages import custom_providers
+from dashboard.wording.key_health import health_of
 from gateway_core.catalog import BUILT_IN, BuiltInProvider, Catalog, Model
 from provider_keys.models import ProviderKey
 from providers.catalog import current_catalog

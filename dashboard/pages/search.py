@@ -11,8 +11,8 @@ from django.urls import reverse
 from access_keys.models import AccessKey
 from accounts.models import Owned
 from configurations.models import Configuration
+from dashboard.kit.page import Page
 from dashboard.navigation import SECTIONS
-from dashboard.page import Page
 from gateway_core import ids
 from provider_keys.models import ProviderKey
 

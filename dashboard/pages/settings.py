@@ -4,12 +4,12 @@ from typing import Any, Final
 
 from django.http import HttpRequest, HttpResponse
 
-from dashboard.forms import Field, Form
+from account_settings import services
+from account_settings.models import GatewayConfiguration
+from account_settings.serializers import GatewayConfigurationForm
+from dashboard.kit.forms import Field, Form
+from dashboard.kit.page import Page
 from dashboard.navigation import SETTINGS
-from dashboard.page import Page
-from gateway_configuration import services
-from gateway_configuration.models import GatewayConfiguration
-from gateway_configuration.serializers import GatewayConfigurationForm
 from rest.preconditions import etag_of
 
 FIELDS: Final = (

@@ -7,8 +7,8 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from dashboard.forms import BoundField, Form
-from dashboard.lists import Filters, Listing
+from dashboard.kit.forms import BoundField, Form
+from dashboard.kit.lists import Filters, Listing
 from dashboard.navigation import Section
 
 register = template.Library()

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 
-from access_keys import snapshot
+from access_keys import snapshot_documents
 from access_keys.models import AccessKey
 from access_keys.services import create_access_key, delete_access_key, update_access_key
 from configurations.services import ConfigurationInUse, create_configuration, delete_configuration
@@ -222,7 +222,9 @@ def test_the_data_plane_sees_a_token_with_all_that_decides(account, principal, c
         account=account, by=principal, configuration_id=configuration.id, expires_at=expires_at, disabled=True
     ).access_key
 
-    documents = snapshot.documents(account, [plain.snapshot_document, full.snapshot_document, "token:" + "0" * 64])
+    documents = snapshot_documents.documents(
+        account, [plain.snapshot_document, full.snapshot_document, "token:" + "0" * 64]
+    )
 
     assert documents == {
         plain.snapshot_document: TokenDocument(account=account.text_id, access_key=plain.text_id),
@@ -235,7 +237,7 @@ def test_the_data_plane_sees_a_token_with_all_that_decides(account, principal, c
         ),
         "token:" + "0" * 64: None,
     }
-    assert {name: document for _, name, document in snapshot.all_documents([account])} == {
+    assert {name: document for _, name, document in snapshot_documents.all_documents([account])} == {
         name: document for name, document in documents.items() if document is not None
     }
 
@@ -243,8 +245,8 @@ def test_the_data_plane_sees_a_token_with_all_that_decides(account, principal, c
 def test_a_snapshot_never_holds_another_accounts_token(account, other_account, other_principal):
     foreign = create_access_key(account=other_account, by=other_principal).access_key
 
-    assert snapshot.documents(account, [foreign.snapshot_document]) == {foreign.snapshot_document: None}
-    assert list(snapshot.all_documents([account])) == []
+    assert snapshot_documents.documents(account, [foreign.snapshot_document]) == {foreign.snapshot_document: None}
+    assert list(snapshot_documents.all_documents([account])) == []
 
 
 @pytest.mark.django_db(transaction=True)

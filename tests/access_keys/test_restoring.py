@@ -11,9 +11,9 @@ from access_keys.models import AccessKey
 from access_keys.services import create_access_key, delete_access_key, update_access_key
 from audit.models import Event
 from snapshots import rebuild
-from snapshots.client import inline_store, keys, patient_store
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import pause
+from snapshots.redis_client import inline_store, keys, patient_store
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("_live")]
 

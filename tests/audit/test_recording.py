@@ -6,6 +6,7 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from access_keys.services import create_access_key, delete_access_key, update_access_key
+from account_settings.services import update_gateway_configuration
 from accounts.models import Account, ApiKey
 from accounts.principals import Principal
 from accounts.services import create_user
@@ -13,7 +14,6 @@ from audit import origin
 from audit.actions import Action
 from audit.models import Event, Pending
 from audit.recording import NotInTransaction, record
-from gateway_configuration.services import update_gateway_configuration
 from provider_keys.services import create_provider_key, rotate_provider_key
 from provider_keys.values import PlainValue
 from providers import managed

@@ -12,7 +12,7 @@ from access_keys.services import create_access_key
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from snapshots import rebuild
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from tests.browser.conftest import PHONE
 from tests.gateway_run import stand_in
 from tests.workers import worker_process

@@ -25,7 +25,7 @@ from configurations.services import (
 from provider_keys.models import ProviderKey
 from provider_keys.services import ProviderKeyInUse, create_provider_key, delete_provider_key
 from provider_keys.values import PlainValue
-from providers.known import ProviderUnknown
+from providers.provider_names import ProviderUnknown
 from rest.errors import NotFound
 from tests.rivals import blocked, in_background, uncommitted
 from tests.rows import make_provider

@@ -2,7 +2,7 @@
 
 import pytest
 
-from configurations.snapshot import build
+from configurations.snapshot_documents import build
 from gateway_core import ids
 from gateway_core.snapshot import Rule, Step
 from provider_keys.models import ProviderKey

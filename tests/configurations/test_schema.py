@@ -12,7 +12,7 @@ from configurations import schema
 from configurations import scope as scopes
 from configurations.faults import Faults
 from gateway_core.catalog import BUILT_IN
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 
 # What a schema cannot tell: whether a provider is known, what is a duplicate, what goes with what.
 BEYOND_SCHEMAS = re.compile(

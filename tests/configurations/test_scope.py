@@ -3,7 +3,7 @@
 import pytest
 
 from configurations.models import NamedProvider
-from configurations.snapshot import build
+from configurations.snapshot_documents import build
 from gateway_core.snapshot import Scope
 
 URL = "/access-key-configurations"

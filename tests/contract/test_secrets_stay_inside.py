@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from redis import Redis
 
-from gateway_admin.embedded.postgres import find_installation
+from local.embedded.postgres import find_installation
 from tests.gateway_run import GatewayRun, stand_in
 
 pytestmark = pytest.mark.xdist_group("run")

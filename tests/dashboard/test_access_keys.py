@@ -11,7 +11,8 @@ from access_keys import services
 from access_keys.models import AccessKey
 from accounts.models import Membership
 from configurations.services import create_configuration
-from dashboard import configuration_choices, snippets
+from dashboard.kit import configuration_choices
+from dashboard.wording import app_snippets
 from gateway_core import ids, tokens
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
@@ -255,7 +256,7 @@ def test_a_snippet_asks_for_a_model_that_the_key_should_reach(account, principal
 
     access_key = make_key(configuration_id=under.id if under else None).access_key
 
-    assert snippets.example_model(access_key) == model
+    assert app_snippets.example_model(access_key) == model
 
 
 def test_a_list_costs_the_same_queries_however_long_it_is(

@@ -6,7 +6,7 @@ from django.test import Client
 from accounts import services
 from accounts.models import Membership, User
 from accounts.principals import Principal
-from dashboard.lists import PAGE_SIZE
+from dashboard.kit.lists import PAGE_SIZE
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,9 @@ from django.test import Client
 from access_keys.services import create_access_key
 from accounts.services import create_user
 from gateway_core import ids
-from gateway_core.workers import WorkerReport, seal_report
+from gateway_core.worker_reports import WorkerReport, seal_report
 from snapshots import publisher, rebuild
-from snapshots.client import document_keys, inline_store, keys, patient_store
+from snapshots.redis_client import document_keys, inline_store, keys, patient_store
 from tests.fixtures import open_account
 
 LIST = "/dashboard/access-keys"

@@ -12,7 +12,7 @@ from accounts import services as accounts
 from accounts.models import Membership
 from configurations.models import Configuration
 from configurations.services import create_configuration, update_configuration
-from dashboard.choices import MOST
+from dashboard.kit.picker_choices import MOST
 from dashboard.pages.configuration_reads import SHOWN_USERS
 from dashboard.pages.configurations import PAGES
 from provider_keys.models import ProviderKey

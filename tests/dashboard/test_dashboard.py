@@ -8,7 +8,7 @@ from django.test import Client
 
 from accounts import services as accounts
 from accounts.models import Account, Membership, User
-from dashboard.failures import failed
+from dashboard.error_pages import failed
 from dashboard.site import site
 
 pytestmark = pytest.mark.django_db

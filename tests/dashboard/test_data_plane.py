@@ -7,9 +7,9 @@ from django.test import Client
 
 from accounts import services
 from accounts.models import Membership
-from gateway_core.workers import Behind, Refusal, WorkerReport, seal_report
-from snapshots.client import document_keys, inline_store, keys
+from gateway_core.worker_reports import Behind, Refusal, WorkerReport, seal_report
 from snapshots.models import Change, Publication
+from snapshots.redis_client import document_keys, inline_store, keys
 
 pytestmark = pytest.mark.django_db
 

@@ -3,9 +3,9 @@
 import pytest
 from django.test import Client
 
+from account_settings.models import GatewayConfiguration
 from accounts import services
 from accounts.models import Membership
-from gateway_configuration.models import GatewayConfiguration
 
 pytestmark = pytest.mark.django_db
 

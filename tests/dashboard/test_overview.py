@@ -9,7 +9,7 @@ from django.test import Client
 from access_keys.services import create_access_key
 from accounts import services
 from accounts.models import Membership
-from dashboard.charts import HEIGHT
+from dashboard.kit.charts import HEIGHT
 from dashboard.pages.overview import GROUPS, charts_of
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from configurations.services import create_configuration
-from dashboard.health import health_of
+from dashboard.wording.key_health import health_of
 from provider_keys.models import ProviderKey
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue

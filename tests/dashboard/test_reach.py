@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from dashboard.reach import ProviderNames, allowance, listed, losses
+from dashboard.wording.scope_summary import ProviderNames, allowance, listed, losses
 from gateway_core import ids
 
 IDENTITY = uuid.UUID("01890000-0000-7000-8000-000000000001")

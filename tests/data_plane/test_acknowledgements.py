@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from gateway_core import authentication, snapshot
-from gateway_core.authentication import DocumentKeys, Purpose
+from gateway_core import envelopes, snapshot
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import Rule, Step
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
 
@@ -129,7 +129,7 @@ async def test_what_is_refused_while_the_last_good_one_serves_is_not_applied(
 ):
     """The entry is refused, and so is what lies in Redis: nothing of the publication is in force."""
     token = await holding(worker, alice)
-    forger = DocumentKeys.parse(authentication.generate_document_key())
+    forger = DocumentKeys.parse(envelopes.generate_document_key())
     name = name_of(token) if what == "token" else snapshot.SETTINGS_DOCUMENT
     version = writer.next_version()
     body = snapshot.encode(alice.token_document() if what == "token" else snapshot.SettingsDocument())
@@ -183,7 +183,7 @@ async def test_a_read_that_a_gap_overtook_counts_for_nothing(
 async def test_a_worker_is_in_the_count_before_it_judges_anything(
     make_worker: MakeWorker, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
 ):
-    from data_plane.follower import Follower
+    from data_plane.state.follower import Follower
 
     counted: list[bool] = []
     original = Follower._synchronise

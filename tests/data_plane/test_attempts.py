@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core.redaction import mask
 from gateway_core.snapshot import Rule, Step
+from local.stand_in import StandIn
 from tests.workers import Client, Running, Tenant, eventually
 
 GOOD = "sk-good-0123456789abcdefghij"

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_plane.store import Reader, Store
-from gateway_admin.stand_in import StandIn
-from gateway_core import authentication, snapshot
-from gateway_core.authentication import DocumentKeys, Purpose
+from data_plane.state.store import Reader, Store
+from gateway_core import envelopes, snapshot
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import (
     ChangeDocument,
     ConfigurationDocument,
@@ -19,6 +18,7 @@ from gateway_core.snapshot import (
     Step,
     TokenDocument,
 )
+from local.stand_in import StandIn
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -251,7 +251,7 @@ async def test_the_catalog_follows_its_publications(worker: Running, writer: Sna
 # ── the store by itself ──
 
 KEYS = Keys("gw")
-DOCUMENT_KEYS = DocumentKeys.parse(authentication.generate_document_key())
+DOCUMENT_KEYS = DocumentKeys.parse(envelopes.generate_document_key())
 ACCOUNT = "ac_01h455vb4pex5vsknk084sn02q"
 
 

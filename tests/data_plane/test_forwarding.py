@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from data_plane.headers import downstream
-from gateway_admin.stand_in import StandIn
+from data_plane.http.headers import downstream
 from gateway_core.redaction import mask
+from local.stand_in import StandIn
 from tests.workers import Client, Tenant, saying
 
 KEY = "sk-first-0123456789abcdefghij"

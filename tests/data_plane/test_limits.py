@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.limits import estimated_input_tokens, lowered_maxima
-from gateway_admin.stand_in import StandIn
+from data_plane.forwarding.limits import estimated_input_tokens, lowered_maxima
 from gateway_core.catalog import Surface
 from gateway_core.snapshot import SurfaceSupport
+from local.stand_in import StandIn
 from tests.workers import Client, Running, SnapshotWriter, Tenant
 
 KEY = "sk-first-0123456789abcdefghij"

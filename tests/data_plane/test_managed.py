@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core import snapshot
 from gateway_core.sealing import managed_binding
 from gateway_core.snapshot import CATALOG, ManagedKeysDocument, Rule, Step
+from local.stand_in import StandIn
 from tests.workers import MODELS, Client, Running, SnapshotWriter, Tenant, eventually
 
 OPERATORS = "sk-operator-0123456789abcdefghij"

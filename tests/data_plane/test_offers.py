@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway_admin.stand_in import StandIn
+from local.stand_in import StandIn
 from tests.workers import Client, Tenant, worker_process
 
 KEY = "sk-first-0123456789abcdefghij"

@@ -6,7 +6,7 @@ import anthropic
 import openai
 import pytest
 
-from gateway_admin.stand_in import StandIn
+from local.stand_in import StandIn
 from tests.workers import Running, Tenant
 
 GOOD = "sk-good-0123456789abcdefghij"

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core import snapshot, tokens
 from gateway_core.snapshot import Rule, Scope, Step
+from local.stand_in import StandIn
 from tests.workers import Client, Running, SnapshotWriter, Tenant, name_of
 
 KEY = "sk-first-0123456789abcdefghij"

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from data_plane.settings import load
-from gateway_core import authentication, sealing
+from gateway_core import envelopes, sealing
 from gateway_core.environment import EnvironmentIncomplete
 from tests.workers import ROOT
 
 PRIVATE = sealing.generate_private_key()
-DOCUMENT = authentication.generate_document_key()
+DOCUMENT = envelopes.generate_document_key()
 WHOLE = {
     "REDIS_URL": "redis://:hidden-password@127.0.0.1:6390/0",
     "DOCUMENT_KEYS": DOCUMENT,

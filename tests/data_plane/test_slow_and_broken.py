@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from gateway_admin.stand_in import StandIn
+from local.stand_in import StandIn
 from tests.workers import Running, Tenant, eventually, saying
 
 GOOD = "sk-good-0123456789abcdefghij"

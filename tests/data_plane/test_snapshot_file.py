@@ -17,11 +17,11 @@ import msgspec
 import pytest
 import structlog
 
-from data_plane.snapshot_file import Document, FileRefused, Head, Moment, Part, SnapshotFiles
-from gateway_admin.stand_in import StandIn
-from gateway_core import authentication, snapshot, tokens
-from gateway_core.authentication import DocumentKeys
+from data_plane.state.snapshot_file import Document, FileRefused, Head, Moment, Part, SnapshotFiles
+from gateway_core import envelopes, snapshot, tokens
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.snapshot import CATALOG, Keys, Rule, Step
+from local.stand_in import StandIn
 from tests.fault_proxy import FaultProxy
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, free_port, name_of, running, settings_of
 
@@ -465,7 +465,7 @@ def test_whatever_is_cut_off_or_flipped_in_a_file_it_is_refused_and_said_once(fi
 
 
 def test_a_file_of_other_keys_or_of_another_deployment_is_refused(files: SnapshotFiles, whole: Path, directory: Path):
-    foreign = DocumentKeys.parse(authentication.generate_document_key())
+    foreign = DocumentKeys.parse(envelopes.generate_document_key())
 
     assert SnapshotFiles(directory, Keys("gw"), foreign).find(staleness=DAY) is None
     assert SnapshotFiles(directory, Keys("another"), files._document_keys).find(staleness=DAY) is None

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway_admin.stand_in import StandIn
-from gateway_core import authentication, snapshot, tokens
-from gateway_core.authentication import DocumentKeys, Purpose
+from gateway_core import envelopes, snapshot, tokens
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Rule, Step, TokenDocument
-from gateway_core.workers import WorkerReport, open_report
+from gateway_core.worker_reports import WorkerReport, open_report
+from local.stand_in import StandIn
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -40,7 +40,7 @@ async def test_a_forged_token_document_is_503_and_mints_nothing(
     worker: Running, writer: SnapshotWriter, alice: Tenant, upstream: StandIn
 ):
     alice.keys(GOOD)
-    forger = DocumentKeys.parse(authentication.generate_document_key())
+    forger = DocumentKeys.parse(envelopes.generate_document_key())
     token = tokens.generate(tokens.ACCESS_KEY_PREFIX)
     location = writer.names.location(alice.id, name_of(token))
     body = snapshot.encode(alice.token_document())

@@ -6,14 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from data_plane.store import Loading, Reader, Store
-from gateway_core import authentication, snapshot
-from gateway_core.authentication import DocumentKeys, Purpose
+from data_plane.state.store import Loading, Reader, Store
+from gateway_core import envelopes, snapshot
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Keys, SettingsDocument, TokenDocument
-from gateway_core.workers import WorkerReport, behind_of
+from gateway_core.worker_reports import WorkerReport, behind_of
 
 KEYS = Keys("gw")
-DOCUMENT_KEYS = DocumentKeys.parse(authentication.generate_document_key())
+DOCUMENT_KEYS = DocumentKeys.parse(envelopes.generate_document_key())
 ACCOUNT = "ac_01h455vb4pex5vsknk084sn02q"
 DIGEST = "0" * 64
 TOKEN = snapshot.token_document(DIGEST)

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from data_plane.sse import TAIL, EventStream, apart_from
-from gateway_admin.stand_in import StandIn
+from data_plane.forwarding.sse import TAIL, EventStream, apart_from
 from gateway_core.catalog import Surface
+from local.stand_in import StandIn
 from tests.workers import Client, Running, Tenant, events_of, eventually, saying
 
 GOOD = "sk-good-0123456789abcdefghij"

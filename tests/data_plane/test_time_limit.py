@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from data_plane.time_limit import TimeLimit
+from data_plane.forwarding.time_limit import TimeLimit
 
 
 def now() -> float:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_plane.sse import EventStream
-from data_plane.tokens_used import Used, asking_for_usage, reader_of
+from data_plane.forwarding.sse import EventStream
+from data_plane.usage.token_counting import Used, asking_for_usage, reader_of
 from gateway_core.catalog import Surface
-from gateway_core.usage import MAX_COUNT
+from gateway_core.usage_events import MAX_COUNT
 
 CHAT_USAGE = {
     "prompt_tokens": 100,

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway_admin.stand_in import StandIn
 from gateway_core import snapshot
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import Surface
 from gateway_core.ids import Prefix
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
+from local.stand_in import StandIn
 from tests.hostile_urls import INWARD, NEVER
 from tests.workers import Running, Tenant, new_id
 

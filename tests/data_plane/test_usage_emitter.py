@@ -17,11 +17,11 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from data_plane.usage import UsageEmitter
+from data_plane.usage.emitter import UsageEmitter
 from gateway_core import ids
-from gateway_core.authentication import DocumentKeys, generate_document_key
+from gateway_core.envelopes import DocumentKeys, generate_document_key
 from gateway_core.snapshot import Keys
-from gateway_core.usage import BATCH_FIELD, UsageEvent, open_batch
+from gateway_core.usage_events import BATCH_FIELD, UsageEvent, open_batch
 from tests.events import an_event, text_id
 from tests.servers import FaultyRedis
 
@@ -239,11 +239,11 @@ RECORDS_AND_WAITS = """
 import asyncio, sys
 from pathlib import Path
 from redis.asyncio import Redis
-from data_plane.usage import UsageEmitter
-from gateway_core.authentication import DocumentKeys
+from data_plane.usage.emitter import UsageEmitter
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.snapshot import Keys
 import msgspec
-from gateway_core.usage import UsageEvent
+from gateway_core.usage_events import UsageEvent
 
 async def main(url, spool, key, events):
     emitter = UsageEmitter(Redis.from_url(url), Keys("gw"), DocumentKeys.parse(key), worker="w_gone", spool=Path(spool))

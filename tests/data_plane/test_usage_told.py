@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core.redaction import mask
 from gateway_core.snapshot import Rule, Step
+from local.stand_in import StandIn
 from tests.servers import FaultyRedis
 from tests.workers import (
     Client,

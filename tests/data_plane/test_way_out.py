@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
-from data_plane import upstream as way_out
-from data_plane.upstream import AddressDenied, AnswerMalformed, Upstream, Way
-from gateway_admin.stand_in import StandIn
+from data_plane.forwarding import upstream as way_out
+from data_plane.forwarding.upstream import AddressDenied, AnswerMalformed, Upstream, Way
 from gateway_core.addresses import AddressPolicy
+from local.stand_in import StandIn
 from tests.workers import Running, Tenant, free_port
 
 STRICT = AddressPolicy()
@@ -88,7 +88,7 @@ async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, mo
         made.append(args)
         return original(*args)
 
-    monkeypatch.setattr("data_plane.upstream.socket.socket", make)
+    monkeypatch.setattr("data_plane.forwarding.upstream.socket.socket", make)
 
     with pytest.raises(aiohttp.ClientConnectorError) as denied:
         await asyncio.wait_for(sessions.send(Way(STRICT, URL(f"http://{host}/v1")), {}, b"{}"), SOON)

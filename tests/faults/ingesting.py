@@ -17,8 +17,8 @@ import django
 
 django.setup()
 
-from gateway_core.usage import UsageEvent  # noqa: E402 -- Django has to be set up first
-from snapshots.client import patient_store  # noqa: E402
+from gateway_core.usage_events import UsageEvent  # noqa: E402 -- Django has to be set up first
+from snapshots.redis_client import patient_store  # noqa: E402
 from usage import ledger  # noqa: E402
 from usage.ingest import Ingest  # noqa: E402
 

@@ -20,8 +20,8 @@ from django.db import close_old_connections, connection, transaction  # noqa: E4
 
 from accounts.models import Account  # noqa: E402
 from gateway_core import ids  # noqa: E402
-from snapshots import publisher, registry  # noqa: E402
-from snapshots.client import patient_store  # noqa: E402
+from snapshots import document_kinds, publisher  # noqa: E402
+from snapshots.redis_client import patient_store  # noqa: E402
 from snapshots.relay import Relay  # noqa: E402
 from tests.snapshots.rows import make_access_key, write_some  # noqa: E402
 
@@ -41,14 +41,14 @@ def hear() -> str:
 
 def before_redis(step: Callable[[], None]) -> None:
     """Do something whenever tokens have been read and nothing has been written yet."""
-    tokens = registry.kind_of("token")
+    tokens = document_kinds.kind_of("token")
 
     def documents(account: Account, names: Collection[str]) -> Any:
         found = tokens.documents(account, names)
         step()
         return found
 
-    registry.register(kind="token", order=tokens.order, documents=documents, all_documents=tokens.all_documents)
+    document_kinds.register(kind="token", order=tokens.order, documents=documents, all_documents=tokens.all_documents)
 
 
 def stand_still(count: int) -> None:

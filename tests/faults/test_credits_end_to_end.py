@@ -15,7 +15,7 @@ from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from providers.managed import set_managed_key
 from snapshots import rebuild
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from tests.events import an_event, send
 from tests.faults.conftest import Program, wait_until
 from tests.faults.test_usage_end_to_end import upstream

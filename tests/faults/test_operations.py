@@ -25,14 +25,14 @@ from django.db import connection
 from redis import Redis
 
 from accounts.models import Account
-from gateway_admin.embedded.postgres import find_installation
-from gateway_core import authentication, sealing, snapshot
-from gateway_core.authentication import DocumentKeys
+from gateway_core import envelopes, sealing, snapshot
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
-from snapshots import rebuild, registry
-from snapshots.client import inline_store, keys, patient_store
+from local.embedded.postgres import find_installation
+from snapshots import document_kinds, rebuild
 from snapshots.models import Publication
 from snapshots.publisher import pause
+from snapshots.redis_client import inline_store, keys, patient_store
 from tests.faults.conftest import wait_until
 from tests.fixtures import Api, open_account
 from tests.gateway_run import stand_in
@@ -193,7 +193,7 @@ def deployment(
 
 
 def test_both_sorts_of_keys_are_rotated_under_callers_and_none_is_refused(deployment: Deployment) -> None:
-    new_private, new_document = sealing.generate_private_key(), authentication.generate_document_key()
+    new_private, new_document = sealing.generate_private_key(), envelopes.generate_document_key()
     old_private, old_document = (deployment.environ[name] for name in ("SEALING_PRIVATE_KEYS", "DOCUMENT_KEYS"))
     unseen = [deployment.newcomer() for _ in range(3)]
     deployment.ask_on(deployment.issue()[0], deployment.issue()[0])
@@ -293,7 +293,7 @@ class NewerToken(snapshot.TokenDocument, frozen=True):
 @pytest.fixture
 def upgrade() -> Iterator[Callable[..., None]]:
     """The control plane of the next release publishes documents of a kind: `upgrade("token", NewerToken)`."""
-    kept = {kind.name: kind for kind in registry.kinds()}
+    kept = {kind.name: kind for kind in document_kinds.kinds()}
 
     def begin(name: str, newer: Callable[..., msgspec.Struct], must_understand: tuple[str, ...] = ()) -> None:
         kind = kept[name]
@@ -305,11 +305,13 @@ def upgrade() -> Iterator[Callable[..., None]]:
                 for each, document in found.items()
             }
 
-        registry.register(kind=name, order=kind.order, documents=documents, all_documents=kind.all_documents)
+        document_kinds.register(kind=name, order=kind.order, documents=documents, all_documents=kind.all_documents)
 
     yield begin
     for kind in kept.values():
-        registry.register(kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents)
+        document_kinds.register(
+            kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents
+        )
 
 
 def test_workers_of_the_release_before_serve_what_they_understand_and_nothing_that_they_must_and_do_not(

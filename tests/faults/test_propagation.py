@@ -19,7 +19,7 @@ from redis import Redis
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from snapshots import rebuild
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from snapshots.workers import forget_worker, read_workers
 from tests.faults.conftest import wait_until
 from tests.faults.test_usage_end_to_end import upstream

@@ -20,9 +20,9 @@ from redis import Redis
 
 from accounts.models import Account
 from snapshots import rebuild
-from snapshots.client import keys, patient_store
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
+from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
 from tests.faults.conftest import Program, wait_until
 from tests.servers import FaultyPostgres, FaultyRedis

@@ -10,8 +10,8 @@ import pytest
 from redis import Redis
 
 from accounts.models import Account
-from gateway_core.usage import UsageEvent
-from snapshots.client import keys
+from gateway_core.usage_events import UsageEvent
+from snapshots.redis_client import keys
 from tests.events import an_event, send
 from tests.faults.conftest import Program, wait_until
 from tests.servers import FaultyRedis
@@ -133,7 +133,7 @@ def test_a_loop_outlives_a_redis_that_goes_away(
 def test_a_task_without_redis_fails_nobody(
     redis_server: Callable[..., FaultyRedis], account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from snapshots.client import Store
+    from snapshots.redis_client import Store
     from usage import tasks
 
     server = redis_server(throwaway=True)

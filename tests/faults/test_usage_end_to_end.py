@@ -16,10 +16,10 @@ import pytest
 from redis import Redis
 
 from accounts.models import Account
-from gateway_core.authentication import DocumentKeys
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
-from snapshots.client import keys
+from snapshots.redis_client import keys
 from tests.faults.conftest import Program, wait_until
 from tests.fixtures import Api, open_account
 from tests.servers import FaultyRedis
@@ -38,7 +38,7 @@ START = "2020-01-01T00:00:00Z"
 def upstream() -> Iterator[str]:
     """The stand-in, as a process."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "gateway_admin.stand_in", "--port", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "local.stand_in", "--port", str(port)])
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:

@@ -3,8 +3,8 @@
 import pytest
 from django.utils import timezone
 
-from snapshots.client import inline_store, keys
 from snapshots.models import Change
+from snapshots.redis_client import inline_store, keys
 
 pytestmark = pytest.mark.django_db
 

@@ -14,7 +14,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
 # Imports that happen in each of the Procfile's processes, late ones of their libraries included.
 PROCESSES = {
     "control plane": "import django; django.setup(); import gateway_admin.wsgi, gateway_admin.urls, granian.cli",
-    "data plane": "import data_plane.__main__, data_plane.server",
+    "data plane": "import data_plane.__main__, data_plane.http.server",
     "relay": "import django; django.setup(); import snapshots.relay",
     "Celery": (
         "import django; django.setup(); import gateway_admin.celery as made; "
@@ -22,7 +22,7 @@ PROCESSES = {
         "import kombu.transport.redis; made.app.loader.import_default_modules(); "
         "made.app.connection_for_write().transport"
     ),
-    "run": "import gateway_admin.run, gateway_admin.demo, gateway_admin.stand_in",
+    "run": "import local.run, local.demo, local.stand_in",
 }
 BLOCK = """
 import sys

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_core import authentication, sealing, tokens
+from gateway_core import envelopes, sealing, tokens
 from gateway_core.redaction import mask, redact
 
 VALUES = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1, max_size=120)
@@ -128,7 +128,7 @@ def test_whatever_stands_in_the_place_of_a_credential_is_hidden(text, redacted):
 
 
 def test_the_keys_of_this_deployment_leave_nothing_behind():
-    private, document = sealing.generate_private_key(), authentication.generate_document_key()
+    private, document = sealing.generate_private_key(), envelopes.generate_document_key()
 
     redacted = redact(f"SEALING_PRIVATE_KEYS={private},{private} DOCUMENT_KEYS={document},{document}\n{document}")
 

@@ -16,8 +16,8 @@ import structlog
 from django.db import connection
 
 from snapshots import rebuild
-from snapshots.client import inline_store, keys, patient_store
 from snapshots.publisher import pause
+from snapshots.redis_client import inline_store, keys, patient_store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ from django.db import connection
 
 from gateway_core.addresses import parse_networks
 from gateway_core.base_urls import UpstreamRules, parse_hosts
-from providers import resolution
+from providers import host_resolution
 from providers.models import Provider
 from tests import hostile_urls
 
@@ -112,13 +112,13 @@ def test_the_resolver_is_never_asked_while_a_transaction_is_open(api, production
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     asked_in = []
-    resolve = resolution.resolve
+    resolve = host_resolution.resolve
 
     def noting(host, port):
         asked_in.append(len(connection.savepoint_ids))
         return resolve(host, port)
 
-    monkeypatch.setattr(resolution, "resolve", noting)
+    monkeypatch.setattr(host_resolution, "resolve", noting)
     before = len(connection.savepoint_ids)
 
     answer = api.post("/providers", {**BODY, "baseUrl": "https://api.example.com"}, idempotency_key="k")
@@ -130,12 +130,12 @@ def test_the_resolver_is_never_asked_while_a_transaction_is_open(api, production
 
 def test_a_resolver_that_hangs_costs_a_bounded_time(monkeypatch):
     hangs = threading.Event()
-    monkeypatch.setattr(resolution, "SECONDS", 0.1)
+    monkeypatch.setattr(host_resolution, "SECONDS", 0.1)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: hangs.wait(10) and [])
 
     began = time.monotonic()
     for _ in range(20):
-        assert resolution.resolve("slow.example.com", 443) == ()
+        assert host_resolution.resolve("slow.example.com", 443) == ()
 
     assert time.monotonic() - began < 5
     hangs.set()

@@ -13,7 +13,7 @@ from providers import managed
 from providers.catalog import build_documents, current_catalog
 from providers.models import ManagedKey
 from snapshots import rebuild
-from snapshots.client import inline_store, keys, patient_store
+from snapshots.redis_client import inline_store, keys, patient_store
 
 KEY = "sk-operators-own-key-0123456789abcdef"
 

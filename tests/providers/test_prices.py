@@ -11,12 +11,12 @@ from genai_prices import data_snapshot
 
 from gateway_core.catalog import BUILT_IN
 from gateway_core.snapshot import MODELS_DOCUMENT, encode
-from providers import catalog, prices, tasks
+from providers import catalog, price_refresh, tasks
+from providers.catalog_models import models_document_of
 from providers.models import PriceRelease
-from providers.price_list import models_document_of
 from snapshots import rebuild
-from snapshots.client import inline_store, keys, patient_store
 from snapshots.publisher import pause
+from snapshots.redis_client import inline_store, keys, patient_store
 
 pytestmark = pytest.mark.django_db
 
@@ -51,7 +51,7 @@ def _fresh_process(settings):
     settings.CATALOG_URL = "http://127.0.0.1:1/data.json"
     yield
     data_snapshot.set_custom_snapshot(None)
-    prices._Held.digest = None
+    price_refresh._Held.digest = None
     tasks._Trouble.reason = None
 
 
@@ -112,7 +112,7 @@ def test_new_prices_are_stored_and_serve_every_process(packaged, origin):
     assert price() == "99" != before
     # Another process: it holds the packaged ones until it asks.
     data_snapshot.set_custom_snapshot(None)
-    prices._Held.digest = None
+    price_refresh._Held.digest = None
     assert price() == "99"
     documents = catalog.build_documents()
     assert b'"99"' in encode(documents[MODELS_DOCUMENT])
@@ -133,7 +133,7 @@ def test_prices_that_did_not_change_count_as_fresh_and_change_nothing(packaged, 
     PriceRelease.objects.update(fetched_at="2026-01-01T00:00:00Z")
     models = catalog.build_models_document()
 
-    assert prices.refresh() is False
+    assert price_refresh.refresh() is False
     assert catalog.build_models_document() is models
     assert PriceRelease.objects.get().fetched_at.year > 2026 or PriceRelease.objects.get().fetched_at.month > 1
 
@@ -173,8 +173,8 @@ def test_data_that_lost_half_of_a_providers_models_is_refused(packaged, origin):
     next(provider for provider in changed if provider["id"] == "groq")["models"][1:] = []
     origin.body = json.dumps(changed).encode()
 
-    with pytest.raises(prices.PricesRefused, match="groq"):
-        prices.refresh()
+    with pytest.raises(price_refresh.PricesRefused, match="groq"):
+        price_refresh.refresh()
 
     assert price() == before
     assert not PriceRelease.objects.exists()
@@ -184,8 +184,8 @@ def test_data_that_lost_half_of_a_providers_models_is_refused(packaged, origin):
 def test_a_price_that_is_none_is_refused(packaged, origin, wrong):
     origin.body = with_price(packaged, wrong)
 
-    with pytest.raises(prices.PricesRefused, match="price"):
-        prices.refresh()
+    with pytest.raises(price_refresh.PricesRefused, match="price"):
+        price_refresh.refresh()
 
 
 def test_a_machine_that_may_not_fetch_does_not(origin, settings):
@@ -212,8 +212,8 @@ def test_a_failure_is_harmless_and_told_once(origin, caplog):
 def test_only_http_is_fetched(settings, url):
     settings.CATALOG_URL = url
 
-    with pytest.raises(prices.PricesRefused):
-        prices.refresh()
+    with pytest.raises(price_refresh.PricesRefused):
+        price_refresh.refresh()
 
 
 def test_prices_that_another_release_of_the_package_read_are_not_used(packaged, origin):

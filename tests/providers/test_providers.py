@@ -8,9 +8,9 @@ from django.db import connection, transaction
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, Surface
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
-from providers import services, snapshot
+from providers import services, snapshot_documents
+from providers.base_url_check import vet
 from providers.models import Provider, ProviderModel
-from providers.upstreams import vet
 from snapshots.models import Change
 
 MINIMAL = {"providerId": "my-ollama", "name": "Ollama", "baseUrl": "https://ollama.example.com"}
@@ -495,7 +495,7 @@ def test_the_data_plane_sees_the_canonical_url_and_the_surfaces_with_their_param
         ],
     )
 
-    document = snapshot.documents(account, ["provider:my-ollama", "provider:gone"])
+    document = snapshot_documents.documents(account, ["provider:my-ollama", "provider:gone"])
 
     assert document["provider:gone"] is None
     found = document["provider:my-ollama"]
@@ -509,13 +509,13 @@ def test_the_data_plane_sees_the_canonical_url_and_the_surfaces_with_their_param
         "embeddings": ("dimensions",),
         "messages": (),
     }
-    assert list(snapshot.all_documents([account])) == [(account, "provider:my-ollama", found)]
+    assert list(snapshot_documents.all_documents([account])) == [(account, "provider:my-ollama", found)]
 
 
 def test_without_surfaces_a_provider_serves_openais(account, create_provider):
     create_provider()
 
-    ((*_, found),) = snapshot.all_documents([account])
+    ((*_, found),) = snapshot_documents.all_documents([account])
 
     assert isinstance(found, ProviderDocument)
     assert SurfaceSupport(Surface.CHAT_COMPLETIONS) in found.surfaces

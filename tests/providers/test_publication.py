@@ -3,11 +3,11 @@
 import pytest
 
 from gateway_core import snapshot
-from gateway_core.authentication import Purpose
+from gateway_core.envelopes import Purpose
 from gateway_core.snapshot import ProviderDocument, SettingsDocument
 from snapshots import rebuild
-from snapshots.client import document_keys, inline_store, keys, patient_store
 from snapshots.publisher import pause
+from snapshots.redis_client import document_keys, inline_store, keys, patient_store
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

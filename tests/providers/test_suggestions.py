@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from providers.known import KnownProviders
+from providers.provider_names import KnownProviders
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 
 from accounts.models import Account
 from snapshots import rebuild
-from snapshots.client import inline_store, keys, patient_store
 from snapshots.publisher import pause
+from snapshots.redis_client import inline_store, keys, patient_store
 from tests.snapshots.rows import make_account
 
 

@@ -14,12 +14,12 @@ from access_keys.models import AccessKey
 from accounts.models import Account
 from configurations.models import Configuration
 from gateway_core import snapshot
-from gateway_core.authentication import Purpose
+from gateway_core.envelopes import Purpose
 from gateway_core.snapshot import ChangeDocument
 from provider_keys.models import ProviderKey
 from snapshots import comparison, outbox
-from snapshots.client import document_keys, keys, patient_store
 from snapshots.models import Change, Publication
+from snapshots.redis_client import document_keys, keys, patient_store
 
 BY = {"created_by": "aigapi_test", "last_updated_by": "aigapi_test"}
 

@@ -21,9 +21,9 @@ from access_keys.models import AccessKey
 from accounts.models import Account
 from configurations.models import Configuration
 from snapshots import rebuild
-from snapshots.client import keys, patient_store
 from snapshots.models import Change, Publication
 from snapshots.publisher import pause
+from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
 from tests.snapshots.rows import (
     commit_unpublished,

@@ -7,8 +7,8 @@ from redis import Redis
 
 from accounts.models import Account
 from snapshots import outbox
-from snapshots.client import inline_store
 from snapshots.models import Change, Publication
+from snapshots.redis_client import inline_store
 from tests.snapshots.rows import delete, differences, held_token, make_access_key, make_configuration, stream
 
 pytestmark = pytest.mark.usefixtures("_live")

@@ -14,12 +14,12 @@ from redis import Redis
 
 from accounts.models import Account
 from gateway_core import snapshot
-from gateway_core.authentication import DocumentKeys, Purpose, generate_document_key
+from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import TokenDocument
-from snapshots import outbox, registry
-from snapshots.client import document_keys, inline_store, keys, patient_store
+from snapshots import document_kinds, outbox
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, pause, publish_account, publish_inline, version_envelope
+from snapshots.redis_client import document_keys, inline_store, keys, patient_store
 from tests.snapshots.rows import (
     assert_stream_is_sound,
     commit_unpublished,
@@ -42,12 +42,14 @@ pytestmark = pytest.mark.usefixtures("_live")
 
 
 @pytest.fixture
-def replace_kind() -> Iterator[Callable[[registry.Kind], None]]:
+def replace_kind() -> Iterator[Callable[[document_kinds.Kind], None]]:
     """Read documents of a kind in another way for the length of a test."""
-    kinds = registry.kinds()
+    kinds = document_kinds.kinds()
 
-    def replace(kind: registry.Kind) -> None:
-        registry.register(kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents)
+    def replace(kind: document_kinds.Kind) -> None:
+        document_kinds.register(
+            kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents
+        )
 
     yield replace
     for kind in kinds:
@@ -112,11 +114,11 @@ def test_only_the_account_that_has_something_pending_is_written(account: Account
 
 
 def test_a_document_that_refers_to_a_newer_one_is_published_with_it(
-    account: Account, redis: Redis, replace_kind: Callable[[registry.Kind], None]
+    account: Account, redis: Redis, replace_kind: Callable[[document_kinds.Kind], None]
 ) -> None:
     with transaction.atomic():
         key = make_access_key(account)
-    tokens = registry.kind_of("token")
+    tokens = document_kinds.kind_of("token")
     calls: list[int] = []
 
     def documents(of: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
@@ -126,7 +128,7 @@ def test_a_document_that_refers_to_a_newer_one_is_published_with_it(
         calls.append(1)
         return dict(tokens.documents(of, names))
 
-    replace_kind(registry.Kind("token", tokens.order, documents, tokens.all_documents))
+    replace_kind(document_kinds.Kind("token", tokens.order, documents, tokens.all_documents))
     commit_unpublished(lambda: touch(key, disabled=True))
     publish_account(account.id, store=patient_store())
 
@@ -139,12 +141,12 @@ def test_a_document_that_refers_to_a_newer_one_is_published_with_it(
 
 
 def test_a_deletion_is_published_with_what_let_go_of_the_object(
-    account: Account, redis: Redis, replace_kind: Callable[[registry.Kind], None]
+    account: Account, redis: Redis, replace_kind: Callable[[document_kinds.Kind], None]
 ) -> None:
     with transaction.atomic():
         provider_key = make_provider_key(account)
         configuration = make_configuration(account, keys_of_openai=(provider_key,))
-    provider_keys = registry.kind_of("providerKey")
+    provider_keys = document_kinds.kind_of("providerKey")
     calls: list[int] = []
 
     def let_go() -> None:
@@ -157,7 +159,7 @@ def test_a_deletion_is_published_with_what_let_go_of_the_object(
         calls.append(1)
         return dict(provider_keys.documents(of, names))
 
-    replace_kind(registry.Kind("providerKey", provider_keys.order, documents, provider_keys.all_documents))
+    replace_kind(document_kinds.Kind("providerKey", provider_keys.order, documents, provider_keys.all_documents))
     commit_unpublished(lambda: touch(provider_key, name="renamed"))
     publish_account(account.id, store=patient_store())
 
@@ -184,10 +186,10 @@ def test_a_router_is_never_in_redis_without_its_keys(account: Account, redis: Re
 def test_a_change_that_cannot_be_compiled_is_set_aside_and_holds_nothing_up(
     account: Account,
     redis: Redis,
-    replace_kind: Callable[[registry.Kind], None],
+    replace_kind: Callable[[document_kinds.Kind], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    configurations = registry.kind_of("configuration")
+    configurations = document_kinds.kind_of("configuration")
     with transaction.atomic():
         broken = make_configuration(account)
 
@@ -196,7 +198,7 @@ def test_a_change_that_cannot_be_compiled_is_set_aside_and_holds_nothing_up(
             raise KeyError("a secret that must not be told")
         return dict(configurations.documents(of, names))
 
-    replace_kind(registry.Kind("configuration", configurations.order, documents, configurations.all_documents))
+    replace_kind(document_kinds.Kind("configuration", configurations.order, documents, configurations.all_documents))
     with transaction.atomic():
         outbox.record(broken)
         good = make_configuration(account)
@@ -223,15 +225,15 @@ def test_a_change_set_aside_is_made_good_by_a_later_one(account: Account) -> Non
 
 
 def test_a_document_that_no_worker_would_take_is_set_aside(
-    account: Account, replace_kind: Callable[[registry.Kind], None]
+    account: Account, replace_kind: Callable[[document_kinds.Kind], None]
 ) -> None:
-    tokens = registry.kind_of("token")
+    tokens = document_kinds.kind_of("token")
 
     def documents(of: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
         too_large = TokenDocument(account="x" * (snapshot.MAX_DOCUMENT_BYTES + 1), access_key="y")
         return dict.fromkeys(names, too_large)
 
-    replace_kind(registry.Kind("token", tokens.order, documents, tokens.all_documents))
+    replace_kind(document_kinds.Kind("token", tokens.order, documents, tokens.all_documents))
     with transaction.atomic():
         make_access_key(account)
 

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from redis import Redis
 
 from accounts.models import Account
-from snapshots import rebuild, registry
-from snapshots.client import keys, patient_store
+from snapshots import document_kinds, rebuild
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
+from snapshots.redis_client import keys, patient_store
 from tests.snapshots.rows import (
     commit_unpublished,
     delete,
@@ -193,7 +193,7 @@ def test_versions_grow_over_a_rebuild(account: Account) -> None:
 
 def test_one_row_that_cannot_be_read_keeps_no_other_account_out(account: Account) -> None:
     bobs = make_account("Bob's")
-    tokens = registry.kind_of("token")
+    tokens = document_kinds.kind_of("token")
 
     def all_documents(of: Collection[Account]) -> object:
         if account in of:
@@ -202,7 +202,7 @@ def test_one_row_that_cannot_be_read_keeps_no_other_account_out(account: Account
 
     commit_unpublished(lambda: make_access_key(account))
     commit_unpublished(lambda: make_access_key(bobs))
-    registry.register(
+    document_kinds.register(
         kind="token",
         order=tokens.order,
         documents=tokens.documents,
@@ -211,7 +211,7 @@ def test_one_row_that_cannot_be_read_keeps_no_other_account_out(account: Account
     try:
         _, documents = rebuild.rebuild(patient_store())
     finally:
-        registry.register(
+        document_kinds.register(
             kind="token", order=tokens.order, documents=tokens.documents, all_documents=tokens.all_documents
         )
 

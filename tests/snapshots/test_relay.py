@@ -14,11 +14,11 @@ from audit import chain
 from audit.actions import Action
 from audit.models import Pending
 from audit.recording import record
-from gateway_core.authentication import DocumentKeys, Purpose, generate_document_key
-from snapshots import rebuild, registry
-from snapshots.client import keys, patient_store
+from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
+from snapshots import document_kinds, rebuild
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import pause, version_envelope
+from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
 from tests.snapshots.rows import (
     commit_unpublished,
@@ -338,7 +338,7 @@ def test_a_key_that_was_written_after_the_look_is_not_removed(account: Account, 
 
 
 def test_the_catalog_is_published_by_the_rebuild_and_again_only_when_it_differs(redis: Redis, relay: Relay) -> None:
-    assert registry.build_catalog() is not None
+    assert document_kinds.build_catalog() is not None
     assert differences() == []
 
     relay.compare_versions()

@@ -10,12 +10,12 @@ from django.db import transaction
 from redis import Redis
 
 from accounts.models import Account
-from gateway_core import authentication
-from gateway_core.authentication import DocumentKeys, Purpose
-from gateway_core.usage import BATCH_FIELD, UsageBatch, seal_batch
+from gateway_core import envelopes
+from gateway_core.envelopes import DocumentKeys, Purpose
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch, seal_batch
 from snapshots import signing
-from snapshots.client import Store, document_keys, keys, patient_store
 from snapshots.publisher import publish_account
+from snapshots.redis_client import Store, document_keys, keys, patient_store
 from tests.snapshots.rows import (
     commit_unpublished,
     differences,
@@ -26,7 +26,7 @@ from tests.snapshots.rows import (
     touch,
 )
 
-OLD, NEW = authentication.generate_document_key(), authentication.generate_document_key()
+OLD, NEW = envelopes.generate_document_key(), envelopes.generate_document_key()
 pytestmark = pytest.mark.usefixtures("_old_key", "_live")
 
 
@@ -51,7 +51,7 @@ def fill(account: Account) -> None:
 def body_of(redis: Redis, key: bytes) -> bytes:
     """What stands behind the signature."""
     envelope: Any = redis.get(key)
-    return bytes(envelope[authentication.BODY_OFFSET :])
+    return bytes(envelope[envelopes.BODY_OFFSET :])
 
 
 def test_without_the_old_key_everything_verifies_and_nobody_was_told(
@@ -99,7 +99,7 @@ def test_what_no_key_of_ours_has_signed_stays_and_the_status_says_so(
     account: Account, redis: Redis, settings: LazySettings
 ) -> None:
     fill(account)
-    strangers = DocumentKeys.parse(authentication.generate_document_key())
+    strangers = DocumentKeys.parse(envelopes.generate_document_key())
     forged = strangers.sign(Purpose.DOCUMENT, keys().location("", f"token:{'f' * 64}"), 1, b"{}")
     # Authentic, and not at its place.
     moved: Any = redis.get(next(redis.scan_iter("*token:*")))

@@ -11,13 +11,13 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from redis import Redis
 
-from gateway_core import authentication, ids
-from gateway_core.authentication import DocumentKeys
-from gateway_core.workers import ANY_ACCOUNT, MOST_BEHIND, Behind, WorkerReport, behind_of, seal_report
+from gateway_core import envelopes, ids
+from gateway_core.envelopes import DocumentKeys
+from gateway_core.worker_reports import ANY_ACCOUNT, MOST_BEHIND, Behind, WorkerReport, behind_of, seal_report
 from snapshots import waiting
-from snapshots.client import document_keys, inline_store, keys, patient_store
 from snapshots.models import Publication
 from snapshots.publisher import pause
+from snapshots.redis_client import document_keys, inline_store, keys, patient_store
 from snapshots.relay import Relay
 from snapshots.workers import forget_silent_workers, read_workers
 from tests.fixtures import Api, open_account
@@ -207,7 +207,7 @@ def test_more_accounts_than_a_report_holds_are_one_range_for_all() -> None:
 
 
 def test_what_no_worker_wrote_does_not_count(api: Api, redis: "Redis", worker: Worker) -> None:
-    forger = DocumentKeys.parse(authentication.generate_document_key())
+    forger = DocumentKeys.parse(envelopes.generate_document_key())
     other, moved = Worker(redis), Worker(redis)
     other.report(position=10**9, signed_with=forger)
     moved.report(place=ids.to_text(ids.Prefix.WORKER, ids.new_id()))

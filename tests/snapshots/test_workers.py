@@ -10,8 +10,8 @@ from django.core.management import CommandError, call_command
 from redis import Redis
 
 from accounts.models import Account
-from gateway_core.workers import Behind, Refusal
-from snapshots.client import inline_store, keys
+from gateway_core.worker_reports import Behind, Refusal
+from snapshots.redis_client import inline_store, keys
 from tests.fixtures import Api, open_account
 from tests.snapshots.test_waiting import Worker
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from redis import Redis
 
-from gateway_core.usage import UsageEvent
+from gateway_core.usage_events import UsageEvent
 from tests.events import send
 from usage.ingest import Ingest
 

@@ -18,13 +18,13 @@ from access_keys.models import AccessKey
 from accounts.models import Account
 from accounts.principals import Principal
 from gateway_core import ids
-from gateway_core.authentication import DocumentKeys, Purpose, generate_document_key
+from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import Keys
-from gateway_core.usage import BATCH_FIELD, UsageBatch, UsageEvent, seal_batch
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, seal_batch
 from provider_keys import services as provider_keys
 from provider_keys.models import ProviderKey
 from provider_keys.values import PlainValue
-from snapshots.client import document_keys, keys
+from snapshots.redis_client import document_keys, keys
 from tests.events import an_event, sealed, send, text_id
 from tests.usage.conftest import Emit
 from usage import ingest as ingest_room

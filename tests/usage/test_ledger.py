@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 
+from account_settings.credits import accounts_with_credits
 from accounts.models import Account
-from gateway_configuration.credits import accounts_with_credits
 from snapshots.models import Change
 from tests.events import an_event
 from tests.usage.conftest import Emit

@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.models import Account
 from accounts.principals import Principal
 from gateway_core import base64url, ids
-from gateway_core.usage import UsageEvent
+from gateway_core.usage_events import UsageEvent
 from providers.models import Provider
 from tests.events import an_event, text_id
 from tests.fixtures import Api

@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from access_keys import restoring
 from snapshots import rebuild
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 
 
 class Command(BaseCommand):

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from snapshots.workers import forget_worker
 
 

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from accounts.models import Account
 from gateway_core import ids
 from snapshots import comparison, rebuild
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 
 PROGRESS_SECONDS = 1.0
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from snapshots.relay import Relay
 
 

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from redis.exceptions import RedisError
 
 from snapshots import signing
-from snapshots.client import document_keys, patient_store
+from snapshots.redis_client import document_keys, patient_store
 
 _PROGRESS_SECONDS: Final = 1.0
 _KINDS: Final = {

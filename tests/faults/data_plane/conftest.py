@@ -8,11 +8,11 @@ import aiohttp
 import pytest
 from redis import Redis
 
-from gateway_admin.stand_in import StandIn
-from gateway_admin.stand_in import running as stand_in_running
-from gateway_core.authentication import DocumentKeys
+from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
+from local.stand_in import StandIn
+from local.stand_in import running as stand_in_running
 from tests.servers import FaultyRedis
 from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, worker_process
 

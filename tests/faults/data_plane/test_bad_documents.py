@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import pytest
 
-from gateway_admin.stand_in import StandIn
-from gateway_core import authentication, snapshot
-from gateway_core.authentication import DocumentKeys, Purpose
+from gateway_core import envelopes, snapshot
 from gateway_core.catalog import Surface
+from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import (
     MAX_DOCUMENT_BYTES,
     ChangeDocument,
@@ -25,7 +24,8 @@ from gateway_core.snapshot import (
     Step,
     SurfaceSupport,
 )
-from gateway_core.workers import open_report
+from gateway_core.worker_reports import open_report
+from local.stand_in import StandIn
 from tests.steady import SteadyTraffic
 from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, eventually
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.faults
 RATE: Final = 500
 ID = "01h455vb4pex5vsknk084sn02q"
 KEY, CONFIGURATION, LAB, SETTINGS = f"providerKey:aigpk_{ID}", f"configuration:aigac_{ID}", "provider:lab", "settings"
-FORGER = DocumentKeys.parse(authentication.generate_document_key())
+FORGER = DocumentKeys.parse(envelopes.generate_document_key())
 DEEP = b"[" * 2000 + b"]" * 2000
 SURFACES = [{"surface": "chat-completions"}]
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core import tokens
+from local.stand_in import StandIn
 from tests.fault_proxy import FaultProxy
 from tests.servers import FaultyRedis
 from tests.steady import SteadyTraffic

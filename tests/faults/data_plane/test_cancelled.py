@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from gateway_admin.stand_in import StandIn
+from local.stand_in import StandIn
 from tests.workers import Client, SnapshotWriter, WorkerProcess, eventually
 
 pytestmark = pytest.mark.faults

@@ -12,9 +12,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from gateway_admin.stand_in import StandIn
 from gateway_core import tokens
 from gateway_core.snapshot import Rule, Step
+from local.stand_in import StandIn
 from tests.servers import FaultyRedis
 from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, eventually, name_of, worker_process
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand
 from django.db import InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
-from snapshots.client import patient_store
+from snapshots.redis_client import patient_store
 from usage.ingest import Ingest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

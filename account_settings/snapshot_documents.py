@@ -1,0 +1,50 @@
+"""How an account's settings look to the data plane.
+
+An account whose settings are the defaults has no document: the data plane knows the defaults.
+"""
+
+import uuid
+from collections.abc import Collection, Iterator
+
+import msgspec
+
+from account_settings.credits import accounts_with_credits
+from account_settings.models import GatewayConfiguration
+from accounts.models import Account
+from gateway_core.snapshot import SETTINGS_DOCUMENT, SettingsDocument
+
+
+def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
+    """The document as it has to be now; None where the defaults hold."""
+    return dict.fromkeys(names, build(account))
+
+
+def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
+    """The documents, where the defaults do not hold."""
+    built = _build(accounts)
+    for account in accounts:
+        if document := built.get(account.id):
+            yield account, SETTINGS_DOCUMENT, document
+
+
+def build(account: Account) -> SettingsDocument | None:
+    """What holds for every request of the account; None where the defaults do."""
+    return _build([account]).get(account.id)
+
+
+def _build(accounts: Collection[Account]) -> dict[uuid.UUID, SettingsDocument]:
+    rich = accounts_with_credits(accounts)
+    rows = {row.account_id: row for row in GatewayConfiguration.objects.filter(account__in=accounts)}
+    built = {}
+    for account in accounts:
+        settings = rows.get(account.id) or GatewayConfiguration(account=account)
+        document = SettingsDocument(
+            total_timeout=settings.total_timeout,
+            per_request_timeout=settings.per_request_timeout,
+            max_input_tokens=settings.max_input_tokens,
+            max_output_tokens=settings.max_output_tokens,
+            has_credits=account.id in rich,
+        )
+        if document != SettingsDocument():
+            built[account.id] = document
+    return built

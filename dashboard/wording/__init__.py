@@ -1,0 +1,1 @@
+"""Facts of the other rooms in words for people: scopes, plans, health, authors, times."""

@@ -1,0 +1,124 @@
+"""What `explain` answers, for people to read: the same facts, with names for IDs and places for JSON paths."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard.wording.scope_summary import ProviderNames
+from gateway_core.explanation import Change, ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation
+from gateway_core.policy import KeySource
+
+_PART: Final = re.compile(r"(rule|step|key)s\[(\d+)\]")
+_ENTRY: Final = re.compile(r"access\.(provider|model)s\.allow\[(\d+)\]")
+_OUTCOMES: Final = {"answers": "answers", "fails": "assumed to fail", "isNotReached": "only if those before it fail"}
+
+
+@dataclass(frozen=True)
+class ToldAttempt:
+    """One call that would be made upstream."""
+
+    number: int
+    provider: str
+    model: str
+    credentials: str
+    # The mask of the provider key; empty with managed inference and without credentials.
+    mask: str
+    # What decided: "rule 2, step 1".
+    decided: str
+    outcome: str
+    # What `assume.failing` would name to have this one fail; empty where it cannot, or does already.
+    failing: str
+
+
+@dataclass(frozen=True)
+class ToldRefusal:
+    """Something that is not tried, why, and what would change that."""
+
+    subject: str
+    why: str
+    # The place in the configuration; empty where none decided.
+    place: str
+    change: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole answer."""
+
+    is_allowed: bool
+    verdict: str
+    change: str
+    attempts: tuple[ToldAttempt, ...]
+    refused: tuple[ToldRefusal, ...]
+    skipped: tuple[ToldRefusal, ...]
+    # A sentence for each allowed candidate.
+    reasons: tuple[str, ...]
+
+
+def told(explanation: Explanation, names: ProviderNames) -> Plan:
+    """An explanation in words."""
+    allowed = [one for one in explanation.candidates if one.is_allowed]
+    return Plan(
+        is_allowed=explanation.is_allowed,
+        verdict=_verdict(explanation),
+        change=_change(explanation.change),
+        attempts=tuple(_attempt(one, names) for one in explanation.attempts),
+        refused=tuple(_candidate(one, names) for one in explanation.candidates if not one.is_allowed),
+        skipped=tuple(_step(one, names) for one in explanation.skipped_steps),
+        reasons=tuple(_reason(one) for one in allowed),
+    )
+
+
+def place(path: str) -> str:
+    """`router.rules[1].steps[0]` as people say it: "rule 2, step 1"."""
+    if path == "default":
+        return "no rule matches: the default"
+    if entry := _ENTRY.fullmatch(path):
+        return f"{entry[1]} entry {int(entry[2]) + 1}"
+    return ", ".join(f"{noun} {int(number) + 1}" for noun, number in _PART.findall(path))
+
+
+def _verdict(explanation: Explanation) -> str:
+    if not explanation.is_allowed:
+        return explanation.msg or "Refused."
+    count = len(explanation.attempts)
+    if explanation.msg:
+        return explanation.msg
+    return "One attempt, without failover." if count == 1 else f"Up to {count} attempts, in this order."
+
+
+def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ToldAttempt:
+    if attempt.key_source is KeySource.MANAGED:
+        credentials = "managed inference"
+    else:
+        credentials = "provider key" if attempt.provider_key_id else "without credentials"
+    return ToldAttempt(
+        number=attempt.attempt_number,
+        provider=names.called(attempt.provider),
+        model=attempt.model,
+        credentials=credentials,
+        mask=attempt.key_redacted or "",
+        decided=place(attempt.credentials_from),
+        outcome=_OUTCOMES[attempt.outcome],
+        failing=(attempt.provider_key_id or attempt.provider) if attempt.outcome == "answers" else "",
+    )
+
+
+def _candidate(candidate: ExplainedCandidate, names: ProviderNames) -> ToldRefusal:
+    subject = candidate.requested
+    if candidate.provider and candidate.model:
+        subject = f"{names.called(candidate.provider)} · {candidate.model}"
+    return ToldRefusal(subject, candidate.msg or "", "", _change(candidate.change))
+
+
+def _step(step: ExplainedStep, names: ProviderNames) -> ToldRefusal:
+    return ToldRefusal(f"{names.called(step.provider)} · {step.model}", step.msg, place(step.path or ""), "")
+
+
+def _reason(candidate: ExplainedCandidate) -> str:
+    entries = " and ".join(place(path) for path in candidate.allowed_by) or "the scope, which restricts nothing here"
+    return f"{candidate.provider}:{candidate.model} is allowed by {entries}."
+
+
+def _change(change: Change | None) -> str:
+    return "" if change is None else change.msg

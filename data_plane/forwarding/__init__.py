@@ -1,0 +1,1 @@
+"""From a plan to an upstream's answer: attempts, targets, connections, time limits and streams."""

@@ -1,0 +1,101 @@
+"""Where an attempt goes and how it shows its key: URL and headers, made once for each provider and surface."""
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from data_plane.forwarding.upstream import Way
+from data_plane.state.store import Account
+from gateway_core import base_urls
+from gateway_core.addresses import AddressPolicy
+from gateway_core.base_urls import BaseUrl, UpstreamRules
+from gateway_core.catalog import BUILT_IN, KeyHeader, Surface
+
+_ANTHROPIC_KEY: Final = KeyHeader(name="x-api-key", prefix="")
+_BEARER: Final = KeyHeader()
+
+
+class Target(NamedTuple):
+    """A provider's surface as requests are sent to it."""
+
+    way: Way
+    key_header: KeyHeader
+    # The top-level parameters that it takes; None takes all.
+    parameters: frozenset[str] | None = None
+    # Whether an OpenAI stream can be asked for its usage here.
+    takes_stream_options: bool = False
+
+
+# What a surface is nothing without, whatever a provider lists.
+_ESSENTIAL: Final[dict[Surface, tuple[str, ...]]] = {
+    Surface.CHAT_COMPLETIONS: ("model", "messages", "stream"),
+    Surface.COMPLETIONS: ("model", "prompt", "stream"),
+    Surface.RESPONSES: ("model", "input", "stream"),
+    Surface.EMBEDDINGS: ("model", "input"),
+    Surface.MESSAGES: ("model", "messages", "max_tokens", "stream"),
+}
+
+
+class Targets:
+    """Finds targets: built-in providers by the worker's own package and environment, custom ones by the snapshot."""
+
+    def __init__(self, rules: UpstreamRules, redirected: dict[str, str]) -> None:
+        """Make those of the built-in providers.
+
+        Args:
+            rules: what the operator allows beyond the internet.
+            redirected: UPSTREAM_BASE_URLS: the operator's own word, so these may stand anywhere.
+        """
+        self._rules = rules
+        anywhere = AddressPolicy(anywhere=True, own_ports=rules.own_ports)
+        self._built_in: dict[tuple[str, Surface], Target] = {}
+        for provider in BUILT_IN.values():
+            base_url = _built_in(redirected.get(provider.id, provider.base_url))
+            policy = anywhere if provider.id in redirected else rules.policy(base_url)
+            for surface in provider.surfaces:
+                url = _url(base_url, surface)
+                self._built_in[provider.id, surface] = Target(
+                    Way(policy, url), provider.key_header(surface), takes_stream_options=provider.takes_stream_options
+                )
+
+    def find(self, account: Account, provider: str, surface: Surface) -> Target:
+        """The target of an attempt that the policy allowed.
+
+        Raises:
+            KeyError, ValueError: the provider is gone by now, or its base URL is none.
+        """
+        target = self._built_in.get((provider, surface))
+        if target is not None:
+            return target
+        known = account.targets.get((provider, surface))
+        if isinstance(known, Target):
+            return known
+        document = account.snapshot.providers[provider]
+        listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
+        base_url = base_urls.parse(document.base_url)
+        parameters = _parameters(surface, listed)
+        target = Target(
+            way=Way(self._rules.policy(base_url), _url(base_url, surface)),
+            key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
+            parameters=parameters,
+            # Who lists no parameters says that it takes all of them.
+            takes_stream_options=parameters is None or "stream_options" in parameters,
+        )
+        account.targets[provider, surface] = target
+        return target
+
+
+def _url(base_url: BaseUrl, surface: Surface) -> URL:
+    # Canonical already: encoding it once more would make another URL of it.
+    return URL(base_url.at(surface.path), encoded=True)
+
+
+def _built_in(text: str) -> BaseUrl:
+    """As written: the path that custom providers get when theirs is empty is not for these."""
+    return base_urls.parse(text)._replace(path=urlsplit(text).path.rstrip("/"))
+
+
+def _parameters(surface: Surface, listed: Iterable[str] | None) -> frozenset[str] | None:
+    return None if listed is None else frozenset((*listed, *_ESSENTIAL[surface]))

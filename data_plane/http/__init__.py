@@ -1,0 +1,1 @@
+"""The worker's HTTP side: the server, the parser, the routes, request bodies, headers and errors."""

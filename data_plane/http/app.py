@@ -1,0 +1,321 @@
+"""The worker's HTTP side: raw ASGI, one function a route.
+
+A request is judged in this order: route, routing loop, access key, body, policy. What it is judged by is in memory;
+only a token that was never shown here makes its request wait for the follower.
+"""
+
+import asyncio
+import time
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+import structlog
+
+from data_plane.forwarding.attempts import LOOP_HEADER, AttemptMachine, Call, Machinery, format_of
+from data_plane.forwarding.exchange import Exchange, Send
+from data_plane.forwarding.limits import check_input
+from data_plane.forwarding.targets import Targets
+from data_plane.forwarding.time_limit import TimeLimit
+from data_plane.forwarding.upstream import Upstream
+from data_plane.http import bodies, errors
+from data_plane.http import headers as header_rules
+from data_plane.http.bodies import Body, ClientLeft, Receive
+from data_plane.http.protocol import Caller
+from data_plane.metrics import CONTENT_TYPE, Metrics
+from data_plane.settings import Settings
+from data_plane.state.follower import Follower
+from data_plane.state.store import Account, Token
+from data_plane.usage.emitter import UsageEmitter
+from gateway_core import tokens
+from gateway_core.catalog import Format, Surface
+from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
+from gateway_core.policy import Denial, Plan, SnapshotIncomplete, reachable_models
+from gateway_core.snapshot import TokenDocument
+
+log = structlog.get_logger("data_plane.http.app")
+
+_SURFACES: Final = {f"/v1{surface.path}": surface for surface in Surface}
+_MODELS: Final = "/v1/models"
+_READS: Final = ("GET", "HEAD")
+_JSON: Final = (b"content-type", b"application/json")
+_LOOP_PLACE: Final = "routing loop"
+_TELL_SECONDS: Final = 2.0
+_TOKEN_BEGIN: Final = tokens.ACCESS_KEY_PREFIX.encode()
+_MICROSECONDS: Final = 1_000_000
+_FIRST_PRINTABLE: Final = 0x21
+_LAST_PRINTABLE: Final = 0x7E
+
+
+class App:
+    """The application that the server calls."""
+
+    def __init__(self, settings: Settings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
+        self.is_draining = False
+        self._settings = settings
+        self._follower = follower
+        self._usage = usage
+        self._metrics = Metrics()
+        self._loop_guard = LoopGuard(settings.document_keys)
+        self._machinery = Machinery(
+            store=follower.store,
+            keyring=settings.keyring,
+            targets=Targets(settings.upstream_rules, settings.upstream_base_urls),
+            upstream=upstream,
+            metrics=self._metrics,
+            loop_marker=self._loop_guard.marker,
+            record_usage=usage.record,
+        )
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        surface = _SURFACES.get(scope["path"])
+        # Taken out: scope and caller would hold each other.
+        caller: Caller = scope.pop("caller")
+        exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface))
+        self._follower.requests += 1
+        try:
+            if surface is not None:
+                await self._forward(scope, exchange, surface, caller)
+            else:
+                await self._read(scope, exchange)
+        except errors.GatewayError as error:
+            await _tell(exchange, error)
+        except ClientLeft:
+            exchange.has_left = True
+        except asyncio.CancelledError:
+            # The caller left, or the server's drain ran out of time. This task ends here either way.
+            if (task := asyncio.current_task()) is not None:
+                task.uncancel()
+            if not exchange.has_left:
+                await _tell(exchange, errors.ShuttingDown())
+        except Exception:
+            log.exception("a request failed for a reason that was not foreseen", request_id=exchange.request_id)
+            await _tell(exchange, errors.GatewayError())
+        if exchange.has_left:
+            self._metrics.left.inc()
+        else:
+            self._metrics.requests_with(exchange.status).inc()
+
+    # ── forwarding ──
+
+    async def _forward(self, scope: Any, exchange: Exchange, surface: Surface, caller: Caller) -> None:
+        if scope["method"] != "POST":
+            raise errors.MethodNotAllowed(allow="POST")
+        token, text, digest = await self._authorise(scope)
+        limit = TimeLimit()
+        try:
+            raw = await bodies.read(exchange.receive, limit, within=self._settings.body_timeout)
+            if self._follower.store.tokens.get(digest) is not token:
+                # Changed while the body came: a key that is deleted by now starts nothing any more.
+                token, text, digest = await self._authorise(scope)
+            call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw))
+            if caller.disconnected:
+                raise ClientLeft
+            caller.on_leave = partial(exchange.leave, limit.task)
+            await AttemptMachine(self._machinery, call, exchange, limit).run(plan)
+        finally:
+            caller.on_leave = None
+            limit.close()
+
+    async def _judge(self, scope: Any, token: Token, text: bytes, surface: Surface, body: Body) -> tuple[Call, Plan]:
+        """What a request may do.
+
+        Raises:
+            GatewayError: nothing; why.
+        """
+        document = _document(token)
+        try:
+            outcome = token.account.resolve(
+                self._follower.store.catalog, document.configuration, body.requested, surface
+            )
+        except SnapshotIncomplete:
+            raise errors.SnapshotUnfit from None
+        if isinstance(outcome, Denial):
+            raise errors.of_denial(outcome)
+        most = token.account.snapshot.settings.max_input_tokens
+        if most is not None:
+            await check_input(surface, body, most)
+        call = Call(
+            account=token.account,
+            access_key=document.access_key,
+            surface=surface,
+            body=body,
+            query=_query(scope, text),
+            headers=header_rules.upstream(scope["headers"], text),
+        )
+        return call, outcome
+
+    async def _authorise(self, scope: Any) -> tuple[Token, bytes, str]:
+        """The access key of a request, its text and its digest.
+
+        Raises:
+            NotAuthorized, Unavailable, RoutingLoop: as they say.
+        """
+        text = b""
+        other = b""
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                scheme, _, credential = value.partition(b" ")
+                if scheme.lower() == b"bearer":
+                    text = credential.strip()
+            elif name == b"x-api-key":
+                other = value.strip()
+            elif name == LOOP_HEADER:
+                self._loop_guard.check(value)
+        if other and not text.startswith(_TOKEN_BEGIN):
+            # Some clients always send both headers, one of them with whatever they were given for another service.
+            text = other
+        if not text:
+            raise errors.AccessKeyMissing
+        follower = self._follower
+        shown = text.decode("latin-1")
+        digest = tokens.digest(shown)
+        token = follower.store.tokens.get(digest)
+        if token is None:
+            if not tokens.is_well_formed(tokens.ACCESS_KEY_PREFIX, shown):
+                raise errors.AccessKeyUnknown
+            token = await follower.find(digest)
+            if token is None:
+                raise errors.AccessKeyUnknown
+        if not follower.is_usable:
+            raise errors.SnapshotStale
+        _check_token(token)
+        return token, text, digest
+
+    # ── everything that is only read ──
+
+    async def _read(self, scope: Any, exchange: Exchange) -> None:
+        path: str = scope["path"]
+        is_model = path.startswith(f"{_MODELS}/") and not path.endswith("/")
+        if path not in {_MODELS, "/healthz", "/readyz", "/metrics"} and not is_model:
+            raise errors.NotFound
+        if scope["method"] not in _READS:
+            raise errors.MethodNotAllowed(allow="GET, HEAD")
+        if path == "/healthz":
+            await exchange.answer(200, [_JSON], b'{"status":"ok"}')
+        elif path == "/readyz":
+            await self._tell_readiness(exchange)
+        elif path == "/metrics":
+            await self._tell_metrics(exchange)
+        else:
+            token, _, _ = await self._authorise(scope)
+            listed = self._models(token)
+            if is_model:
+                await exchange.answer(200, [_JSON], _found_model(listed, path.removeprefix(f"{_MODELS}/")))
+            else:
+                await exchange.answer(200, [_JSON], msgspec.json.encode({"object": "list", "data": listed}))
+
+    def _models(self, token: Token) -> list[dict[str, object]]:
+        document = _document(token)
+        account: Account = token.account
+        try:
+            found = list(
+                reachable_models(account.snapshot, self._follower.store.catalog, configuration=document.configuration)
+            )
+        except SnapshotIncomplete:
+            raise errors.SnapshotUnfit from None
+        return [
+            {"id": f"{provider}:{model}", "object": "model", "created": 0, "owned_by": provider}
+            for provider, model in found
+        ]
+
+    async def _tell_readiness(self, exchange: Exchange) -> None:
+        follower = self._follower
+        stale = follower.stale_seconds
+        is_ready = follower.is_usable and not self.is_draining
+        told = {
+            "status": "ok" if is_ready else "unavailable",
+            "snapshot": {
+                "isLoaded": stale is not None,
+                "isInSync": follower.is_in_sync,
+                "staleSeconds": None if stale is None else round(stale, 3),
+                "stalenessLimitSeconds": self._settings.staleness,
+                "epoch": follower.store.epoch,
+                "position": follower.store.position,
+                "hasCatalog": follower.store.catalog.version > 0,
+                "accounts": len(follower.store.accounts),
+                "refusals": follower.store.refusals,
+            },
+            "isDraining": self.is_draining,
+        }
+        headers = [_JSON] if is_ready else [_JSON, (b"retry-after", b"1")]
+        await exchange.answer(200 if is_ready else 503, headers, msgspec.json.encode(told))
+
+    async def _tell_metrics(self, exchange: Exchange) -> None:
+        metrics, follower = self._metrics, self._follower
+        metrics.refusals.set(follower.store.refusals)
+        metrics.position.set(follower.store.position)
+        metrics.in_sync.set(follower.is_in_sync)
+        for outcome, count in self._usage.counts._asdict().items():
+            metrics.usage.labels(outcome).set(count)
+        await exchange.answer(200, [(b"content-type", CONTENT_TYPE.encode())], metrics.text())
+
+
+class LoopGuard:
+    """Marks what this deployment sends, and refuses it when it comes back (contract, section 5).
+
+    The mark is made with the document keys: no caller can guess it, and every worker knows it.
+    """
+
+    def __init__(self, keys: DocumentKeys) -> None:
+        self._keys = keys
+        self.marker = keys.sign(Purpose.WORKER, _LOOP_PLACE, 0, b"").strip()
+
+    def check(self, value: bytes) -> None:
+        """Refuse a request that carries the mark.
+
+        Raises:
+            RoutingLoop: it does. A mark that is not ours is nothing to us.
+        """
+        try:
+            self._keys.verify(Purpose.WORKER, _LOOP_PLACE, value.strip() + b" ")
+        except NotAuthentic:
+            return
+        raise errors.RoutingLoop
+
+
+def _check_token(token: Token) -> None:
+    document = token.document
+    if document is None:
+        raise errors.AccessKeyUnknown if token.is_understood else errors.SnapshotUnfit
+    if document.disabled:
+        raise errors.AccessKeyDisabled
+    if document.expires_at is not None and document.expires_at <= time.time() * _MICROSECONDS:
+        raise errors.AccessKeyExpired
+
+
+def _document(token: Token) -> TokenDocument:
+    if token.document is None:
+        raise errors.AccessKeyUnknown
+    return token.document
+
+
+def _found_model(listed: list[dict[str, object]], name: str) -> bytes:
+    for model in listed:
+        if model["id"] == name or str(model["id"]).partition(":")[2] == name:
+            return msgspec.json.encode(model)
+    raise errors.ModelNotReachable
+
+
+def _query(scope: Any, token: bytes) -> bytes:
+    """The caller's query as it goes on behind the upstream's own."""
+    raw: bytes = scope["query_string"]
+    if not raw:
+        return raw
+    if token in raw:
+        raise errors.AccessKeyInQuery
+    if min(raw) < _FIRST_PRINTABLE or max(raw) > _LAST_PRINTABLE:
+        raise errors.BadRequest("The query must be percent-encoded.")
+    return raw
+
+
+async def _tell(exchange: Exchange, error: errors.GatewayError) -> None:
+    try:
+        # A caller who does not read gets no last word.
+        async with asyncio.timeout(_TELL_SECONDS):
+            await exchange.fail(error)
+    except TimeoutError:
+        return

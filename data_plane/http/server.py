@@ -1,0 +1,117 @@
+"""One worker process: the follower, the way out, the application and the server, put together and taken apart."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+import uvicorn
+import uvloop
+
+from data_plane.forwarding.upstream import Upstream
+from data_plane.http.app import App
+from data_plane.http.protocol import CallerProtocol
+from data_plane.settings import Settings
+from data_plane.state.follower import Follower, redis_client
+from data_plane.state.keeper import Keeper
+from data_plane.usage.emitter import UsageEmitter
+
+log = structlog.get_logger("data_plane.http.server")
+
+_KEEPALIVE_SECONDS = 75
+_CUT_SECONDS = 3.0
+# Objects more than there were before the youngest are looked at; and how often the older are, by looks at the younger.
+_GARBAGE_THRESHOLDS = (20_000, 20, 20)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Worker:
+    """A worker's parts. `app` is what a server calls."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.keeper = Keeper(settings)
+        self.follower = Follower(settings, self.keeper.find())
+        self.upstream = Upstream()
+        self.usage = UsageEmitter(
+            redis_client(settings.redis_url),
+            self.follower.keys,
+            settings.document_keys,
+            worker=self.follower.id,
+            spool=settings.usage_spool,
+        )
+        self.app = App(settings, self.follower, self.upstream, self.usage)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def running(cls, settings: Settings) -> AsyncIterator["Worker"]:
+        """A worker that follows, without a server."""
+        worker = cls(settings)
+        worker.follower.start()
+        worker.keeper.start(worker.follower)
+        worker.usage.start()
+        try:
+            yield worker
+        finally:
+            await worker.upstream.close()
+            await worker.usage.close()
+            await worker.keeper.close(worker.follower)
+            await worker.follower.close()
+
+
+def _collect_garbage_rarely() -> None:
+    """Nearly all that a request makes goes with its last reference; the collector would look at it every few requests.
+
+    What was made until now stays for the process's life and is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GARBAGE_THRESHOLDS)
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to us: uvicorn raises them anew when it ends, before we have taken leave of Redis."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _serve(settings: Settings) -> None:
+    async with Worker.running(settings) as worker:
+        config = uvicorn.Config(
+            worker.app,
+            host=settings.host,
+            port=settings.port,
+            http=CallerProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEPALIVE_SECONDS,
+            timeout_graceful_shutdown=round(settings.drain) or 1,
+        )
+        server = _Server(config)
+
+        def drain() -> None:
+            worker.app.is_draining = True
+            server.should_exit = True
+
+        for one in _SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(one, drain)
+        log.info("serving", worker=worker.follower.id, host=settings.host, port=settings.port, mode=settings.mode)
+        _collect_garbage_rarely()
+        await server.serve()
+        # Requests that the drain cut short close their upstreams in these tasks.
+        if tasks := list(server.server_state.tasks):
+            await asyncio.wait(tasks, timeout=_CUT_SECONDS)
+    log.info("ended", worker=worker.follower.id)
+
+
+def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; requests in flight end first, within the drain's time."""
+    uvloop.run(_serve(settings))

@@ -1,0 +1,1 @@
+"""What each attempt used: counted beside the answer, recorded, and sent to the control plane."""

@@ -1,0 +1,166 @@
+"""What the attempts of one request used: told to the control plane once for each, as soon as it is sure.
+
+An attempt that failed is the final one only if no other follows, so it is told when the next one begins, or when the
+request ends. An attempt that answers is told before the last piece of its answer goes out: whoever has the answer also
+finds it in the usage, whatever becomes of this worker (data_plane.usage.spool).
+
+Source: docs/decisions/0080-telling-attempts.md.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from data_plane.usage.token_counting import Reader, Used
+from gateway_core.policy import Attempt, KeySource
+from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
+
+Record = Callable[[UsageEvent], None]
+
+_NAMELESS: Final = "?"
+_MILLISECONDS: Final = 1000
+
+
+class RequestUsage:
+    """One request's attempts, one after the other."""
+
+    __slots__ = (
+        "_access_key",
+        "_account",
+        "_attempt",
+        "_began",
+        "_began_at",
+        "_estimate_input",
+        "_is_streaming",
+        "_mask",
+        "_number",
+        "_reader",
+        "_record",
+        "_request_id",
+        "_requested_model",
+        "is_timed_out",
+        "status",
+    )
+
+    def __init__(
+        self,
+        record: Record,
+        *,
+        request_id: str,
+        account: str,
+        access_key: str,
+        requested_model: str,
+        is_streaming: bool,
+        estimate_input: Callable[[], int],
+    ) -> None:
+        """
+        Args:
+            record: takes an event; never waits, never raises.
+            request_id, account, access_key, requested_model, is_streaming: as the events hold them.
+            estimate_input: the request's tokens, for an answer that never told them; asked for then alone.
+        """
+        self._record = record
+        self._request_id = request_id
+        self._account = account
+        self._access_key = access_key
+        self._requested_model = _named(requested_model)
+        self._is_streaming = is_streaming
+        self._estimate_input = estimate_input
+        self._number = 0
+        # The attempt that is not told yet, if there is one.
+        self._attempt: Attempt | None = None
+        self._mask: str | None = None
+        self._began_at = 0
+        self._began = 0.0
+        self._reader: Reader | None = None
+        # Of that attempt: the upstream's status, 0 until there is one; and whether its time ran out.
+        self.status = 0
+        self.is_timed_out = False
+
+    def begin(self, attempt: Attempt, mask: str | None) -> None:
+        """An attempt is about to be sent; the one before it was not the last.
+
+        Args:
+            attempt: of the plan.
+            mask: of its provider key as it is now, if it uses one.
+        """
+        self._tell(is_final=False, is_error=True, is_whole=False)
+        self._number += 1
+        self._attempt = attempt
+        self._mask = mask
+        self._began_at = time.time_ns() // 1000
+        self._began = time.perf_counter()
+        self._reader = None
+        self.status = 0
+        self.is_timed_out = False
+
+    def read_with(self, reader: Reader) -> None:
+        """This attempt answers; what comes of its answer is `feed`'s."""
+        self._reader = reader
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The next piece of the answer; returns what of it is for the caller."""
+        return chunk if self._reader is None else self._reader.feed(chunk)
+
+    def complete(self) -> None:
+        """The answer is whole. To be called before its last piece goes out; more calls say nothing more."""
+        self._tell(is_final=True, is_error=False, is_whole=True)
+
+    def close(self, *, has_left: bool) -> None:
+        """The request is over, and so is the last attempt, if it is not told yet.
+
+        Args:
+            has_left: whether the caller ended it, which is nobody's error.
+        """
+        self._tell(is_final=True, is_error=not has_left, is_whole=False)
+
+    def _tell(self, *, is_final: bool, is_error: bool, is_whole: bool) -> None:
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self._attempt = None
+        used = self._used(attempt, is_whole=is_whole)
+        is_users = attempt.source is KeySource.USER
+        self._record(
+            UsageEvent(
+                id=event_id(self._began_at),
+                time=self._began_at,
+                request_id=self._request_id,
+                account=self._account,
+                access_key=self._access_key,
+                provider=attempt.provider,
+                model=_named(attempt.model),
+                requested_model=self._requested_model,
+                attempt=self._number,
+                is_final=is_final,
+                key_source=attempt.source.value,
+                status=self.status,
+                timed_out=self.is_timed_out,
+                is_error=is_error,
+                is_streaming=self._is_streaming,
+                stop_reason=used.stop_reason,
+                input_tokens=used.input_tokens,
+                output_tokens=used.output_tokens,
+                cache_read_tokens=used.cache_read_tokens,
+                cache_write_tokens=used.cache_write_tokens,
+                reasoning_tokens=used.reasoning_tokens,
+                provider_key=attempt.provider_key if is_users else None,
+                mask=self._mask if is_users else None,
+                duration_ms=min(round((time.perf_counter() - self._began) * _MILLISECONDS), MAX_COUNT),
+            )
+        )
+
+    def _used(self, attempt: Attempt, *, is_whole: bool) -> Used:
+        reader = self._reader
+        if reader is None:
+            return Used()
+        if is_whole:
+            used = reader.used()
+            # The operator pays for managed inference, also for an answer that never told what it took.
+            if attempt.source is not KeySource.MANAGED or used.input_tokens or used.output_tokens:
+                return used
+        return reader.estimated(self._estimate_input())
+
+
+def _named(model: str) -> str:
+    return fit(model) or _NAMELESS

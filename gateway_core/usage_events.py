@@ -1,0 +1,216 @@
+"""Usage: what a worker tells of each attempt, and how it travels to the control plane.
+
+A worker makes one `UsageEvent` for each attempt at an upstream and sends them in batches. A batch is one entry of the
+Redis stream `{gw}:usage`, with one field `batch`: an envelope (gateway_core.envelopes) with the purpose USAGE,
+bound to the stream, its version the worker's clock in microseconds. Who can write Redis can neither make up a batch nor
+alter one; sending one again changes nothing, because an event counts once by its ID.
+
+The ID of an event is a UUIDv7 made of the event's own time, so that one ID belongs to one moment, and with it to one
+partition of the table that it ends up in.
+
+Decoding is the validation: what is out of bounds is refused whole.
+
+Source: docs/decisions/0060-usage-events.md.
+"""
+
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Annotated, Final, Literal
+
+import msgspec
+from typeid.codecs import base32
+
+from gateway_core import ids
+from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
+from gateway_core.snapshot import Keys
+
+# The field of a stream entry that holds the envelope.
+BATCH_FIELD: Final = "batch"
+# Bounds of one batch.
+MAX_EVENTS: Final = 200
+MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
+# More tokens than this no request has; a sum of a million events still fits into 64 bits.
+MAX_COUNT: Final = 1_000_000_000
+
+_LAST_MICROSECOND: Final = 2**48 * 1000 - 1
+_MILLISECOND: Final = 1000
+_ID_LEAD: Final = f"{ids.Prefix.USAGE_EVENT}_"
+_LONGEST: Final = 255
+_UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+# Bounded, and free of the characters that PostgreSQL (NUL) or a log would choke on.
+_Text = Annotated[str, msgspec.Meta(max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
+_Name = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
+]
+
+
+def _id(prefix: ids.Prefix) -> msgspec.Meta:
+    return msgspec.Meta(pattern=rf"^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}\Z", max_length=64)
+
+
+class BatchRefused(ValueError):
+    """A usage batch that no holder of a document key wrote, or that is out of bounds; nothing of it counts."""
+
+
+class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """One attempt at one upstream.
+
+    The tokens are counted as OpenAI counts them, whatever the upstream: `input_tokens` are all that went in, those
+    read from and written to a cache included; `output_tokens` are all that came out, reasoning included.
+    """
+
+    # `aigue_…`, from `event_id(time)`.
+    id: Annotated[str, _id(ids.Prefix.USAGE_EVENT)]
+    # When the attempt began: microseconds since 1970.
+    time: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MICROSECOND)]
+    # The `x-request-id` of the request that the attempt served.
+    request_id: _Name
+    account: Annotated[str, _id(ids.Prefix.ACCOUNT)]
+    access_key: Annotated[str, _id(ids.Prefix.ACCESS_KEY)]
+    # The provider's `providerId`, and the model as it was sent there.
+    provider: _Name
+    model: _Name
+    # What the caller asked for.
+    requested_model: _Name
+    # From 1 within a request.
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    # Whether its outcome is the caller's.
+    is_final: bool
+    # "user": a stored provider key; "ngrok": managed inference; "none": a custom provider without credentials.
+    key_source: Literal["user", "ngrok", "none"]
+    # 0 where the upstream gave none.
+    status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
+    timed_out: bool = False
+    is_error: bool = False
+    is_streaming: bool = False
+    # The upstream's own word; empty where there was none.
+    stop_reason: _Text = ""
+    input_tokens: _Count = 0
+    output_tokens: _Count = 0
+    cache_read_tokens: _Count = 0
+    cache_write_tokens: _Count = 0
+    reasoning_tokens: _Count = 0
+    # With "user" only: `aigpk_…`, and the mask that the key had then.
+    provider_key: Annotated[str, _id(ids.Prefix.PROVIDER_KEY)] | None = None
+    mask: _Text | None = None
+    # From the attempt's start until its last byte.
+    duration_ms: _Count = 0
+
+    def __post_init__(self) -> None:
+        """What no field can say for itself. msgspec makes a refusal of the ValueError."""
+        # A UUIDv7 begins with its milliseconds in 48 bits, and equal bytes have equal texts. Cheap: every worker asks
+        # this of every event.
+        if self.id[: len(_ID_LEAD)] != _ID_LEAD or not _is_of(self.id[len(_ID_LEAD) :], self.time // _MILLISECOND):
+            raise ValueError("the ID is of another time than the event")
+        if (self.provider_key is not None) != (self.key_source == "user"):
+            raise ValueError("a provider key belongs to the key source `user`, and only to it")
+
+
+class UsageBatch(msgspec.Struct, frozen=True, rename="camel"):
+    """What one worker sends at once."""
+
+    worker: _Name
+    events: Annotated[tuple[UsageEvent, ...], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
+
+
+def event_id(time: int) -> str:
+    """A new event's ID, `aigue_…`, for the moment at which its attempt began.
+
+    It sorts by that moment to the microsecond; 64 random bits keep two of the same moment apart.
+
+    Args:
+        time: microseconds since 1970; goes into the event unchanged.
+
+    Source: RFC 9562, section 5.7 and method 3 of section 6.2.
+    """
+    milliseconds, microseconds = divmod(time, _MILLISECOND)
+    random = int.from_bytes(os.urandom(8))
+    # 12 bits: the microseconds in 10, the rest random. Then the variant's two bits and 62 random ones.
+    high = microseconds << 2 | random & 0b11
+    value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | random >> 2
+    return _ID_LEAD + base32.encode(value.to_bytes(16))
+
+
+def _is_of(suffix: str, milliseconds: int) -> bool:
+    try:
+        return bool(base32.decode(suffix)[:6] == milliseconds.to_bytes(6))
+    except RuntimeError:
+        return False
+
+
+def time_of(event: uuid.UUID) -> int:
+    """The moment that an event's ID was made for, in milliseconds since 1970."""
+    return event.int >> 80
+
+
+def seal_batch(keys: Keys, document_keys: DocumentKeys, batch: UsageBatch, *, version: int) -> bytes:
+    """The envelope of a batch, as the stream's field holds it.
+
+    Args:
+        keys: of the deployment; the batch counts nowhere else.
+        document_keys: the first one signs.
+        batch: 1 to MAX_EVENTS events.
+        version: the worker's clock in microseconds.
+
+    Raises:
+        ValueError: more than MAX_BATCH_BYTES.
+    """
+    return _sealed(keys, document_keys, batch, version)
+
+
+def seal_events(
+    keys: Keys, document_keys: DocumentKeys, worker: str, events: Sequence[bytes], *, version: int
+) -> bytes:
+    """The envelope of a batch whose events are encoded already.
+
+    Args:
+        keys: as in `seal_batch`, and so are document_keys and version.
+        document_keys: the first one signs.
+        worker: who sends it.
+        events: 1 to MAX_EVENTS events as JSON.
+        version: the worker's clock in microseconds.
+
+    Raises:
+        ValueError: more than MAX_BATCH_BYTES.
+    """
+    batch = {"worker": worker, "events": [msgspec.Raw(event) for event in events]}
+    return _sealed(keys, document_keys, batch, version)
+
+
+def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> UsageBatch:
+    """The batch in an envelope.
+
+    Raises:
+        BatchRefused: with the reason, and nothing of the content.
+    """
+    try:
+        found = document_keys.verify(Purpose.USAGE, _location(keys), envelope, limit=MAX_BATCH_BYTES)
+    except NotAuthentic as fault:
+        raise BatchRefused(str(fault)) from None
+    try:
+        return _decoder.decode(found.body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
+        raise BatchRefused(f"not a UsageBatch: {type(fault).__name__}") from None
+
+
+@lru_cache(maxsize=1024)
+def fit(text: str) -> str:
+    """A text of somebody else's as an event may hold it: no control characters, and not too long."""
+    return _UNFIT.sub("", text)[:_LONGEST]
+
+
+def _sealed(keys: Keys, document_keys: DocumentKeys, batch: object, version: int) -> bytes:
+    body = msgspec.json.encode(batch)
+    return document_keys.sign(Purpose.USAGE, _location(keys), version, body, limit=MAX_BATCH_BYTES)
+
+
+def _location(keys: Keys) -> str:
+    return f"{keys.usage}\n{BATCH_FIELD}"
+
+
+_decoder: Final = msgspec.json.Decoder(UsageBatch)

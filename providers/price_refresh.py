@@ -1,0 +1,136 @@
+"""The price data of `genai-prices`: packaged with it, and newer where this deployment could fetch newer ones.
+
+One process fetches (providers.tasks) and stores what it got in PostgreSQL; every process that is about to use prices
+calls `follow` and has the same ones. Data that does not hold up is never stored, so a bad answer from outside leaves
+the last good prices in place.
+
+Source: docs/decisions/0072-prices.md.
+"""
+
+import hashlib
+import json
+import urllib.request
+import zlib
+from decimal import Decimal
+from typing import Any, Final
+
+import genai_prices
+import msgspec
+import structlog
+from django.conf import settings
+from django.utils import timezone
+from genai_prices import data_snapshot, types
+
+from gateway_core import snapshot
+from gateway_core.catalog import ModelsDocument
+from providers.catalog_models import models_document_of
+from providers.models import PriceRelease
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+_MAX_BYTES: Final = 32 * 1024 * 1024
+_SECONDS: Final = 15.0
+# A refresh that lost more of a provider's models than this is an accident.
+_MUST_REMAIN: Final = 0.5
+
+
+class PricesRefused(Exception):
+    """The fetched prices are not what they have to be; the text says what is wrong and holds nothing of them."""
+
+
+class _Held:
+    """What this process has in place of the packaged prices."""
+
+    digest: str | None = None
+
+
+def follow() -> None:
+    """Use the newest stored prices in this process. One query by primary key; 0.5 s once when there are newer ones."""
+    stored = PriceRelease.objects.filter(package=genai_prices.__version__)
+    digest = stored.values_list("digest", flat=True).first()
+    if digest == _Held.digest:
+        return
+    if digest is None:
+        data_snapshot.set_custom_snapshot(None)
+    else:
+        release = stored.get()
+        try:
+            data_snapshot.set_custom_snapshot(_read(zlib.decompress(release.data)))
+        except (PricesRefused, zlib.error):
+            log.exception("the stored prices cannot be read; those in use stay", digest=digest)
+        digest = release.digest
+    _Held.digest = digest
+
+
+def refresh() -> bool:
+    """Fetch prices and store them, where they are new and hold up.
+
+    Returns:
+        Whether other prices than before are stored.
+
+    Raises:
+        PricesRefused: what came is not price data, or has lost what nobody takes away at once.
+        OSError: nothing came.
+    """
+    raw = _fetch(settings.CATALOG_URL)
+    digest = hashlib.sha256(raw).hexdigest()
+    follow()
+    if digest == _Held.digest:
+        PriceRelease.objects.update(fetched_at=timezone.now())
+        return False
+    _check(models_document_of(_read(raw)))
+    PriceRelease.objects.update_or_create(
+        singleton=True,
+        defaults={
+            "package": genai_prices.__version__,
+            "digest": digest,
+            "data": zlib.compress(raw),
+            "fetched_at": timezone.now(),
+        },
+    )
+    follow()
+    return True
+
+
+def _fetch(url: str) -> bytes:
+    if not url.startswith(("https://", "http://")):
+        raise PricesRefused("CATALOG_URL is no http:// or https:// URL")
+    with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 -- the scheme is checked above
+        raw: bytes = answer.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise PricesRefused(f"more than {_MAX_BYTES} bytes")
+    return raw
+
+
+def _read(raw: bytes) -> data_snapshot.DataSnapshot:
+    """The price data as the package's own updater reads them (genai_prices.update_prices)."""
+    try:
+        listed: Any = json.loads(raw)
+        if not isinstance(listed, list):
+            raise PricesRefused("not a list of providers")
+        return data_snapshot.DataSnapshot(types._providers_from_raw(listed), from_auto_update=True)  # noqa: SLF001
+    except (ValueError, TypeError, KeyError, AttributeError, LookupError, RecursionError) as fault:
+        raise PricesRefused(f"not price data: {type(fault).__name__}") from None
+
+
+def _check(models: ModelsDocument) -> None:
+    """Hold new models against what a worker accepts, and against those in use."""
+    body = snapshot.encode(models)
+    if len(body) > snapshot.MAX_DOCUMENT_BYTES:
+        raise PricesRefused(f"{len(body)} bytes of models")
+    try:
+        msgspec.json.decode(body, type=ModelsDocument)
+    except msgspec.ValidationError:
+        raise PricesRefused("a model out of bounds") from None
+    told = (
+        Decimal(price)
+        for served in models.providers.values()
+        for model in served
+        for price in (model.input_price, model.output_price)
+        if price is not None
+    )
+    if any(not price.is_finite() or price < 0 for price in told):
+        raise PricesRefused("a price that is none")
+    for provider, served in models_document_of(data_snapshot.get_snapshot()).providers.items():
+        if len(models.providers.get(provider, ())) < len(served) * _MUST_REMAIN:
+            raise PricesRefused(f"{provider} has lost more than half of its models")

@@ -1,0 +1,100 @@
+"""Redis as the control plane uses it: short waits, no retries, and every write through a script that fences it."""
+
+from collections.abc import Iterable
+from functools import cache
+from importlib import resources
+from typing import Any, ClassVar, Final
+
+from django.conf import settings
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from gateway_core.envelopes import DocumentKeys
+from gateway_core.snapshot import Keys
+
+# A write waits for a silent Redis no longer than this (architecture, decision 6): the first silence ends the attempt.
+INLINE_SECONDS: Final = 0.25
+# The relay and a rebuild send larger pieces, and nobody waits for them.
+PATIENT_SECONDS: Final = 5.0
+
+
+class Store:
+    """A connection pool to Redis with the scripts of the snapshot."""
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self.redis = Redis.from_url(
+            url,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=False,
+        )
+        self.publish: Script = self.redis.register_script(_script("publish"))
+        self.begin_epoch: Script = self.redis.register_script(_script("begin_epoch"))
+        self.write: Script = self.redis.register_script(_script("write"))
+        self.complete_epoch: Script = self.redis.register_script(_script("complete_epoch"))
+        self.remove: Script = self.redis.register_script(_script("remove"))
+        self.sign: Script = self.redis.register_script(_script("sign"))
+
+    def epoch(self) -> "EpochInRedis":
+        """What Redis itself says about its life."""
+        answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
+        return EpochInRedis.of(answer)
+
+    def process(self) -> str:
+        """Which process of Redis answers; empty where it does not say."""
+        facts: Any = self.redis.info("server")
+        return str(facts.get("run_id", ""))
+
+
+class EpochInRedis:
+    """The hash `epoch`, as it was read."""
+
+    __slots__ = ("id", "is_complete", "number")
+    FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
+
+    def __init__(self, *, id: str, is_complete: bool, number: int) -> None:  # noqa: A002 -- the hash's own field
+        self.id = id
+        self.is_complete = is_complete
+        self.number = number
+
+    @classmethod
+    def of(cls, values: Iterable[bytes | None]) -> "EpochInRedis":
+        """From the values of its fields."""
+        identity, complete, number = (b"" if value is None else value for value in values)
+        return cls(
+            id=identity.decode("ascii", "replace"),
+            is_complete=complete == b"1",
+            number=int(number) if number.isdigit() else 0,
+        )
+
+
+@cache
+def inline_store() -> Store:
+    """The store of this process for publications that a request waits for."""
+    return Store(settings.REDIS_URL, timeout=INLINE_SECONDS)
+
+
+@cache
+def patient_store() -> Store:
+    """The store of this process for the relay and rebuilds."""
+    return Store(settings.REDIS_URL, timeout=PATIENT_SECONDS)
+
+
+@cache
+def keys() -> Keys:
+    """The names of this deployment's keys."""
+    return Keys(settings.REDIS_NAMESPACE)
+
+
+def document_keys() -> DocumentKeys:
+    """The deployment's document keys."""
+    found = settings.DOCUMENT_KEYS
+    assert found is not None  # noqa: S101 -- only commands that read no data run without
+    return found
+
+
+def _script(name: str) -> str:
+    return resources.files("snapshots").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")

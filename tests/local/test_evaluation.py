@@ -1,0 +1,71 @@
+"""What a run keeps under var/."""
+
+import os
+import stat
+
+import pytest
+
+from gateway_core.sealing import Keyring, SealingKey, generate_private_key, public_key_of
+from local.evaluation import AlreadyRunning, Var
+
+
+@pytest.fixture
+def var(tmp_path):
+    directory = Var(tmp_path / "var")
+    directory.open()
+    return directory
+
+
+def test_a_second_run_on_the_same_directory_is_refused_and_told_who_holds_it(var):
+    with pytest.raises(AlreadyRunning, match=str(os.getpid())):
+        Var(var.path).open()
+
+
+def test_secrets_are_made_once_and_nobody_else_reads_them(var):
+    assert var.is_new
+    made = var.secrets({})
+
+    assert not var.is_new
+    assert var.secrets({}) == made
+    assert all(made.values())
+    kept = [file for file in var.path.rglob("*") if file.is_file()]
+    assert kept
+    assert {stat.S_IMODE(file.stat().st_mode) for file in kept} == {0o600}
+    assert not stat.S_IMODE(var.path.stat().st_mode) & 0o066
+
+
+def test_the_public_sealing_key_is_the_private_ones(var):
+    made = var.secrets({})
+
+    assert Keyring.parse(made["SEALING_PRIVATE_KEYS"]).ids == (SealingKey.parse(made["SEALING_PUBLIC_KEY"]).id,)
+
+
+def test_given_secrets_win_and_are_not_kept(var):
+    private = generate_private_key()
+
+    found = var.secrets({"SECRET_KEY": "given", "SEALING_PRIVATE_KEYS": private})
+
+    assert found["SECRET_KEY"] == "given"
+    assert found["SEALING_PUBLIC_KEY"] == public_key_of(private)
+    assert var.secrets({})["SECRET_KEY"] != "given"
+    assert private not in "".join(file.read_text() for file in (var.path / "secrets").iterdir())
+
+
+def test_dev_env_is_plain_lines_closed_to_others(var):
+    assert var.read_dev_env() == {}
+
+    var.write_dev_env({"DATABASE_URL": "postgresql://u:p@h/d?a=b", "GATEWAY_MODE": "evaluation"})
+
+    file = var.path / "dev.env"
+    assert file.read_text() == "DATABASE_URL=postgresql://u:p@h/d?a=b\nGATEWAY_MODE=evaluation\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert var.read_dev_env()["DATABASE_URL"] == "postgresql://u:p@h/d?a=b"
+
+
+def test_a_directory_that_was_there_keeps_its_mode(tmp_path):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var").chmod(0o755)
+
+    Var(tmp_path / "var").open()
+
+    assert stat.S_IMODE((tmp_path / "var").stat().st_mode) == 0o755

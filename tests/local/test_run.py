@@ -1,0 +1,258 @@
+"""`make run`, as a person uses it: everything real, from an empty directory."""
+
+import json
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+from redis import Redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from local.embedded import RedisServer
+from local.evaluation import Var
+from local.manage import environment_of
+from tests.gateway_run import GatewayRun, shell
+
+pytestmark = pytest.mark.xdist_group("run")
+
+DEV_ENV = [
+    "CONTROL_PLANE_URL",
+    "DATA_PLANE_URL",
+    "AI_GATEWAY_API_KEY",
+    "DASHBOARD_URL",
+    "DASHBOARD_USER",
+    "DASHBOARD_PASSWORD",
+    "DATABASE_URL",
+    "REDIS_URL",
+    "GATEWAY_MODE",
+]
+
+
+def is_alive(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def refusal(var, **environ):
+    """What a run that does not begin says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "local.run", "--var", str(var)],
+        env=shell(**environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def place():
+    path = Path(tempfile.mkdtemp(prefix="gateway-run-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture(scope="module")
+def first_run(place):
+    run = GatewayRun(place / "var")
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def second_run(first_run):
+    """The same again after the first has ended, in a shell that has sourced dev.env."""
+    sourced = first_run.dev_env
+    first_run.process.terminate()
+    first_run.process.wait(60)
+    run = GatewayRun(first_run.var, **sourced)
+    yield run
+    run.close()
+
+
+def test_dev_env_is_closed_to_others_and_holds_its_lines(first_run):
+    file = first_run.var / "dev.env"
+
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [line.partition("=")[0] for line in file.read_text().splitlines()] == DEV_ENV
+    assert all(first_run.dev_env.values())
+    assert first_run.dev_env["GATEWAY_MODE"] == "evaluation"
+
+
+@pytest.mark.parametrize("plane", ["CONTROL_PLANE_URL", "DATA_PLANE_URL"])
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_both_planes_are_alive_and_ready(first_run, plane, path):
+    assert first_run.get(plane, path)[0] == 200
+
+
+def test_the_curl_command_works_as_pasted(first_run):
+    command = next(line.strip() for line in first_run.said.splitlines() if line.strip().startswith("curl "))
+
+    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+
+    assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
+
+
+def test_a_management_command_finds_what_the_run_runs(first_run):
+    environ = environment_of(Var(first_run.var))
+    assert "SEALING_PRIVATE_KEYS" not in environ
+
+    done = subprocess.run(
+        [sys.executable, "manage.py", "set_managed_key", "openai"],
+        env=shell() | environ,
+        input="sk-managed-0123456789abcdefghij",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_secret_of_the_run_is_in_its_output_or_logs(first_run):
+    written = first_run.said + "".join(file.read_text() for file in (first_run.var / "log").iterdir())
+    kept = [file.read_text() for file in (first_run.var / "secrets").iterdir()]
+    shown_once = [first_run.dev_env["AI_GATEWAY_API_KEY"], first_run.dev_env["DASHBOARD_PASSWORD"]]
+    passwords = [urlsplit(first_run.dev_env[name]).password for name in ("DATABASE_URL", "REDIS_URL")]
+
+    assert not [secret for secret in [*kept, *shown_once, *passwords] if secret in written]
+
+
+def test_only_the_data_plane_is_given_the_private_sealing_key_and_nothing_of_django(first_run):
+    private = (first_run.var / "secrets" / "SEALING_PRIVATE_KEYS").read_text()
+    data_plane = first_run.child("data_plane")
+    its_own = {data_plane.pid, *(one.pid for one in data_plane.children(recursive=True))}
+    environs = {pid: psutil.Process(pid).environ() for pid in first_run.tree[1:] if is_alive(pid)}
+
+    assert {pid for pid, environ in environs.items() if private in environ.values()} <= its_own
+    assert private in environs[data_plane.pid].values()
+    assert not {"DATABASE_URL", "SECRET_KEY"} & set(environs[data_plane.pid])
+
+
+def test_every_listener_is_on_the_loopback(first_run):
+    listeners = [
+        connection.laddr.ip
+        for pid in first_run.tree
+        if is_alive(pid)
+        for connection in psutil.Process(pid).net_connections("inet")
+        if connection.status == "LISTEN"
+    ]
+
+    assert len(listeners) >= 4
+    assert set(listeners) == {"127.0.0.1"}
+
+
+def test_a_relay_that_was_killed_comes_back(first_run):
+    relay = first_run.child("relay")
+
+    relay.kill()
+
+    first_run.wait_for("relay was ended by SIGKILL")
+    deadline = time.monotonic() + 30
+    while not [one for one in psutil.Process(first_run.process.pid).children() if "relay" in one.cmdline()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_redis_that_was_killed_comes_back_at_its_address(first_run):
+    redis = next(
+        one for one in psutil.Process(first_run.process.pid).children() if one.name().startswith("redis-server")
+    )
+
+    redis.kill()
+
+    first_run.wait_for("Redis ended; its log")
+    with Redis.from_url(first_run.dev_env["REDIS_URL"], retry=Retry(ConstantBackoff(0.5), 60)) as client:
+        assert client.ping()
+    deadline = time.monotonic() + 60
+    while {first_run.get(plane, "/readyz")[0] for plane in ("CONTROL_PLANE_URL", "DATA_PLANE_URL")} != {200}:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
+    said = refusal(first_run.var)
+
+    assert str(first_run.process.pid) in said
+    assert said.count("\n") == 1
+
+
+def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names(
+    first_run, place, postgres_server, redis_server
+):
+    postgres, redis = postgres_server(), redis_server()
+    run = GatewayRun(place / "elsewhere", DATABASE_URL=postgres.url, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
+    try:
+        assert run.dev_env["DATABASE_URL"] == postgres.url
+        assert not (run.var / "postgres").exists()
+        assert run.get("CONTROL_PLANE_URL", "/api-keys", token=run.dev_env["AI_GATEWAY_API_KEY"])[0] == 200
+        with Redis.from_url(redis.url) as client:
+            assert client.dbsize()
+        assert first_run.get("CONTROL_PLANE_URL", "/readyz")[0] == 200
+    finally:
+        run.close()
+
+
+def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
+    assert not [pid for pid in first_run.tree if is_alive(pid)]
+    assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
+    assert "Starting PostgreSQL." in second_run.said
+    assert "Making an account" not in second_run.said
+    status, body = second_run.get("CONTROL_PLANE_URL", "/api-keys", token=second_run.dev_env["AI_GATEWAY_API_KEY"])
+    assert status == 200
+    assert len(json.loads(body)["aiGatewayApiKeys"]) == 1
+
+
+def test_ctrl_c_ends_every_process_cleanly(second_run):
+    tree = [
+        second_run.process.pid,
+        *(one.pid for one in psutil.Process(second_run.process.pid).children(recursive=True)),
+    ]
+
+    second_run.process.send_signal(signal.SIGINT)
+
+    assert second_run.process.wait(60) == 0
+    assert not [pid for pid in tree if is_alive(pid)]
+    assert "database system is shut down" in (second_run.var / "log" / "postgres.log").read_text()
+
+
+@pytest.mark.parametrize("name", ["CONTROL_PLANE_PORT", "DATA_PLANE_PORT"])
+def test_a_taken_port_is_refused_naming_the_variable_to_set(tmp_path, name):
+    with RedisServer(throwaway=True) as somebody:
+        said = refusal(tmp_path / "var", **{name: str(somebody.port)})
+
+    assert said == f"port {somebody.port} on 127.0.0.1 is taken; set {name} to a free one.\n"
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "8000x", "٣"])
+def test_what_is_no_port_is_refused(tmp_path, port):
+    assert "CONTROL_PLANE_PORT is a port number" in refusal(tmp_path / "var", CONTROL_PLANE_PORT=port)
+
+
+def test_one_named_server_means_production_and_a_missing_other_is_refused(tmp_path):
+    said = refusal(tmp_path / "var", DATABASE_URL="postgresql://user:password@127.0.0.1:1/name")
+
+    assert "REDIS_URL missing" in said
+    assert "GATEWAY_MODE=evaluation" in said
+
+
+def test_production_with_both_servers_named_says_what_else_it_needs(tmp_path, redis_url):
+    said = refusal(tmp_path / "var", DATABASE_URL="postgresql://user:password@127.0.0.1:1/name", REDIS_URL=redis_url)
+
+    for name in ("SECRET_KEY", "ALLOWED_HOSTS", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY"):
+        assert name in said
