@@ -7,13 +7,13 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import Token
+from accounts.models import TokenModel
 from configurations.models import Configuration
 from gateway_core import ids
 from gateway_core.snapshot import token_document
 
 
-class AccessKey(Token):
+class AccessKey(TokenModel):
     """One app's key, under a configuration or under none (everything allowed)."""
 
     id_prefix = ids.Prefix.ACCESS_KEY

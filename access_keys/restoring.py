@@ -18,7 +18,7 @@ from gateway_core.envelopes import NotAuthentic, Purpose
 from gateway_core.snapshot import DocumentRefused, TokenDocument
 from rest.errors import NotFound
 from snapshots import rebuild
-from snapshots.redis_client import Store, document_keys, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 _CHUNK: Final = 500
 
@@ -27,7 +27,7 @@ class NoWitness(Exception):
     """Redis cannot tell what happened after the backup was made."""
 
 
-def revoked_since(store: Store) -> Iterator[AccessKey]:
+def revoked_since(store: SnapshotRedis) -> Iterator[AccessKey]:
     """Access keys that the database would serve and Redis would not. For a database that was just restored.
 
     Raises:

@@ -137,7 +137,7 @@ class Invitation(models.Model):
         return {"name": self.name, "role": self.role, "expiresAt": self.expires_at}
 
 
-class Owned(models.Model):
+class OwnedModel(models.Model):
     """What every resource of an account carries.
 
     The ID is a UUIDv7, so "newest first" is descending ID, and a page is one range scan of the index on
@@ -168,7 +168,7 @@ class Owned(models.Model):
         return ids.to_text(self.id_prefix, self.id)
 
 
-class Described(Owned):
+class DescribedModel(OwnedModel):
     """An owned resource with the three free texts; which of them are required is the resource's rule."""
 
     name = models.CharField(max_length=255, null=True)
@@ -188,7 +188,7 @@ class Described(Owned):
         return {"name": self.name, "description": self.description, "metadata": self.metadata}
 
 
-class Token(Described):
+class TokenModel(DescribedModel):
     """A bearer token that we issue: shown once, kept as a digest (docs/decisions/0006-tokens.md)."""
 
     digest = models.CharField(max_length=64, editable=False)
@@ -215,7 +215,7 @@ class Token(Described):
         }
 
 
-class ApiKey(Token):
+class ApiKey(TokenModel):
     """A token that manages this API. It dies by deletion, by `disabled`, or by `expires_at`."""
 
     id_prefix = ids.Prefix.API_KEY

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Field
 from django.utils import timezone
 
-from accounts.models import Account, ApiKey, Membership, Owned, User
+from accounts.models import Account, ApiKey, Membership, OwnedModel, User
 from accounts.principals import Principal
 from audit.actions import Action
 from audit.recording import NOTHING, record, record_act
@@ -152,7 +152,7 @@ def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -
     api_key.delete()
 
 
-def apply_changes(item: Owned, *, by: Principal, changes: dict[str, Any]) -> None:
+def apply_changes(item: OwnedModel, *, by: Principal, changes: dict[str, Any]) -> None:
     """Write the given attributes of a locked row, and who did it.
 
     Nothing given: nothing changes, not even `updated_at` (contract, section 1). None clears; where the column cannot be

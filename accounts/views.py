@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from accounts import services
 from accounts.authentication import AccountRequest
-from accounts.models import Account, ApiKey, Owned
+from accounts.models import Account, ApiKey, OwnedModel
 from accounts.principals import Principal
 from accounts.serializers import ApiKeyForm, ApiKeySerializer, IssuedApiKeySerializer
 from gateway_core import ids
@@ -22,7 +22,7 @@ from rest.views import RestViews
 class OwnedViews(RestViews):
     """Lists and shows one kind of thing that an account owns; its writes are the resource's own."""
 
-    model: ClassVar[type[Owned]]
+    model: ClassVar[type[OwnedModel]]
     # The key of the list's items in its answer.
     list_key: ClassVar[str]
 

@@ -51,7 +51,7 @@ _CHUNK: Final = 2000
 
 
 @dataclass(frozen=True)
-class Head:
+class ChainHead:
     """The newest link. Written down elsewhere, it lets nobody shorten or rewrite the chain unnoticed."""
 
     number: int
@@ -61,7 +61,7 @@ class Head:
         return f"{self.number}:{self.hash.hex()}"
 
     @classmethod
-    def parse(cls, text: str) -> "Head":
+    def parse(cls, text: str) -> "ChainHead":
         """From its text.
 
         Raises:
@@ -74,7 +74,7 @@ class Head:
         return head
 
 
-EMPTY: Final = Head(0, ROOT)
+EMPTY: Final = ChainHead(0, ROOT)
 
 
 class Fault(StrEnum):
@@ -117,10 +117,10 @@ def _text(value: Any) -> str:
     return value.astimezone(UTC).isoformat(timespec="microseconds") if isinstance(value, datetime) else str(value)
 
 
-def head() -> Head:
+def head() -> ChainHead:
     """The newest link; EMPTY where there is none."""
     found = Link.objects.order_by("-number").values_list("number", "hash").first()
-    return Head(found[0], bytes(found[1])) if found else EMPTY
+    return ChainHead(found[0], bytes(found[1])) if found else EMPTY
 
 
 @transaction.atomic
@@ -143,7 +143,7 @@ def extend(limit: int = BATCH) -> int:
     newest = head()
     links = []
     for event in Event.objects.filter(id__in=waiting).order_by("id").values_list(*COLUMNS):
-        newest = Head(newest.number + 1, link_hash(newest.hash, event))
+        newest = ChainHead(newest.number + 1, link_hash(newest.hash, event))
         links.append(Link(number=newest.number, event_id=event[0], hash=newest.hash))
     Link.objects.bulk_create(links)
     Pending.objects.filter(event_id__in=waiting).delete()
@@ -155,9 +155,9 @@ class Verification:
     """One walk along the chain; its outcome stands here once `run` has ended."""
 
     # A head that was noted earlier, and has to be in the chain still.
-    noted: Head | None = None
+    noted: ChainHead | None = None
     # As far as the chain holds.
-    head: Head = EMPTY
+    head: ChainHead = EMPTY
     broken: Break | None = None
     # Events that no link holds yet.
     waiting: int = 0
@@ -173,7 +173,7 @@ class Verification:
                 self.broken = self._break_at(number, stored, event)
                 if self.broken is not None:
                     return
-                self.head = Head(number, stored)
+                self.head = ChainHead(number, stored)
                 is_noted |= self.head == self.noted
                 yield number
             self.waiting = Pending.objects.count()

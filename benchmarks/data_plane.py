@@ -30,7 +30,7 @@ from redis import Redis
 
 from benchmarks import load
 from benchmarks.load import PACED_STREAM, SHORT_JSON, STREAM, Ask
-from data_plane.state.store import Account, Versioned
+from data_plane.state.store import HeldAccount, Versioned
 from gateway_core import envelopes, ids, policy, sealing, snapshot
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.envelopes import DocumentKeys
@@ -347,7 +347,7 @@ class Bench:
 def measure_resolve() -> None:
     """The policy alone: of a key whose configuration has a scope and rules, with the whole catalog."""
     catalog = Catalog(models_document_of(data_snapshot.get_snapshot()), version=1)
-    account = Account(new_id(ids.Prefix.ACCOUNT))
+    account = HeldAccount(new_id(ids.Prefix.ACCOUNT))
     keys = [new_id(ids.Prefix.PROVIDER_KEY) for _ in range(20)]
     step = Step(type="user", keys=tuple(keys[:3]))
     scope = Scope(models=tuple(("openai", model.id) for model in list(catalog.models("openai"))[:50]))

@@ -13,7 +13,7 @@ from django.db.models import OuterRef
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
-from accounts.models import Described
+from accounts.models import DescribedModel
 from gateway_core import ids
 from gateway_core.snapshot import configuration_document
 from provider_keys.models import ProviderKey
@@ -38,7 +38,7 @@ class ConfigurationQuerySet(models.QuerySet["Configuration"]):
         return self.annotate(**annotations)
 
 
-class Configuration(Described):
+class Configuration(DescribedModel):
     """One scope with its routing rules."""
 
     id_prefix = ids.Prefix.CONFIGURATION

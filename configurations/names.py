@@ -25,7 +25,7 @@ class Split(NamedTuple):
     model: str
 
 
-class Model(NamedTuple):
+class NamedModel(NamedTuple):
     """A model entry that means something."""
 
     # The `providerId`; empty for an open model ID.
@@ -58,7 +58,7 @@ def read_provider(value: object, path: str, *, providers: KnownProviders, faults
     return provider
 
 
-def read_model(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> Model | None:
+def read_model(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> NamedModel | None:
     """What a model entry means, or None and a fault."""
     entry = faults.text(value, path, longest=MAX_ENTRY_LENGTH)
     if entry is None:
@@ -71,7 +71,7 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
         if provider is None:
             faults.add(path, providers.refusal(head))
             return None
-        return Model(provider, model, provider)
+        return NamedModel(provider, model, provider)
     owner, slash, own = entry.partition("/")
     if not slash:
         faults.add(path, providers.bare_model_refusal(entry))
@@ -86,7 +86,7 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
     if provider is None and _is_provider_id(owner):
         faults.add(path, providers.refusal(owner))
         return None
-    return Model("", f"{provider or owner}/{own}", provider)
+    return NamedModel("", f"{provider or owner}/{own}", provider)
 
 
 def _is_name(model: str, path: str, faults: Faults) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from configurations.faults import Faults
-from configurations.names import Model, read_model, read_provider, split
+from configurations.names import NamedModel, read_model, read_provider, split
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
 from gateway_core.snapshot import Rule, Step
@@ -183,7 +183,7 @@ class _Check:
         self._one_rule(*model.key, model_path)
         return model.provider
 
-    def _model(self, value: object, path: str, named: str | None) -> Model | None:
+    def _model(self, value: object, path: str, named: str | None) -> NamedModel | None:
         if isinstance(value, str) and value and not split(value).provider and not value.startswith(":"):
             # An open model ID, or a bare name: fine in a scope or a request, but a rule is for one provider.
             hint = f" as in {named}:{_example(named)}" if named else " as in openai:gpt-4o"

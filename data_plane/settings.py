@@ -23,7 +23,7 @@ _KEYGEN = "from `python -m data_plane keygen`"
 _HIGHEST_PORT = 65535
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker runs with. Times are seconds. Holds secrets: its repr shows none."""
 
     mode: str
@@ -52,7 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     usage_spool: Path | None = None
 
     def __repr__(self) -> str:
-        return f"Settings(mode={self.mode}, host={self.host}, port={self.port}, namespace={self.namespace})"
+        return f"WorkerSettings(mode={self.mode}, host={self.host}, port={self.port}, namespace={self.namespace})"
 
     @property
     def is_evaluation(self) -> bool:
@@ -103,7 +103,7 @@ class _Environment:
             return None
 
 
-def load(environ: Mapping[str, str]) -> Settings:
+def load(environ: Mapping[str, str]) -> WorkerSettings:
     """The settings of an environment.
 
     Raises:
@@ -128,7 +128,7 @@ def load(environ: Mapping[str, str]) -> Settings:
     usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
         raise EnvironmentIncomplete(f"The data plane in {chosen} mode needs: {'; '.join(env.faults)}.")
-    return Settings(
+    return WorkerSettings(
         mode=chosen,
         redis_url=redis_url,
         document_keys=document_keys,

@@ -1,4 +1,4 @@
-"""Authenticated documents: what lies in Redis counts only if a holder of a document key wrote it, for that very place.
+"""OpenedEnvelope documents: what lies in Redis counts only if a holder of a document key wrote it, for that very place.
 
 An envelope is a header of ASCII and then the body, so that a script inside Redis can read the version at a fixed place:
 
@@ -53,7 +53,7 @@ class Purpose(StrEnum):
     SNAPSHOT_FILE = "snapshot file"
 
 
-class Authenticated(NamedTuple):
+class OpenedEnvelope(NamedTuple):
     """What an envelope held, once its MAC was found right."""
 
     version: int
@@ -138,7 +138,7 @@ class DocumentKeys:
         mac = _mac(self._mac_keys[purpose, self._signing_id], location, version, body)
         return b"1 %b %016d %b " % (self._signing_id.encode("ascii"), version, mac) + body
 
-    def verify(self, purpose: Purpose, location: str, envelope: bytes, *, limit: int = BODY_LIMIT) -> Authenticated:
+    def verify(self, purpose: Purpose, location: str, envelope: bytes, *, limit: int = BODY_LIMIT) -> OpenedEnvelope:
         """The version and the body of an envelope that was signed for this purpose and location.
 
         Whether the version is newer than one seen before is the caller's to judge.
@@ -159,7 +159,7 @@ class DocumentKeys:
         body = envelope[BODY_OFFSET:]
         if not hmac.compare_digest(header[3], _mac(key, location, version, body)):
             raise NotAuthentic("The MAC does not fit this place, version and body.")
-        return Authenticated(version, body)
+        return OpenedEnvelope(version, body)
 
 
 def signing_key_of(envelope: bytes) -> str:

@@ -29,7 +29,7 @@ from gateway_core.snapshot import AccountSnapshot
 ALL_ATTEMPTS_FAILED: Final = "attempts_failed"
 
 
-class Change(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class Suggestion(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The nearest change that would let a refused candidate through."""
 
     # What to do, as a sentence.
@@ -52,7 +52,7 @@ class ExplainedCandidate(msgspec.Struct, frozen=True, rename="camel", omit_defau
     credentials_from: str | None = None
     error_code: str | None = None
     msg: str | None = None
-    change: Change | None = None
+    change: Suggestion | None = None
 
 
 class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -89,7 +89,7 @@ class Explanation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tru
     skipped_steps: tuple[ExplainedStep, ...]
     error_code: str | None = None
     msg: str | None = None
-    change: Change | None = None
+    change: Suggestion | None = None
 
 
 def explain(
@@ -210,36 +210,38 @@ class _Words:
             path=place,
         )
 
-    def change(self, refusal: Skipped) -> Change | None:
+    def change(self, refusal: Skipped) -> Suggestion | None:
         """What is nearest to hand for whoever wants this candidate served."""
         provider, model = refusal.provider, refusal.model
         if provider is None or model is None:
             near = self.catalog.nearest_models(refusal.requested)
-            return Change(f"Ask for {near[0]} instead.", path="model", add=near[0]) if near else None
+            return Suggestion(f"Ask for {near[0]} instead.", path="model", add=near[0]) if near else None
         match refusal.code:
             case DenialCode.PROVIDER_NOT_ALLOWED:
-                return Change(f"Allow the provider {provider}.", path="access.providers.allow", add=provider)
+                return Suggestion(f"Allow the provider {provider}.", path="access.providers.allow", add=provider)
             case DenialCode.MODEL_NOT_ALLOWED:
-                return Change(
+                return Suggestion(
                     f"Allow the model {provider}:{model}.", path="access.models.allow", add=f"{provider}:{model}"
                 )
             case DenialCode.SURFACE_NOT_SERVED:
-                return Change(
+                return Suggestion(
                     f"Use a surface that {provider} serves: {', '.join(self._surfaces(provider))}.", path="surface"
                 )
             case DenialCode.NO_CREDITS:
-                return Change("Buy credits, or route this provider to a provider key of your own.", path="router.rules")
+                return Suggestion(
+                    "Buy credits, or route this provider to a provider key of your own.", path="router.rules"
+                )
             case DenialCode.NO_CREDENTIALS:
                 return self._credentials_change(provider)
             case _:
                 return None
 
-    def _credentials_change(self, provider: str) -> Change:
+    def _credentials_change(self, provider: str) -> Suggestion:
         stored = self.account.keys_of.get(provider, ())
         if not stored:
             after = " and route to it in the configuration" if self.configuration else ""
-            return Change(f"Store a provider key for {provider}{after}.", path="provider-keys", add=provider)
-        return Change(
+            return Suggestion(f"Store a provider key for {provider}{after}.", path="provider-keys", add=provider)
+        return Suggestion(
             f"Add a rule for {provider} with a `user` step that names a stored key of it.",
             path="router.rules",
             add=stored[0],

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from gateway_core.catalog import BUILT_IN, Catalog, Surface, model_key, nearest_providers
-from gateway_core.snapshot import AccountSnapshot, Configuration, Rule
+from gateway_core.snapshot import AccountSnapshot, CompiledConfiguration, Rule
 
 
 class SnapshotIncomplete(Exception):
@@ -206,7 +206,7 @@ def reachable_models(
                 yield provider, model
 
 
-def _configuration(account: AccountSnapshot, configuration: str | None) -> Configuration | None:
+def _configuration(account: AccountSnapshot, configuration: str | None) -> CompiledConfiguration | None:
     if configuration is None:
         return None
     try:
@@ -229,7 +229,7 @@ class _View(NamedTuple):
     account: AccountSnapshot
     catalog: Catalog
     # None for a key without a configuration.
-    rules: Configuration | None
+    rules: CompiledConfiguration | None
 
     # ── what a requested name means (contract, section 9, "Model in the request") ──
 
@@ -306,7 +306,7 @@ class _View(NamedTuple):
             return _skip(candidate, DenialCode.MODEL_NOT_ALLOWED, message)
         return None
 
-    def _model_entry(self, rules: Configuration, provider: str, model: str) -> int | None:
+    def _model_entry(self, rules: CompiledConfiguration, provider: str, model: str) -> int | None:
         """The entry that names this model: `provider:model`, the provider's own `provider/model`, or its open ID."""
         key = model_key(provider, model)
         entry = (rules.models or {}).get((provider, key))

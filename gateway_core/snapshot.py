@@ -252,7 +252,7 @@ def provider_key_document(provider_key: str) -> str:
     return f"providerKey:{provider_key}"
 
 
-class Settings:
+class CompiledSettings:
     """An account's settings with their durations read. Seconds."""
 
     __slots__ = ("has_credits", "max_input_tokens", "max_output_tokens", "per_request_timeout", "total_timeout")
@@ -278,8 +278,8 @@ class AccountSnapshot:
     def __init__(self, account: str) -> None:
         self.account = account
         self.version = 0
-        self.settings = Settings(SettingsDocument())
-        self.configurations: dict[str, Configuration] = {}
+        self.settings = CompiledSettings(SettingsDocument())
+        self.configurations: dict[str, CompiledConfiguration] = {}
         self.providers: dict[str, ProviderDocument] = {}
         self.provider_keys: dict[str, ProviderKeyDocument] = {}
         # Provider keys' IDs by provider, newest first: the default routing of keys without a configuration.
@@ -308,11 +308,11 @@ class AccountSnapshot:
         kind, _, key = name.partition(":")
         match kind, document:
             case "settings", SettingsDocument():
-                self.settings = Settings(document)
+                self.settings = CompiledSettings(document)
             case "settings", None:
-                self.settings = Settings(SettingsDocument())
+                self.settings = CompiledSettings(SettingsDocument())
             case "configuration", ConfigurationDocument():
-                self.configurations[key] = Configuration(document)
+                self.configurations[key] = CompiledConfiguration(document)
             case "configuration", None:
                 self.configurations.pop(key, None)
             case "provider", ProviderDocument():
@@ -341,7 +341,7 @@ class AccountSnapshot:
             self.keys_of[gone.provider] = tuple(other for other in self.keys_of[gone.provider] if other != key)
 
 
-class Configuration:
+class CompiledConfiguration:
     """A configuration compiled for questions: what it names, with the place where it stands there."""
 
     __slots__ = ("model_rules", "models", "open_models", "provider_rules", "providers")
@@ -391,7 +391,7 @@ def read(name: str, body: bytes) -> _Document | None:
         return None
     document = decode(kind, body)
     if isinstance(document, SettingsDocument):
-        Settings(document)
+        CompiledSettings(document)
     return document
 
 

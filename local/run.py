@@ -22,7 +22,7 @@ from local.embedded import PostgresServer, RedisServer, ServerFailed
 from local.embedded.postgres import set_aside
 from local.embedded.server import LOOPBACK, EmbeddedServer, is_port_free
 from local.evaluation import CREDENTIALS, DEV_ENV, AlreadyRunning, Var
-from local.supervision import Child, ChildFailed, Signals, Stopped, Supervisor, ending_everything
+from local.supervision import Child, ChildFailed, Signals, StopRequested, Supervisor, ending_everything
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 120.0
@@ -72,7 +72,7 @@ class Run:
         """Start everything and stay until a signal comes.
 
         Raises:
-            Stopped: always, when all went well.
+            StopRequested: always, when all went well.
             RunRefused, ServerFailed, ChildFailed: it did not.
         """
         with ending_everything(self.supervisor, PHASES):
@@ -312,7 +312,7 @@ def main(
     try:
         directory.open()
         Run(directory, os.environ).go()
-    except Stopped:
+    except StopRequested:
         say("Everything has ended.")
     except (AlreadyRunning, RunRefused, ServerFailed, ChildFailed, environment.EnvironmentIncomplete) as refusal:
         typer.echo(f"{refusal}", err=True)

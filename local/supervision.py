@@ -28,7 +28,7 @@ IMPATIENT_SECONDS: Final = 1.0
 LOG_BYTES: Final = 10 * 1024 * 1024
 
 
-class Stopped(Exception):
+class StopRequested(Exception):
     """A signal asked for the end."""
 
 
@@ -66,9 +66,9 @@ class Signals:
             self.is_impatient = True
 
     def check(self) -> None:
-        """Raises `Stopped` if a signal asked for the end."""
+        """Raises `StopRequested` if a signal asked for the end."""
         if self.first_at:
-            raise Stopped
+            raise StopRequested
 
     def wait(self, seconds: float) -> None:
         """Sleep until the time is over or a signal arrives."""
@@ -170,7 +170,7 @@ class Supervisor:
 
         Raises:
             ChildFailed: it did not succeed. With the end of its log.
-            Stopped: a signal came meanwhile; the process is ended.
+            StopRequested: a signal came meanwhile; the process is ended.
         """
         self.signals.check()
         step.start()
@@ -178,7 +178,7 @@ class Supervisor:
             while not step.has_ended:
                 self.signals.wait(POLL_SECONDS)
                 self.signals.check()
-        except Stopped:
+        except StopRequested:
             self._end([step])
             raise
         captured = step.read_captured()
@@ -214,7 +214,7 @@ class Supervisor:
         """Keep everything running until a signal comes.
 
         Raises:
-            Stopped: always, in the end.
+            StopRequested: always, in the end.
         """
         while True:
             self.signals.check()

@@ -9,13 +9,13 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import Described
+from accounts.models import DescribedModel
 from gateway_core import ids
 from gateway_core.snapshot import provider_key_document
 from providers.models import Provider
 
 
-class ProviderKey(Described):
+class ProviderKey(DescribedModel):
     """One upstream secret: sealed blob, mask and fingerprint."""
 
     id_prefix = ids.Prefix.PROVIDER_KEY

@@ -25,7 +25,7 @@ from snapshots import outbox
 CHUNK: Final = 200
 
 
-class Moved(NamedTuple):
+class ResealingResult(NamedTuple):
     """What became of values that came back."""
 
     moved: int
@@ -68,7 +68,7 @@ def values_to_move() -> Iterator[SealedValue]:
 
 
 @transaction.atomic
-def take_back(values: Iterable[SealedValue]) -> Moved:
+def take_back(values: Iterable[SealedValue]) -> ResealingResult:
     """Store values that were sealed anew, each in the place of the very blob that it was made from.
 
     Neither `updated_at` nor the ETag changes: to a client, nothing has happened.
@@ -95,7 +95,7 @@ def take_back(values: Iterable[SealedValue]) -> Moved:
             outbox.record(row)
             record_act(None, Action.PROVIDER_KEY_RESEALED, row, changes=NOTHING)
             moved += 1
-    return Moved(moved, len(values) - moved)
+    return ResealingResult(moved, len(values) - moved)
 
 
 def _identity(value: SealedValue) -> uuid.UUID:

@@ -10,12 +10,12 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from accounts.models import Owned
+from accounts.models import OwnedModel
 from gateway_core import ids
 from gateway_core.snapshot import provider_document
 
 
-class Provider(Owned):
+class Provider(OwnedModel):
     """One upstream with a base URL of the account's own."""
 
     id_prefix = ids.Prefix.PROVIDER

@@ -29,7 +29,7 @@ _SECONDS: Final = re.compile(r'"?([0-9]{1,19})"?', re.ASCII)
 
 
 @dataclass(frozen=True)
-class Told:
+class WriteStatus:
     """What is known of a write when it is answered."""
 
     # The lowest version of the account's snapshot that has the write; None where nobody could say.
@@ -44,7 +44,7 @@ class Publications(Protocol):
     def begin(self) -> None:
         """A request begins: it has written nothing yet."""
 
-    def tell(self, request: Request, *, seconds: int) -> Told:
+    def tell(self, request: Request, *, seconds: int) -> WriteStatus:
         """What is known of what the request has written.
 
         Args:

@@ -11,6 +11,6 @@ class SnapshotsConfig(AppConfig):
     def ready(self) -> None:
         """Wire what rest leaves to this room."""
         from rest.propagation import tell_with
-        from snapshots.receipts import Publications
+        from snapshots.receipts import PublicationReceipts
 
-        tell_with(Publications())
+        tell_with(PublicationReceipts())

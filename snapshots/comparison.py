@@ -25,7 +25,7 @@ from snapshots.compilation import compile_documents
 from snapshots.locking import bound_waiting, lock_publication
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
-from snapshots.redis_client import Store, document_keys, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 CHUNK: Final = 500
 ACCOUNTS_AT_ONCE: Final = 100
@@ -54,7 +54,7 @@ class Difference:
         return f"{self.account.text_id if self.account else '-'} {self.document}: {self.fault}"
 
 
-def compare(store: Store, accounts: list[Account] | None = None) -> Iterator[Difference]:
+def compare(store: SnapshotRedis, accounts: list[Account] | None = None) -> Iterator[Difference]:
     """Every difference, as it is found. Documents whose change is still pending count as equal.
 
     Args:
@@ -73,7 +73,7 @@ def compare(store: Store, accounts: list[Account] | None = None) -> Iterator[Dif
     yield from _unknown_tokens(store)
 
 
-def repair(store: Store, accounts: list[Account]) -> int:
+def repair(store: SnapshotRedis, accounts: list[Account]) -> int:
     """Publish every document of these accounts anew, and delete what Redis should not have of them.
 
     Each batch is an ordinary publication: writers and workers notice nothing. Tokens that PostgreSQL does not know are
@@ -101,7 +101,7 @@ def repair(store: Store, accounts: list[Account]) -> int:
     return count
 
 
-def remove_unknown(store: Store, difference: Difference) -> bool:
+def remove_unknown(store: SnapshotRedis, difference: Difference) -> bool:
     """Remove a key that no account of PostgreSQL has, if it is still what it was.
 
     Returns:
@@ -115,7 +115,7 @@ def remove_unknown(store: Store, difference: Difference) -> bool:
     return bool(answer[0] == b"removed" and answer[1])
 
 
-def outdated_accounts(store: Store) -> Iterator[tuple[Account, int, int]]:
+def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int, int]]:
     """Accounts at another version in Redis than in PostgreSQL, with both; only versions are read."""
     after = uuid.UUID(int=0)
     while group := list(
@@ -132,7 +132,7 @@ def outdated_accounts(store: Store) -> Iterator[tuple[Account, int, int]]:
                 yield from _settled_versions(store, publication.account)
 
 
-def _settled_versions(store: Store, account: Account) -> Iterator[tuple[Account, int, int]]:
+def _settled_versions(store: SnapshotRedis, account: Account) -> Iterator[tuple[Account, int, int]]:
     """A publication between our two looks is no difference: look again with the account's row locked."""
     with transaction.atomic(durable=True):
         bound_waiting(lock="5s", idle="30s")
@@ -143,7 +143,7 @@ def _settled_versions(store: Store, account: Account) -> Iterator[tuple[Account,
         yield account, version, publication.version
 
 
-def _compare_accounts(store: Store, accounts: list[Account]) -> Iterator[Difference]:
+def _compare_accounts(store: SnapshotRedis, accounts: list[Account]) -> Iterator[Difference]:
     # Without a lock first: publishers must not wait for us. What looks different is looked at again under the lock.
     suspects: dict[Account, dict[str, None]] = defaultdict(dict)
     with transaction.atomic():
@@ -155,7 +155,7 @@ def _compare_accounts(store: Store, accounts: list[Account]) -> Iterator[Differe
             yield from _confirm(store, account, names[start : start + CHUNK])
 
 
-def _suspects(store: Store, accounts: list[Account]) -> Iterator[tuple[Account, str]]:
+def _suspects(store: SnapshotRedis, accounts: list[Account]) -> Iterator[tuple[Account, str]]:
     pipeline = store.redis.pipeline(transaction=False)
     for account in accounts:
         pipeline.hgetall(keys().account(account.text_id))
@@ -179,7 +179,7 @@ def _suspects(store: Store, accounts: list[Account]) -> Iterator[tuple[Account, 
         yield from ((account, name) for name in fields)
 
 
-def _confirm(store: Store, account: Account, names: list[str]) -> list[Difference]:
+def _confirm(store: SnapshotRedis, account: Account, names: list[str]) -> list[Difference]:
     with transaction.atomic(durable=True):
         bound_waiting(lock="5s", idle="30s")
         publication = lock_publication(account.id)
@@ -223,7 +223,7 @@ def _judge(account: Account, name: str, document: msgspec.Struct | None, envelop
     return None if found.body == snapshot.encode(document) else Fault.OUTDATED
 
 
-def _compare_catalog(store: Store) -> Iterator[Difference]:
+def _compare_catalog(store: SnapshotRedis) -> Iterator[Difference]:
     for name, document in document_kinds.build_catalog().items():
         envelope: Any = store.redis.hget(keys().catalog, name)
         if not is_catalog_document(name, snapshot.encode(document), envelope or b""):
@@ -238,13 +238,13 @@ def is_catalog_document(name: str, body: bytes | None, envelope: bytes) -> bool:
     return False
 
 
-def _scan(store: Store, kind: str) -> Iterator[list[str]]:
+def _scan(store: SnapshotRedis, kind: str) -> Iterator[list[str]]:
     found = store.redis.scan_iter(match=literal(keys().prefix) + kind + ":*", count=CHUNK)
     while chunk := list(itertools.islice(found, CHUNK)):
         yield [key.decode("utf-8", "replace") for key in chunk]
 
 
-def _unknown_accounts(store: Store) -> Iterator[Difference]:
+def _unknown_accounts(store: SnapshotRedis) -> Iterator[Difference]:
     for chunk in _scan(store, "account"):
         by_text = {key.rpartition(":")[2]: key for key in chunk}
         known = _accounts(set(by_text))
@@ -253,7 +253,7 @@ def _unknown_accounts(store: Store) -> Iterator[Difference]:
                 yield Difference(None, key, Fault.UNKNOWN)
 
 
-def _unknown_tokens(store: Store) -> Iterator[Difference]:
+def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
     for chunk in _scan(store, "token"):
         values: Any = store.redis.mget(chunk)
         names = defaultdict(list)

@@ -31,7 +31,7 @@ class InSnapshot(Protocol):
 
 
 @dataclass
-class Written:
+class WriteReceipt:
     """What a request has written of an account's snapshot."""
 
     account_id: uuid.UUID
@@ -41,7 +41,7 @@ class Written:
     receipt: publisher.Receipt | None = None
 
 
-_written: Final[ContextVar[Written | None]] = ContextVar("written", default=None)
+_written: Final[ContextVar[WriteReceipt | None]] = ContextVar("written", default=None)
 
 
 def record(obj: InSnapshot) -> None:
@@ -68,7 +68,7 @@ def forget() -> None:
     _written.set(None)
 
 
-def last_written() -> Written | None:
+def last_written() -> WriteReceipt | None:
     """What this request has committed last; None where it was nothing of a snapshot."""
     return _written.get()
 
@@ -89,6 +89,6 @@ class _PublishAfterCommit:
         self.__qualname__ = "publish_after_commit"
 
     def __call__(self) -> None:
-        written = Written(self.account_id, self.changes)
+        written = WriteReceipt(self.account_id, self.changes)
         _written.set(written)
         written.receipt = publisher.publish_inline(self.account_id)

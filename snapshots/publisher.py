@@ -28,7 +28,7 @@ from gateway_core.snapshot import ChangeDocument, VersionDocument
 from snapshots.compilation import Compiled, compile_documents
 from snapshots.locking import bound_waiting, commit_durably, lock_publication
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
-from snapshots.redis_client import Store, document_keys, inline_store, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, inline_store, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -113,7 +113,7 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
 
 
 def publish_account(
-    account_id: uuid.UUID, *, store: Store, names: Collection[str] = (), skip_locked: bool = False
+    account_id: uuid.UUID, *, store: SnapshotRedis, names: Collection[str] = (), skip_locked: bool = False
 ) -> Receipt | None:
     """Publish what the account has pending, in a transaction of its own.
 
@@ -178,7 +178,7 @@ class _Batch:
 class _Publishing:
     """One publication, under the lock of its account's row."""
 
-    def __init__(self, publication: Any, store: Store) -> None:
+    def __init__(self, publication: Any, store: SnapshotRedis) -> None:
         self._publication = publication
         self._account: Account = publication.account
         self._store = store
@@ -293,7 +293,7 @@ class _Publishing:
 
 
 def publish(
-    store: Store, account: str, bodies: dict[str, bytes | None], *, epoch: str, known: int, version: int
+    store: SnapshotRedis, account: str, bodies: dict[str, bytes | None], *, epoch: str, known: int, version: int
 ) -> Any:
     """The Lua call of one publication, with every document authenticated for its place.
 

@@ -35,7 +35,7 @@ from snapshots.publisher import (
     stored_version,
     version_envelope,
 )
-from snapshots.redis_client import Store, document_keys, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class RebuildOvertaken(Exception):
     """Another rebuild began while this one was under way."""
 
 
-def rebuild(store: Store, *, report: Progress | None = None) -> tuple[int, int]:
+def rebuild(store: SnapshotRedis, *, report: Progress | None = None) -> tuple[int, int]:
     """Write everything anew.
 
     Args:
@@ -120,7 +120,7 @@ def _release() -> None:
         connection.close()  # the session is gone, and the lock with it
 
 
-def _begin(store: Store) -> uuid.UUID:
+def _begin(store: SnapshotRedis) -> uuid.UUID:
     found = store.epoch().id
     with transaction.atomic():
         highest = highest_number()
@@ -140,7 +140,7 @@ def _expect(answer: Any, wanted: bytes) -> None:
 class _Rebuild:
     """The work of one epoch's beginning."""
 
-    def __init__(self, store: Store, epoch: str, report: Progress | None) -> None:
+    def __init__(self, store: SnapshotRedis, epoch: str, report: Progress | None) -> None:
         self._store = store
         self._epoch = epoch
         self._report = report
@@ -290,7 +290,7 @@ def _database_clock() -> int:
     return Epoch.objects.annotate(clock=ClockMicroseconds()).values_list("clock", flat=True).get()
 
 
-def publish_catalog_if_changed(store: Store) -> bool:
+def publish_catalog_if_changed(store: SnapshotRedis) -> bool:
     """Publish the catalog, all of it in one version, where Redis holds another one.
 
     Raises:

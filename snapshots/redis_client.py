@@ -20,7 +20,7 @@ INLINE_SECONDS: Final = 0.25
 PATIENT_SECONDS: Final = 5.0
 
 
-class Store:
+class SnapshotRedis:
     """A connection pool to Redis with the scripts of the snapshot."""
 
     def __init__(self, url: str, *, timeout: float) -> None:
@@ -72,15 +72,15 @@ class EpochInRedis:
 
 
 @cache
-def inline_store() -> Store:
+def inline_store() -> SnapshotRedis:
     """The store of this process for publications that a request waits for."""
-    return Store(settings.REDIS_URL, timeout=INLINE_SECONDS)
+    return SnapshotRedis(settings.REDIS_URL, timeout=INLINE_SECONDS)
 
 
 @cache
-def patient_store() -> Store:
+def patient_store() -> SnapshotRedis:
     """The store of this process for the relay and rebuilds."""
-    return Store(settings.REDIS_URL, timeout=PATIENT_SECONDS)
+    return SnapshotRedis(settings.REDIS_URL, timeout=PATIENT_SECONDS)
 
 
 @cache

@@ -29,7 +29,7 @@ from audit import chain
 from snapshots import comparison, rebuild, workers
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
-from snapshots.redis_client import Store
+from snapshots.redis_client import SnapshotRedis
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -142,7 +142,7 @@ class _Looks:
 class Relay:
     """One relay. `run` returns when `stop` is set."""
 
-    def __init__(self, store: Store, stop: threading.Event) -> None:
+    def __init__(self, store: SnapshotRedis, stop: threading.Event) -> None:
         self._store = store
         self._stop = stop
         self._pauses = _Pauses()

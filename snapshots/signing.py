@@ -18,7 +18,7 @@ from gateway_core import snapshot
 from gateway_core.envelopes import NotAuthentic, Purpose, signing_key_of
 from gateway_core.usage_events import BATCH_FIELD
 from snapshots.comparison import literal
-from snapshots.redis_client import Store, document_keys, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 CHUNK: Final = 500
 
@@ -26,7 +26,7 @@ CHUNK: Final = 500
 Progress = Callable[[int, int], None]
 
 
-class Signed(NamedTuple):
+class ResigningResult(NamedTuple):
     """What became of the documents that another key had signed."""
 
     signed: int
@@ -48,7 +48,7 @@ class _Stored(NamedTuple):
         return f"{self.key.decode('utf-8', 'replace')}\n{self.field.decode('utf-8', 'replace')}"
 
 
-def sign_anew(store: Store, *, report: Progress | None = None) -> Signed:
+def sign_anew(store: SnapshotRedis, *, report: Progress | None = None) -> ResigningResult:
     """Sign every document in Redis with the first document key that another one of ours has signed.
 
     Raises:
@@ -76,10 +76,10 @@ def sign_anew(store: Store, *, report: Progress | None = None) -> Signed:
             signed += store.sign(keys=places, args=arguments)
         if report:
             report(seen, signed)
-    return Signed(signed, refused)
+    return ResigningResult(signed, refused)
 
 
-def count_by_key(store: Store) -> Counter[tuple[str, str]]:
+def count_by_key(store: SnapshotRedis) -> Counter[tuple[str, str]]:
     """How much of what lies in Redis each document key has signed: by kind (`documents`, `workers`, `usage`) and ID.
 
     What a worker or a batch of usage is signed with says which workers still sign with another key, and whether usage
@@ -99,11 +99,11 @@ def count_by_key(store: Store) -> Counter[tuple[str, str]]:
     return found
 
 
-def _entries(store: Store, after: str) -> Any:
+def _entries(store: SnapshotRedis, after: str) -> Any:
     return store.redis.xrange(keys().usage, min=after, count=CHUNK)
 
 
-def _documents(store: Store) -> Iterator[_Stored]:
+def _documents(store: SnapshotRedis) -> Iterator[_Stored]:
     prefix = literal(keys().prefix)
     tokens: Any = store.redis.scan_iter(match=prefix + snapshot.token_document("*"), count=CHUNK, _type="string")
     while chunk := list(itertools.islice(tokens, CHUNK)):

@@ -23,7 +23,7 @@ from redis.exceptions import RedisError
 
 from accounts.models import Account
 from snapshots.models import Change, Publication
-from snapshots.outbox import Written
+from snapshots.outbox import WriteReceipt
 from snapshots.redis_client import EpochInRedis, inline_store, keys
 from snapshots.workers import Reports, Workers, workers_of
 
@@ -49,7 +49,7 @@ class NobodyKnows(Exception):
 
 
 @dataclass(frozen=True)
-class Awaited:
+class AwaitedPublication:
     """What is waited for: the publication that carries a write, or an account's newest one."""
 
     account: Account
@@ -61,7 +61,7 @@ class Awaited:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WaitOutcome:
     """How a wait ended."""
 
     # The publication's, where it has been published.
@@ -70,7 +70,7 @@ class Outcome:
     of: int
 
 
-def awaited(account: Account, written: Written | None) -> Awaited:
+def awaited(account: Account, written: WriteReceipt | None) -> AwaitedPublication:
     """What to wait for.
 
     Args:
@@ -79,19 +79,21 @@ def awaited(account: Account, written: Written | None) -> Awaited:
             was committed before this call.
     """
     if written is not None and written.receipt is not None:
-        return Awaited(account, written.receipt.version, written.receipt.number)
+        return AwaitedPublication(account, written.receipt.version, written.receipt.number)
     mine = Change.objects.filter(account=account)
     mine = mine.filter(id__in=written.changes) if written is not None else mine.filter(parked_at=None)
     # In one statement: what is pending is not in the version that is read with it.
     found = Publication.objects.filter(account=account).annotate(is_pending=Exists(mine)).first()
     if found is not None and not found.is_pending:
-        return Awaited(account, found.version, found.number)
+        return AwaitedPublication(account, found.version, found.number)
     changes = tuple(written.changes if written is not None else mine.values_list("id", flat=True)[:_MOST_CHANGES])
     version = found.version if found is not None else 0
-    return Awaited(account, version + 1, None, changes) if changes else Awaited(account, version, 0)
+    return (
+        AwaitedPublication(account, version + 1, None, changes) if changes else AwaitedPublication(account, version, 0)
+    )
 
 
-def wait(what: Awaited, *, seconds: float) -> Outcome:
+def wait(what: AwaitedPublication, *, seconds: float) -> WaitOutcome:
     """Wait until a publication is applied at every worker in the count, or the time is over.
 
     The database connection of this thread is given back first; call it outside of transactions.
@@ -106,9 +108,9 @@ def wait(what: Awaited, *, seconds: float) -> Outcome:
 
 
 class _Wait:
-    """One who waits. Written to by the watch's thread."""
+    """One who waits. WriteReceipt to by the watch's thread."""
 
-    def __init__(self, what: Awaited) -> None:
+    def __init__(self, what: AwaitedPublication) -> None:
         self.account: str = what.account.text_id
         self.account_id: uuid.UUID = what.account.id
         self.version, self.number, self.changes = what.version, what.number, what.changes
@@ -128,7 +130,7 @@ class _Watch:
         self._acknowledged = b"0-0"
         self._has_thread = False
 
-    def wait(self, what: Awaited, seconds: float) -> Outcome:
+    def wait(self, what: AwaitedPublication, seconds: float) -> WaitOutcome:
         one = _Wait(what)
         with self._changed:
             one.is_patient = sum(other.is_patient for other in self._waits) < MOST_WAITERS
@@ -152,10 +154,10 @@ class _Watch:
             return False
         return not self._workers.reports or self._applied(self._workers, one) == len(self._workers.reports)
 
-    def _outcome(self, one: _Wait) -> Outcome:
+    def _outcome(self, one: _Wait) -> WaitOutcome:
         if self._workers is None:
             raise NobodyKnows(NobodyKnows.__doc__)
-        return Outcome(one.version, self._applied(self._workers, one), len(self._workers.reports))
+        return WaitOutcome(one.version, self._applied(self._workers, one), len(self._workers.reports))
 
     def _applied(self, workers: Workers, one: _Wait) -> int:
         return 0 if one.number is None else workers.applied(one.account, one.number)

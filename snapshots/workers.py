@@ -15,7 +15,7 @@ import structlog
 
 from gateway_core.envelopes import NotAuthentic
 from gateway_core.worker_reports import WorkerReport, open_report
-from snapshots.redis_client import EpochInRedis, Store, document_keys, inline_store, keys
+from snapshots.redis_client import EpochInRedis, SnapshotRedis, document_keys, inline_store, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -97,7 +97,7 @@ def workers_of(reports: Reports, fields: Mapping[bytes, bytes], epoch: EpochInRe
     )
 
 
-def read_workers(store: Store | None = None) -> Workers:
+def read_workers(store: SnapshotRedis | None = None) -> Workers:
     """The workers as Redis knows them now. Cheap: two commands, whatever else Redis holds.
 
     Args:
@@ -111,7 +111,7 @@ def read_workers(store: Store | None = None) -> Workers:
     return workers_of(Reports(), fields, store.epoch())
 
 
-def forget_worker(worker: str, store: Store | None = None) -> bool:
+def forget_worker(worker: str, store: SnapshotRedis | None = None) -> bool:
     """Take a worker out of the count. One that lives enters it again with its next report, within about a second.
 
     Returns:
@@ -128,7 +128,7 @@ def forget_worker(worker: str, store: Store | None = None) -> bool:
     return bool(removed)
 
 
-def reports_in(store: Store) -> dict[bytes, bytes]:
+def reports_in(store: SnapshotRedis) -> dict[bytes, bytes]:
     """The workers' reports as they lie in Redis, for `restore_reports`.
 
     Raises:
@@ -138,7 +138,7 @@ def reports_in(store: Store) -> dict[bytes, bytes]:
     return dict(fields)
 
 
-def restore_reports(store: Store, reports: Mapping[bytes, bytes]) -> None:
+def restore_reports(store: SnapshotRedis, reports: Mapping[bytes, bytes]) -> None:
     """Put reports back that Redis has lost, so that a worker that is silent meanwhile stays in the count.
 
     Raises:
@@ -150,7 +150,7 @@ def restore_reports(store: Store, reports: Mapping[bytes, bytes]) -> None:
         pipeline.execute()
 
 
-def forget_silent_workers(store: Store) -> list[str]:
+def forget_silent_workers(store: SnapshotRedis) -> list[str]:
     """Take out of the count who has been silent for longer than it would serve, and reports that do not verify.
 
     Returns:

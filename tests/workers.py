@@ -25,7 +25,7 @@ from redis import Redis
 
 from data_plane.http.protocol import CallerProtocol
 from data_plane.http.server import Worker
-from data_plane.settings import Settings, load
+from data_plane.settings import WorkerSettings, load
 from gateway_core import ids, snapshot, tokens
 from gateway_core.catalog import Model, ModelsDocument, Surface
 from gateway_core.envelopes import DocumentKeys, Purpose
@@ -399,7 +399,7 @@ class Running(NamedTuple):
 
 
 @asynccontextmanager
-async def running(settings: Settings, *, in_sync: bool = True) -> AsyncIterator[Running]:
+async def running(settings: WorkerSettings, *, in_sync: bool = True) -> AsyncIterator[Running]:
     """A worker in this process, in sync unless that is not waited for."""
     async with Worker.running(settings) as worker, serving(worker.app) as url, aiohttp.ClientSession() as session:
         if in_sync:
@@ -420,7 +420,7 @@ async def eventually(holds: Any, *, within: float = 10.0) -> None:
         await asyncio.sleep(0.01)
 
 
-def settings_of(environ: Mapping[str, str], **changes: Any) -> Settings:
+def settings_of(environ: Mapping[str, str], **changes: Any) -> WorkerSettings:
     """Settings as `serve` reads them, some of them changed."""
     return msgspec.structs.replace(load(environ), **changes)
 

@@ -41,7 +41,7 @@ class Search:
 
 
 @dataclass(frozen=True)
-class Found:
+class ActivityPage:
     """One page, and where its neighbours begin; None where there are none."""
 
     events: tuple[Event, ...]
@@ -53,7 +53,7 @@ class Found:
 
 def find(
     account: Account, search: Search, *, before: Place | None = None, after: Place | None = None, size: int
-) -> Found:
+) -> ActivityPage:
     """A page of the account's events, newest first.
 
     Args:
@@ -85,9 +85,9 @@ def find(
         is_cut_short = beyond is not None
     if is_backward:
         newer = before and (_place(events[0]) if events else before)
-        return Found(tuple(events), newer=newer, older=beyond, is_cut_short=is_cut_short)
+        return ActivityPage(tuple(events), newer=newer, older=beyond, is_cut_short=is_cut_short)
     older = _place(events[0]) if events else after
-    return Found(tuple(reversed(events)), newer=beyond, older=older, is_cut_short=is_cut_short)
+    return ActivityPage(tuple(reversed(events)), newer=beyond, older=older, is_cut_short=is_cut_short)
 
 
 def every(account: Account, search: Search) -> Iterator[Event]:

@@ -16,7 +16,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views import View
 
-from accounts.models import Membership, Owned, User
+from accounts.models import Membership, OwnedModel, User
 from dashboard.account import NoAccount, Role, RoleTooLow, Visit, visit_of
 from dashboard.navigation import SECTIONS, Section
 from dashboard.sign_in import has_totp
@@ -108,7 +108,7 @@ class Page(View):
         items: QuerySet[Any] = model._default_manager.filter(account=self.visit.account)
         return items
 
-    def found(self, items: QuerySet[Any] | type[Owned], text_id: str) -> Any:
+    def found(self, items: QuerySet[Any] | type[OwnedModel], text_id: str) -> Any:
         """The account's object with this ID.
 
         Args:

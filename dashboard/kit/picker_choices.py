@@ -28,7 +28,7 @@ class Choice(NamedTuple):
     note: str
 
 
-class Asked(NamedTuple):
+class PickerQuery(NamedTuple):
     """What a picker asks."""
 
     account: Account
@@ -38,23 +38,23 @@ class Asked(NamedTuple):
     provider: str = ""
 
 
-def providers(asked: Asked) -> list[Choice]:
+def providers(asked: PickerQuery) -> list[Choice]:
     """Built-in providers in the catalog's order, then the account's own."""
     return _fitting(_providers(asked), asked.text)
 
 
-def models(asked: Asked) -> list[Choice]:
+def models(asked: PickerQuery) -> list[Choice]:
     """Models as `provider:model`: those whose name begins like what was typed come first."""
     return _fitting(_models(asked), asked.text)
 
 
-def subjects(asked: Asked) -> list[Choice]:
+def subjects(asked: PickerQuery) -> list[Choice]:
     """What a rule can be for: providers, and once something is typed their models too."""
     found = providers(asked)
     return [*found, *models(asked)][:MOST] if asked.text.strip() else found
 
 
-def provider_keys(asked: Asked) -> list[Choice]:
+def provider_keys(asked: PickerQuery) -> list[Choice]:
     """The account's stored keys for a provider, newest first, by name or by the beginning of their mask."""
     slug = ProviderNames.of(asked.account).slug(asked.provider)
     keys = ProviderKey.objects.filter(account=asked.account, provider=slug)
@@ -63,7 +63,7 @@ def provider_keys(asked: Asked) -> list[Choice]:
     return [Choice(key.text_id, key.name or "", key.key_redacted) for key in keys.order_by("-id")[:MOST]]
 
 
-KINDS: Final[dict[str, Callable[[Asked], list[Choice]]]] = {
+KINDS: Final[dict[str, Callable[[PickerQuery], list[Choice]]]] = {
     "providers": providers,
     "models": models,
     "subjects": subjects,
@@ -71,7 +71,7 @@ KINDS: Final[dict[str, Callable[[Asked], list[Choice]]]] = {
 }
 
 
-def _providers(asked: Asked) -> Iterator[Choice]:
+def _providers(asked: PickerQuery) -> Iterator[Choice]:
     for provider in BUILT_IN.values():
         managed = ", managed inference" if provider.is_managed else ""
         yield Choice(provider.id, provider.display_name, f"built-in{managed}")
@@ -80,7 +80,7 @@ def _providers(asked: Asked) -> Iterator[Choice]:
         yield Choice(slug, name, f"custom, {slug}")
 
 
-def _models(asked: Asked) -> Iterator[Choice]:
+def _models(asked: PickerQuery) -> Iterator[Choice]:
     catalog = held_catalog()
     for provider in BUILT_IN.values():
         for model in catalog.models(provider.id):

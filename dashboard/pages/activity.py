@@ -199,7 +199,7 @@ class RequestPage(Page):
                 length=round(max(1.0, min(length, _LONGEST_BAR - start)), 2),
             )
 
-    def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> explain_text.Plan:
+    def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> explain_text.ShownPlan:
         configurations = Configuration.objects.filter(account=self.visit.account).with_named()
         linked = access_key.configuration_id
         configuration = configurations.filter(id=linked).first() if linked else None
@@ -208,7 +208,7 @@ class RequestPage(Page):
             configuration=configuration,
             question=Question(requested=[event.requested_model]),
         )
-        return explain_text.told(explanation, names)
+        return explain_text.shown_plan(explanation, names)
 
 
 def rows_of(page: Page, events: Iterable[Event]) -> list[Row]:

@@ -55,7 +55,7 @@ class Difference(NamedTuple):
     new: str
 
 
-class Told(NamedTuple):
+class ShownEvent(NamedTuple):
     """An event as the page tells it."""
 
     event: Event
@@ -119,11 +119,11 @@ def _narrowed(events: EventQuerySet, filters: Filters) -> EventQuerySet:
     return events
 
 
-def _told(event: Event) -> Told:
+def _told(event: Event) -> ShownEvent:
     kind, _, verb = event.action.partition(".")
     page = "" if verb == "deleted" else _PAGES.get(kind, "")
     differences = tuple(Difference(field, _text(old), _text(new)) for field, (old, new) in event.changes.items())
-    return Told(event, f"{_KINDS.get(kind, kind)} {verb.replace('_', ' ')}", page, differences)
+    return ShownEvent(event, f"{_KINDS.get(kind, kind)} {verb.replace('_', ' ')}", page, differences)
 
 
 def _text(value: Any) -> str:

@@ -230,7 +230,7 @@ class ExplainPage(ScriptPage):
         found = explain_draft(
             account=account, access=values.get("access"), router=values.get("router"), question=question_of(values)
         )
-        plan = explain_text.told(found, ProviderNames.of(account))
+        plan = explain_text.shown_plan(found, ProviderNames.of(account))
         return render(request, "dashboard/kit/plan.html", {"plan": plan})
 
 
@@ -249,7 +249,7 @@ class ChoicesPage(ScriptPage):
         text, provider = (
             request.GET.get(name, "").replace("\x00", "")[: picker_choices.LONGEST] for name in ("q", "provider")
         )
-        found = find(picker_choices.Asked(self.visit.account, text, provider))
+        found = find(picker_choices.PickerQuery(self.visit.account, text, provider))
         return JsonResponse({"items": [choice._asdict() for choice in found]})
 
 

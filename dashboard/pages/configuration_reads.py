@@ -36,7 +36,7 @@ def described(access_key: AccessKey) -> str:
     return f"{access_key.name or access_key.key_redacted}, {used}"
 
 
-class ToldRevision(NamedTuple):
+class ShownRevision(NamedTuple):
     """A revision, and what it changed of the one before."""
 
     number: int
@@ -49,7 +49,7 @@ class ToldRevision(NamedTuple):
 class Revisions(NamedTuple):
     """Some of a configuration's revisions, newest first."""
 
-    shown: list[ToldRevision]
+    shown: list[ShownRevision]
     has_more: bool
 
 
@@ -65,7 +65,7 @@ def revisions_of(configuration: Configuration, *, most: int, before: int | None 
         older = found[place + 1] if place + 1 < len(found) else None
         changes = [] if older is None else changes_between(State.of(older), State.of(revision))
         by = called(revision.created_by, revision.created_by_name)
-        told.append(ToldRevision(revision.number, revision.created_at, by, changes, is_first=older is None))
+        told.append(ShownRevision(revision.number, revision.created_at, by, changes, is_first=older is None))
     return Revisions(told, len(found) > most)
 
 

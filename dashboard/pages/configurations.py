@@ -209,7 +209,7 @@ class Dimension(NamedTuple):
     entries: list[tuple[str, str]] | None
 
 
-class ToldRule(NamedTuple):
+class ShownRule(NamedTuple):
     """A routing rule, for people."""
 
     subject: str
@@ -227,9 +227,9 @@ def _scope(access: Any, names: ProviderNames) -> list[Dimension]:
     return found
 
 
-def _rules(router: Any, names: ProviderNames) -> list[ToldRule]:
+def _rules(router: Any, names: ProviderNames) -> list[ShownRule]:
     return [
-        ToldRule(
+        ShownRule(
             subject=rule["model"] if "model" in rule else names.called(rule["provider"]),
             is_model="model" in rule,
             steps=rule["steps"],

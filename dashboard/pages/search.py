@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 
 from access_keys.models import AccessKey
-from accounts.models import Owned
+from accounts.models import OwnedModel
 from configurations.models import Configuration
 from dashboard.kit.page import Page
 from dashboard.navigation import SECTIONS
@@ -26,7 +26,7 @@ _MASK_LEAD: Final = 10
 class Kind:
     """A kind of thing that is found: its symbol, what it is called, the route of their list, whether it has a mask."""
 
-    model: type[Owned]
+    model: type[OwnedModel]
     icon: str
     noun: str
     list: str
@@ -90,7 +90,7 @@ def _pages(asked: str) -> list[dict[str, Any]]:
     ][:_SHOWN]
 
 
-def _identity(model: type[Owned], asked: str) -> uuid.UUID | None:
+def _identity(model: type[OwnedModel], asked: str) -> uuid.UUID | None:
     try:
         return ids.from_text(model.id_prefix, asked)
     except ids.InvalidId:

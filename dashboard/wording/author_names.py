@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from accounts.models import Account, ApiKey, Owned, User
+from accounts.models import Account, ApiKey, OwnedModel, User
 from accounts.principals import Principal
 from gateway_core import ids
 
@@ -24,7 +24,7 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
     }
 
 
-def authors_of(account: Account, item: Owned) -> dict[str, str]:
+def authors_of(account: Account, item: OwnedModel) -> dict[str, str]:
     """Who made something and who changed it last, as `kit/who_and_when.html` shows it; by ID whoever is gone."""
     found = names_of(account, [item.created_by, item.last_updated_by])
     return {

@@ -46,4 +46,4 @@ def answered(
     found = explain_stored(
         account=account, configuration=configuration, question=question_of(dict(form.validated_data))
     )
-    return shown | {"plan": explain_text.told(found, names)}
+    return shown | {"plan": explain_text.shown_plan(found, names)}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dashboard.wording.scope_summary import ProviderNames
-from gateway_core.explanation import Change, ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation
+from gateway_core.explanation import ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation, Suggestion
 from gateway_core.policy import KeySource
 
 _PART: Final = re.compile(r"(rule|step|key)s\[(\d+)\]")
@@ -14,7 +14,7 @@ _OUTCOMES: Final = {"answers": "answers", "fails": "assumed to fail", "isNotReac
 
 
 @dataclass(frozen=True)
-class ToldAttempt:
+class ShownAttempt:
     """One call that would be made upstream."""
 
     number: int
@@ -31,7 +31,7 @@ class ToldAttempt:
 
 
 @dataclass(frozen=True)
-class ToldRefusal:
+class ShownRefusal:
     """Something that is not tried, why, and what would change that."""
 
     subject: str
@@ -42,23 +42,23 @@ class ToldRefusal:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ShownPlan:
     """The whole answer."""
 
     is_allowed: bool
     verdict: str
     change: str
-    attempts: tuple[ToldAttempt, ...]
-    refused: tuple[ToldRefusal, ...]
-    skipped: tuple[ToldRefusal, ...]
+    attempts: tuple[ShownAttempt, ...]
+    refused: tuple[ShownRefusal, ...]
+    skipped: tuple[ShownRefusal, ...]
     # A sentence for each allowed candidate.
     reasons: tuple[str, ...]
 
 
-def told(explanation: Explanation, names: ProviderNames) -> Plan:
+def shown_plan(explanation: Explanation, names: ProviderNames) -> ShownPlan:
     """An explanation in words."""
     allowed = [one for one in explanation.candidates if one.is_allowed]
-    return Plan(
+    return ShownPlan(
         is_allowed=explanation.is_allowed,
         verdict=_verdict(explanation),
         change=_change(explanation.change),
@@ -87,12 +87,12 @@ def _verdict(explanation: Explanation) -> str:
     return "One attempt, without failover." if count == 1 else f"Up to {count} attempts, in this order."
 
 
-def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ToldAttempt:
+def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ShownAttempt:
     if attempt.key_source is KeySource.MANAGED:
         credentials = "managed inference"
     else:
         credentials = "provider key" if attempt.provider_key_id else "without credentials"
-    return ToldAttempt(
+    return ShownAttempt(
         number=attempt.attempt_number,
         provider=names.called(attempt.provider),
         model=attempt.model,
@@ -104,15 +104,15 @@ def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ToldAttempt:
     )
 
 
-def _candidate(candidate: ExplainedCandidate, names: ProviderNames) -> ToldRefusal:
+def _candidate(candidate: ExplainedCandidate, names: ProviderNames) -> ShownRefusal:
     subject = candidate.requested
     if candidate.provider and candidate.model:
         subject = f"{names.called(candidate.provider)} · {candidate.model}"
-    return ToldRefusal(subject, candidate.msg or "", "", _change(candidate.change))
+    return ShownRefusal(subject, candidate.msg or "", "", _change(candidate.change))
 
 
-def _step(step: ExplainedStep, names: ProviderNames) -> ToldRefusal:
-    return ToldRefusal(f"{names.called(step.provider)} · {step.model}", step.msg, place(step.path or ""), "")
+def _step(step: ExplainedStep, names: ProviderNames) -> ShownRefusal:
+    return ShownRefusal(f"{names.called(step.provider)} · {step.model}", step.msg, place(step.path or ""), "")
 
 
 def _reason(candidate: ExplainedCandidate) -> str:
@@ -120,5 +120,5 @@ def _reason(candidate: ExplainedCandidate) -> str:
     return f"{candidate.provider}:{candidate.model} is allowed by {entries}."
 
 
-def _change(change: Change | None) -> str:
+def _change(change: Suggestion | None) -> str:
     return "" if change is None else change.msg

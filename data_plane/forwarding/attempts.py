@@ -28,7 +28,7 @@ from data_plane.http import headers as header_rules
 from data_plane.http.bodies import Body
 from data_plane.http.errors import AnswerCut, AttemptsFailed, GatewayError, KeysUnusable, RateLimited, TotalTimeout
 from data_plane.metrics import Metrics
-from data_plane.state.store import Account, Store
+from data_plane.state.store import HeldAccount, WorkerState
 from data_plane.usage.attempt_record import Record, RequestUsage
 from data_plane.usage.token_counting import asking_for_usage, reader_of
 from gateway_core.catalog import Format, Surface
@@ -52,7 +52,7 @@ _OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
 
 
-class Verdict(Enum):
+class AttemptOutcome(Enum):
     """What an upstream's status means for the plan."""
 
     ANSWERED = "answered"
@@ -60,11 +60,11 @@ class Verdict(Enum):
     REFUSED = "refused"
 
 
-def judge(status: int) -> Verdict:
+def outcome_of(status: int) -> AttemptOutcome:
     """What comes after an answer with this status."""
     if status in _OK:
-        return Verdict.ANSWERED
-    return Verdict.REFUSED if status in _REFUSED and status not in _FAILED else Verdict.FAILED
+        return AttemptOutcome.ANSWERED
+    return AttemptOutcome.REFUSED if status in _REFUSED and status not in _FAILED else AttemptOutcome.FAILED
 
 
 class Failure(NamedTuple):
@@ -77,10 +77,10 @@ class Failure(NamedTuple):
     retry_after: int | None = None
 
 
-class Call(NamedTuple):
+class AttemptCall(NamedTuple):
     """What a caller asked for, as far as every attempt needs it."""
 
-    account: Account
+    account: HeldAccount
     # Its `aigk_…` ID.
     access_key: str
     surface: Surface
@@ -93,7 +93,7 @@ class Call(NamedTuple):
 class Machinery(NamedTuple):
     """What every request shares."""
 
-    store: Store
+    store: WorkerState
     keyring: Keyring
     targets: Targets
     upstream: Upstream
@@ -133,7 +133,7 @@ class _Begun(NamedTuple):
 class AttemptMachine:
     """One request's way through its plan."""
 
-    def __init__(self, machinery: Machinery, call: Call, exchange: Exchange, limit: TimeLimit) -> None:
+    def __init__(self, machinery: Machinery, call: AttemptCall, exchange: Exchange, limit: TimeLimit) -> None:
         settings = call.account.snapshot.settings
         self._shared = machinery
         self._call = call
@@ -271,12 +271,12 @@ class AttemptMachine:
                     self._call.query,
                 )
                 self._usage.status = response.status
-                verdict = judge(response.status)
-                if verdict is Verdict.FAILED:
+                verdict = outcome_of(response.status)
+                if verdict is AttemptOutcome.FAILED:
                     retry_after = _retry_after(response) if response.status == _RATE_LIMITED else None
                     await _discard(response)
                     raise _Failed(str(response.status), retry_after)
-                if verdict is Verdict.REFUSED and not is_last:
+                if verdict is AttemptOutcome.REFUSED and not is_last:
                     await _discard(response)
                     raise _RefusedRequest(str(response.status))
                 begun = await _first_bytes(response, self._call.surface)
@@ -324,7 +324,7 @@ class AttemptMachine:
         """
         response, exchange, usage = begun.response, self._exchange, self._usage
         passed = header_rules.downstream(response.raw_headers)
-        is_refusal = judge(response.status) is Verdict.REFUSED
+        is_refusal = outcome_of(response.status) is AttemptOutcome.REFUSED
         first = begun.first
         if not is_refusal:
             usage.read_with(reader_of(self._call.surface, is_stream=begun.is_event_stream, is_stripping=filters))

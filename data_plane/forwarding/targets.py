@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from data_plane.forwarding.upstream import Way
-from data_plane.state.store import Account
+from data_plane.state.store import HeldAccount
 from gateway_core import base_urls
 from gateway_core.addresses import AddressPolicy
 from gateway_core.base_urls import BaseUrl, UpstreamRules
@@ -60,7 +60,7 @@ class Targets:
                     Way(policy, url), provider.key_header(surface), takes_stream_options=provider.takes_stream_options
                 )
 
-    def find(self, account: Account, provider: str, surface: Surface) -> Target:
+    def find(self, account: HeldAccount, provider: str, surface: Surface) -> Target:
         """The target of an attempt that the policy allowed.
 
         Raises:

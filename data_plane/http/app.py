@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from data_plane.forwarding.attempts import LOOP_HEADER, AttemptMachine, Call, Machinery, format_of
+from data_plane.forwarding.attempts import LOOP_HEADER, AttemptCall, AttemptMachine, Machinery, format_of
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.limits import check_input
 from data_plane.forwarding.targets import Targets
@@ -23,9 +23,9 @@ from data_plane.http import headers as header_rules
 from data_plane.http.bodies import Body, ClientLeft, Receive
 from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
-from data_plane.settings import Settings
+from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
-from data_plane.state.store import Account, Token
+from data_plane.state.store import HeldAccount, HeldToken
 from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
@@ -50,7 +50,7 @@ _LAST_PRINTABLE: Final = 0x7E
 class App:
     """The application that the server calls."""
 
-    def __init__(self, settings: Settings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
+    def __init__(self, settings: WorkerSettings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
         self.is_draining = False
         self._settings = settings
         self._follower = follower
@@ -120,7 +120,9 @@ class App:
             caller.on_leave = None
             limit.close()
 
-    async def _judge(self, scope: Any, token: Token, text: bytes, surface: Surface, body: Body) -> tuple[Call, Plan]:
+    async def _judge(
+        self, scope: Any, token: HeldToken, text: bytes, surface: Surface, body: Body
+    ) -> tuple[AttemptCall, Plan]:
         """What a request may do.
 
         Raises:
@@ -138,7 +140,7 @@ class App:
         most = token.account.snapshot.settings.max_input_tokens
         if most is not None:
             await check_input(surface, body, most)
-        call = Call(
+        call = AttemptCall(
             account=token.account,
             access_key=document.access_key,
             surface=surface,
@@ -148,7 +150,7 @@ class App:
         )
         return call, outcome
 
-    async def _authorise(self, scope: Any) -> tuple[Token, bytes, str]:
+    async def _authorise(self, scope: Any) -> tuple[HeldToken, bytes, str]:
         """The access key of a request, its text and its digest.
 
         Raises:
@@ -208,9 +210,9 @@ class App:
             else:
                 await exchange.answer(200, [_JSON], msgspec.json.encode({"object": "list", "data": listed}))
 
-    def _models(self, token: Token) -> list[dict[str, object]]:
+    def _models(self, token: HeldToken) -> list[dict[str, object]]:
         document = _document(token)
-        account: Account = token.account
+        account: HeldAccount = token.account
         try:
             found = list(
                 reachable_models(account.snapshot, self._follower.store.catalog, configuration=document.configuration)
@@ -277,7 +279,7 @@ class LoopGuard:
         raise errors.RoutingLoop
 
 
-def _check_token(token: Token) -> None:
+def _check_token(token: HeldToken) -> None:
     document = token.document
     if document is None:
         raise errors.AccessKeyUnknown if token.is_understood else errors.SnapshotUnfit
@@ -287,7 +289,7 @@ def _check_token(token: Token) -> None:
         raise errors.AccessKeyExpired
 
 
-def _document(token: Token) -> TokenDocument:
+def _document(token: HeldToken) -> TokenDocument:
     if token.document is None:
         raise errors.AccessKeyUnknown
     return token.document

@@ -13,7 +13,7 @@ import uvloop
 from data_plane.forwarding.upstream import Upstream
 from data_plane.http.app import App
 from data_plane.http.protocol import CallerProtocol
-from data_plane.settings import Settings
+from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower, redis_client
 from data_plane.state.keeper import Keeper
 from data_plane.usage.emitter import UsageEmitter
@@ -30,7 +30,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Worker:
     """A worker's parts. `app` is what a server calls."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.keeper = Keeper(settings)
         self.follower = Follower(settings, self.keeper.find())
@@ -46,7 +46,7 @@ class Worker:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def running(cls, settings: Settings) -> AsyncIterator["Worker"]:
+    async def running(cls, settings: WorkerSettings) -> AsyncIterator["Worker"]:
         """A worker that follows, without a server."""
         worker = cls(settings)
         worker.follower.start()
@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: WorkerSettings) -> None:
     async with Worker.running(settings) as worker:
         config = uvicorn.Config(
             worker.app,
@@ -112,6 +112,6 @@ async def _serve(settings: Settings) -> None:
     log.info("ended", worker=worker.follower.id)
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: WorkerSettings) -> None:
     """Run until SIGTERM or SIGINT; requests in flight end first, within the drain's time."""
     uvloop.run(_serve(settings))

@@ -27,17 +27,17 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from data_plane.http.errors import SnapshotUnavailable, SnapshotUnfit
-from data_plane.settings import Settings
+from data_plane.settings import WorkerSettings
 from data_plane.state.snapshot_file import Kept
 from data_plane.state.store import (
     CATALOG_DOCUMENTS,
     Contents,
+    DocumentNotTaken,
+    DocumentReader,
+    HeldToken,
     Loading,
-    Reader,
-    Refused,
-    Store,
-    Token,
     Versioned,
+    WorkerState,
 )
 from data_plane.tasks import end
 from gateway_core import ids
@@ -73,7 +73,7 @@ class NotInSync(Exception):
     """Redis is not in a state from which this worker can take anything new."""
 
 
-class Epoch(NamedTuple):
+class FollowedEpoch(NamedTuple):
     """What `{gw}:epoch` says."""
 
     id: str
@@ -84,7 +84,7 @@ class Epoch(NamedTuple):
 class Follower:
     """Keeps a store at the newest position."""
 
-    def __init__(self, settings: Settings, kept: Kept | None = None) -> None:
+    def __init__(self, settings: WorkerSettings, kept: Kept | None = None) -> None:
         """
         Args:
             settings: the worker's.
@@ -93,7 +93,7 @@ class Follower:
         self.id = ids.to_text(ids.Prefix.WORKER, ids.new_id())
         self.keys = Keys(settings.namespace)
         keeps = settings.snapshot_directory is not None
-        self.store = Store(Reader(self.keys, settings.document_keys, keeps_envelopes=keeps))
+        self.store = WorkerState(DocumentReader(self.keys, settings.document_keys, keeps_envelopes=keeps))
         # What a file held and was not read anew from Redis yet; None once all of it was, or where there was no file.
         self.kept = kept
         self.requests = 0
@@ -123,7 +123,7 @@ class Follower:
         self._pause = _FIRST_PAUSE
         self._accounts_at_once = asyncio.Semaphore(_ACCOUNTS_AT_ONCE)
         self._reads_at_once = asyncio.Semaphore(_READS_AT_ONCE)
-        self._token_loads: dict[str, asyncio.Task[Token | None]] = {}
+        self._token_loads: dict[str, asyncio.Task[HeldToken | None]] = {}
         self._account_loads: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._has_begun = False
@@ -175,7 +175,7 @@ class Follower:
             return None
         return max(0.0, asyncio.get_running_loop().time() - (self.usable_until - self._staleness))
 
-    async def find(self, digest: str) -> Token | None:
+    async def find(self, digest: str) -> HeldToken | None:
         """A token that is not held: loaded, with its account. All who ask at the same time wait for one load.
 
         Raises:
@@ -201,7 +201,7 @@ class Follower:
         fault = load.exception()
         if fault is None:
             return load.result()
-        raise SnapshotUnfit if isinstance(fault, Refused) else SnapshotUnavailable
+        raise SnapshotUnfit if isinstance(fault, DocumentNotTaken) else SnapshotUnavailable
 
     async def _await_sync(self) -> None:
         """A moment's patience: the first contact, a loop that was held up, a Redis that was restarted."""
@@ -212,7 +212,7 @@ class Follower:
         except TimeoutError:
             raise SnapshotUnavailable from None
 
-    def _end_token_load(self, digest: str, task: "asyncio.Task[Token | None]") -> None:
+    def _end_token_load(self, digest: str, task: "asyncio.Task[HeldToken | None]") -> None:
         self._token_loads.pop(digest, None)
         if not task.cancelled() and (fault := task.exception()) is not None:
             _tell_fault("a token was not loaded", fault)
@@ -329,7 +329,7 @@ class Follower:
             log.error("a document was refused", location=refusal.location, reason=refusal.reason)
         self.store.news.clear()
 
-    async def _read_epoch(self) -> Epoch:
+    async def _read_epoch(self) -> FollowedEpoch:
         found = await _answer(self._redis.hmget(self.keys.epoch, "id", "complete", "number"))
         return _epoch(found)
 
@@ -368,11 +368,11 @@ class Follower:
         if not task.cancelled() and (fault := task.exception()) is not None:
             _tell_fault("an account was not loaded", fault)
             # Redis's trouble passes; a refusal stands until something is written anew.
-            if not isinstance(fault, Refused) and (account == CATALOG or account in self.store.accounts):
+            if not isinstance(fault, DocumentNotTaken) and (account == CATALOG or account in self.store.accounts):
                 self.store.wanted.add(account)
         self._tell_news()
 
-    async def _load_token(self, digest: str) -> Token | None:
+    async def _load_token(self, digest: str) -> HeldToken | None:
         name = token_document(digest)
         location = self.keys.token(digest)
         for _ in range(_LOAD_TRIES):
@@ -467,7 +467,7 @@ class Follower:
                     continue
                 try:
                     tokens[digest] = self._read(account, token_document(digest), envelope)
-                except Refused:
+                except DocumentNotTaken:
                     refused.add(digest)
             await asyncio.sleep(0)
         return tokens, refused
@@ -509,15 +509,15 @@ class Follower:
     def _read(self, account: str, name: str, envelope: bytes) -> Versioned:
         try:
             return self.store.reader.document(account, name, envelope)
-        except Refused as refusal:
+        except DocumentNotTaken as refusal:
             self.store.refuse(refusal)
             self._tell_news()
             raise
 
-    def _refused(self, account: str, name: str, reason: str) -> Refused:
+    def _refused(self, account: str, name: str, reason: str) -> DocumentNotTaken:
         self.store.refuse_document(account, name, reason)
         self._tell_news()
-        return Refused(self.keys.location(account, name).strip().replace("\n", " "), reason)
+        return DocumentNotTaken(self.keys.location(account, name).strip().replace("\n", " "), reason)
 
     # ── what a file held ──
 
@@ -528,7 +528,7 @@ class Follower:
         self.usable_until = self._kept_until = asyncio.get_running_loop().time() + self._staleness - kept.age
         catalog: dict[str, Versioned] = {}
         for name, _, envelope in kept.catalog:
-            with suppress(Refused):
+            with suppress(DocumentNotTaken):
                 if envelope is not None:
                     catalog[name] = self._read(CATALOG, name, envelope)
         store.install_catalog(catalog)
@@ -540,7 +540,7 @@ class Follower:
             tokens=len(kept.account_of),
         )
 
-    async def _find_kept(self, digest: str) -> Token | None:
+    async def _find_kept(self, digest: str) -> HeldToken | None:
         # Not before Redis was asked: what was deleted since must not come back for a moment.
         with suppress(TimeoutError):
             async with asyncio.timeout(_WAIT_FOR_SYNC):
@@ -577,7 +577,7 @@ class Follower:
         if document.envelope is None:
             self.store.restore_token(account, digest, Versioned(document.version, None))
             return
-        with suppress(Refused):
+        with suppress(DocumentNotTaken):
             self.store.restore_token(account, digest, self._read(account, document.name, document.envelope))
 
     def _fence(self, digest: str, read: Versioned | None) -> None:
@@ -613,7 +613,7 @@ class Follower:
     async def _read_account_anew(self, kept: Kept, account: str) -> None:
         if account in kept.accounts or account in self.store.accounts:
             # A refusal leaves what the file had, as it would leave what was held; the tokens are read all the same.
-            with suppress(Refused):
+            with suppress(DocumentNotTaken):
                 await self._await_account(account)
         while (found := kept.accounts.get(account)) is not None and account in self.store.accounts:
             digests = list(islice(found.tokens, _TOKENS_AT_ONCE))
@@ -710,12 +710,12 @@ async def _answer(command: Any) -> Any:
     return await cast("Awaitable[Any]", command)
 
 
-def _epoch(found: Iterable[bytes | None]) -> Epoch:
+def _epoch(found: Iterable[bytes | None]) -> FollowedEpoch:
     epoch_id, complete, number = found
     if not epoch_id:
         raise NotInSync("Redis is empty")
     try:
-        return Epoch(epoch_id.decode("ascii"), complete == b"1", int(number or b"0"))
+        return FollowedEpoch(epoch_id.decode("ascii"), complete == b"1", int(number or b"0"))
     except ValueError:
         raise NotInSync("Redis holds no epoch that can be read") from None
 
@@ -731,5 +731,5 @@ def _reason(fault: BaseException) -> str:
 def _tell_fault(what: str, fault: BaseException) -> None:
     if isinstance(fault, NotInSync | RedisError | OSError):
         log.warning(what, reason=_reason(fault))
-    elif not isinstance(fault, Refused):
+    elif not isinstance(fault, DocumentNotTaken):
         log.error(what, exc_info=fault)

@@ -14,10 +14,10 @@ from typing import Final
 
 import structlog
 
-from data_plane.settings import Settings
+from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
-from data_plane.state.snapshot_file import Head, Kept, Moment, SnapshotFiles, parts_of
-from data_plane.state.store import Store
+from data_plane.state.snapshot_file import FileHeader, Kept, Moment, SnapshotFiles, parts_of
+from data_plane.state.store import WorkerState
 from gateway_core.snapshot import Keys
 
 log = structlog.get_logger("data_plane.state.keeper")
@@ -31,7 +31,7 @@ _REFRESHES: Final = 20
 class Keeper:
     """The writer of this process's snapshot file."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._files: SnapshotFiles | None = None
         if settings.snapshot_directory is not None:
@@ -80,7 +80,7 @@ class Keeper:
         held = _fingerprint(store)
         if held == self._written and began - stale - self._written_at < self._settings.staleness / _REFRESHES:
             return 0.0
-        head = Head(store.epoch or "", store.position, Moment.now(seconds_ago=stale))
+        head = FileHeader(store.epoch or "", store.position, Moment.now(seconds_ago=stale))
         try:
             writing = await asyncio.to_thread(files.begin, head)
             try:
@@ -99,7 +99,7 @@ class Keeper:
         return time.monotonic() - began
 
 
-def _fingerprint(store: Store) -> tuple[object, ...]:
+def _fingerprint(store: WorkerState) -> tuple[object, ...]:
     """Changes whenever something that is held does: whatever changes it raises its account's version."""
     versions = sum(account.snapshot.version for account in store.accounts.values())
     return store.epoch, store.catalog.version, len(store.accounts), len(store.tokens), versions

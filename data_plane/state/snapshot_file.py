@@ -4,7 +4,7 @@ A file is
 
     offset   0  an envelope of 104 bytes (gateway_core.envelopes): its version is when what follows was last in
                 sync (microseconds since 1970), its body the SHA-256 of everything after it
-    offset 104  parts, each a length (4 bytes, big-endian) and then MessagePack: one `Head`, then any number of `Part`
+    offset 104  parts, each a length (4 bytes, big-endian) and then MessagePack: one `FileHeader`, then the `Part`s
 
 Documents stand in it in the envelopes in which the control plane published them, sealed values sealed. The file is
 written beside its place, synced and renamed, so that there is always a whole one or none.
@@ -29,8 +29,8 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 import structlog
 
-from data_plane.state.store import Store
-from gateway_core.envelopes import BODY_OFFSET, Authenticated, DocumentKeys, NotAuthentic, Purpose
+from data_plane.state.store import WorkerState
+from gateway_core.envelopes import BODY_OFFSET, DocumentKeys, NotAuthentic, OpenedEnvelope, Purpose
 from gateway_core.snapshot import CATALOG, Keys, token_document
 
 log = structlog.get_logger("data_plane.state.snapshot_file")
@@ -96,7 +96,7 @@ class Document(NamedTuple):
     envelope: bytes | None
 
 
-class Head(msgspec.Struct, frozen=True):
+class FileHeader(msgspec.Struct, frozen=True):
     """Where the change stream stood, and when Redis was last in sync."""
 
     epoch: str
@@ -132,7 +132,7 @@ class KeptAccount:
 class Kept:
     """What a file held, not yet verified document by document."""
 
-    def __init__(self, head: Head, age: float) -> None:
+    def __init__(self, head: FileHeader, age: float) -> None:
         self.head = head
         # Seconds since it was in sync.
         self.age = age
@@ -178,7 +178,7 @@ class Kept:
             del self.account_of[digest]
 
 
-def parts_of(store: Store) -> Iterator[Part]:
+def parts_of(store: WorkerState) -> Iterator[Part]:
     """Everything that a store holds. It may change between two parts: an account's tokens come first, the rest of it
     and its version together at the end, so that no document is newer than the version that stands with it.
     """
@@ -232,7 +232,7 @@ class SnapshotFiles:
         except (FileRefused, OSError):
             return -1
 
-    def _verify(self, header: bytes) -> Authenticated:
+    def _verify(self, header: bytes) -> OpenedEnvelope:
         try:
             return self._document_keys.verify(Purpose.SNAPSHOT_FILE, self._location, header)
         except NotAuthentic as fault:
@@ -281,7 +281,7 @@ class SnapshotFiles:
             return
         raise OSError(f"{_PLACES} processes keep files there already")
 
-    def begin(self, head: Head) -> "Writing":
+    def begin(self, head: FileHeader) -> "Writing":
         """Begin to write this process's file anew.
 
         Raises:
@@ -304,7 +304,7 @@ class SnapshotFiles:
 class Writing:
     """A file that is being written. It counts only once it has ended."""
 
-    def __init__(self, path: Path, head: Head, sign: Callable[[int, bytes], bytes]) -> None:
+    def __init__(self, path: Path, head: FileHeader, sign: Callable[[int, bytes], bytes]) -> None:
         """
         Raises:
             OSError: the disk's.
@@ -377,5 +377,5 @@ def _pieces(content: memoryview) -> Iterator[memoryview]:
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
-_head_decoder: Final = msgspec.msgpack.Decoder(Head)
+_head_decoder: Final = msgspec.msgpack.Decoder(FileHeader)
 _part_decoder: Final = msgspec.msgpack.Decoder(Part)

@@ -1,8 +1,8 @@
 """What a worker holds in memory: tokens, accounts, the catalog. No I/O; its only writer is the change follower.
 
-Everything comes in as an authenticated envelope and goes through `Reader`. Each change is applied in one synchronous
-step, so that a request sees one state or the next and nothing between. What does not verify, is malformed or is older
-than what is held is refused and remembered as a refusal; the last good one goes on serving.
+Everything comes in as an authenticated envelope and goes through `DocumentReader`. Each change is applied in one
+synchronous step, so that a request sees one state or the next and nothing between. What does not verify, is
+malformed or is older than what is held is refused and remembered as a refusal; the last good one goes on serving.
 
 Two things are fenced by version and never go back while they are held: an account with each document of it, and a
 token. What was deleted leaves a tombstone for that reason.
@@ -50,7 +50,7 @@ _TOKEN: Final = token_document("")
 _MICROSECONDS: Final = 1_000_000
 
 
-class Refused(Exception):
+class DocumentNotTaken(Exception):
     """A document that was not taken: where it stood, and why."""
 
     def __init__(self, location: str, reason: str) -> None:
@@ -69,7 +69,7 @@ class Versioned(NamedTuple):
     envelope: bytes | None = None
 
 
-class Change(NamedTuple):
+class StreamChange(NamedTuple):
     """One entry of the change stream, read."""
 
     account: str
@@ -86,7 +86,7 @@ class Contents(NamedTuple):
     refused: frozenset[str]
 
 
-class Reader:
+class DocumentReader:
     """Verifies and decodes what stands in Redis."""
 
     def __init__(self, keys: Keys, document_keys: DocumentKeys, *, keeps_envelopes: bool = False) -> None:
@@ -98,7 +98,7 @@ class Reader:
         """A document of an account (or of the catalog), or a token's.
 
         Raises:
-            Refused: not authentic for this place, or not such a document.
+            DocumentNotTaken: not authentic for this place, or not such a document.
         """
         location = self.keys.location(account, name)
         kept = envelope if self._keeps_envelopes else None
@@ -109,38 +109,38 @@ class Reader:
         except DocumentNotUnderstood:
             return Versioned(version, None, is_understood=False, envelope=kept)
         except (NotAuthentic, DocumentRefused) as fault:
-            raise Refused(_shown(location), str(fault)) from None
+            raise DocumentNotTaken(_shown(location), str(fault)) from None
 
-    def change(self, account: str, envelope: bytes) -> Change:
+    def change(self, account: str, envelope: bytes) -> StreamChange:
         """An entry of the change stream with every document in it. One that is refused refuses the whole entry.
 
         Raises:
-            Refused: as `document`.
+            DocumentNotTaken: as `document`.
         """
         location = self.keys.change(account)
         try:
             version, body = self._document_keys.verify(Purpose.CHANGE, location, envelope)
             change = snapshot.decode(ChangeDocument, body)
         except (NotAuthentic, DocumentRefused) as fault:
-            raise Refused(_shown(location), str(fault)) from None
+            raise DocumentNotTaken(_shown(location), str(fault)) from None
         documents = {}
         for name, inner in change.documents.items():
             read = Versioned(version, None) if inner is None else self.document(account, name, inner)
             self._check_belongs(account, name, read, version)
             documents[name] = read
-        return Change(account, version, documents, change.is_partial)
+        return StreamChange(account, version, documents, change.is_partial)
 
     def contents(
         self, account: str, version: int, fields: Iterable[tuple[str, bytes]]
-    ) -> tuple[Contents, list[Refused]]:
+    ) -> tuple[Contents, list[DocumentNotTaken]]:
         """Some fields of an account's hash whose version is known; a field that is refused refuses only itself."""
         documents: dict[str, Versioned] = {}
-        refusals: dict[str, Refused] = {}
+        refusals: dict[str, DocumentNotTaken] = {}
         for name, envelope in fields:
             try:
                 read = self.document(account, name, envelope)
                 self._check_belongs(account, name, read, version)
-            except Refused as refusal:
+            except DocumentNotTaken as refusal:
                 refusals[name] = refusal
             else:
                 documents[name] = read
@@ -148,12 +148,12 @@ class Reader:
 
     def _check_belongs(self, account: str, name: str, read: Versioned, version: int) -> None:
         if read.version > version:
-            raise Refused(_shown(self.keys.location(account, name)), "newer than the version of its account")
+            raise DocumentNotTaken(_shown(self.keys.location(account, name)), "newer than the version of its account")
         if isinstance(read.document, TokenDocument) and read.document.account != account:
-            raise Refused(_shown(self.keys.location(account, name)), "a token of another account")
+            raise DocumentNotTaken(_shown(self.keys.location(account, name)), "a token of another account")
 
 
-class Account:
+class HeldAccount:
     """An account as a worker holds it: its snapshot, and what was made of it for requests."""
 
     __slots__ = (
@@ -261,12 +261,12 @@ class Account:
         return value, True
 
 
-class Token:
+class HeldToken:
     """What is known of an access token. `document` None: deleted, or not understood by this release."""
 
     __slots__ = ("account", "document", "envelope", "is_understood", "version")
 
-    def __init__(self, account: Account, read: Versioned) -> None:
+    def __init__(self, account: HeldAccount, read: Versioned) -> None:
         self.account = account
         self.version = read.version
         self.envelope = read.envelope
@@ -283,24 +283,24 @@ class Loading:
         self.epoch = epoch
         self.position = position
         self.beginnings = beginnings
-        self.changes: list[Change] = []
+        self.changes: list[StreamChange] = []
 
-    def changes_of(self, account: str) -> list[Change]:
+    def changes_of(self, account: str) -> list[StreamChange]:
         """The changes of one account that passed since this read began."""
         return [change for change in self.changes if change.account == account]
 
 
-class Store:
+class WorkerState:
     """Everything held, at one position of the change stream."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: DocumentReader) -> None:
         self.reader = reader
         self.epoch: str | None = None
         self.position = 0
         # How often it began to follow anew: changes that lie between were not passed.
         self._beginnings = 0
-        self.tokens: dict[str, Token] = {}
-        self.accounts: dict[str, Account] = {}
+        self.tokens: dict[str, HeldToken] = {}
+        self.accounts: dict[str, HeldAccount] = {}
         self.catalog = Catalog(ModelsDocument(providers={}))
         self.catalog_documents: dict[str, Versioned] = {}
         # Where the stream stood when the catalog was last read from its hash: older entries are in it already.
@@ -310,7 +310,7 @@ class Store:
         self._managed_values: dict[str, tuple[bytes, str | None]] = {}
         self.refusals = 0
         self.last_refusals: deque[Refusal] = deque(maxlen=_REMEMBERED_REFUSALS)
-        self.news: list[Refused] = []
+        self.news: list[DocumentNotTaken] = []
         # Accounts (and `catalog`) that have to be read anew: the follower empties this.
         self.wanted: set[str] = set()
         # Held accounts with publications that were passed and are not in force, each with its first and last number.
@@ -321,7 +321,7 @@ class Store:
 
     # ── refusals ──
 
-    def refuse(self, refusal: Refused) -> None:
+    def refuse(self, refusal: DocumentNotTaken) -> None:
         """Remember a refusal for the worker's report; `news` is for its log."""
         self.refusals += 1
         self.last_refusals.append(
@@ -332,7 +332,7 @@ class Store:
 
     def refuse_document(self, account: str, name: str, reason: str) -> None:
         """Remember a refusal by the document's name."""
-        self.refuse(Refused(_shown(self.reader.keys.location(account, name)), reason))
+        self.refuse(DocumentNotTaken(_shown(self.reader.keys.location(account, name)), reason))
 
     # ── the change stream ──
 
@@ -355,11 +355,11 @@ class Store:
             return
         try:
             change = self.reader.change(account, envelope)
-        except Refused as refusal:
+        except DocumentNotTaken as refusal:
             self.refuse(refusal)
             self._unknown.clear()
             for loading in self._loadings:
-                loading.changes.append(Change(account, 0, {}, is_partial=True))
+                loading.changes.append(StreamChange(account, 0, {}, is_partial=True))
             if is_held:
                 self._want(account)
                 self._fall_behind(account)
@@ -368,7 +368,7 @@ class Store:
             loading.changes.append(change)
         self._apply(change)
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: StreamChange) -> None:
         if change.account == CATALOG:
             self._apply_catalog(change)
             return
@@ -376,7 +376,7 @@ class Store:
         if change.is_partial:
             self._unknown.clear()
         if account is not None and not change.is_partial and change.version <= account.snapshot.version:
-            self.refuse(Refused(_shown(self.reader.keys.change(change.account)), "an older change put back"))
+            self.refuse(DocumentNotTaken(_shown(self.reader.keys.change(change.account)), "an older change put back"))
             return
         for name, read in change.documents.items():
             if name.startswith(_TOKEN):
@@ -406,7 +406,7 @@ class Store:
             first, _ = self.behind.get(account, (self.position, 0))
             self.behind[account] = (first, self.position)
 
-    def _catch_up(self, account: Account) -> None:
+    def _catch_up(self, account: HeldAccount) -> None:
         if account.is_whole:
             self.behind.pop(account.id, None)
 
@@ -414,20 +414,20 @@ class Store:
         for name in _not_understood(documents):
             self.refuse_document(account, name, "has fields that this release does not understand")
 
-    def _apply_catalog(self, change: Change) -> None:
+    def _apply_catalog(self, change: StreamChange) -> None:
         if change.is_partial or MODELS_DOCUMENT not in change.documents:
             self.wanted.add(CATALOG)
         elif change.version > self.catalog.version:
             self.install_catalog(change.documents)
         elif self.position > self._catalog_position:
-            self.refuse(Refused(_shown(self.reader.keys.change(CATALOG)), "an older change put back"))
+            self.refuse(DocumentNotTaken(_shown(self.reader.keys.change(CATALOG)), "an older change put back"))
 
     def _want(self, account: str) -> None:
         if held := self.accounts.get(account):
             held.is_stale = True
         self.wanted.add(account)
 
-    def _put_token(self, account: Account | None, digest: str, read: Versioned) -> None:
+    def _put_token(self, account: HeldAccount | None, digest: str, read: Versioned) -> None:
         self._unknown.pop(digest, None)
         held, name = self.tokens.get(digest), token_document(digest)
         if held is not None and (read.version < held.version or held.account is not account):
@@ -442,7 +442,7 @@ class Store:
             account.refused |= {name}
         elif name in account.refused:
             account.refused -= {name}
-        self.tokens[digest] = Token(account, read)
+        self.tokens[digest] = HeldToken(account, read)
         account.tokens.add(digest)
         if read.document is None and read.is_understood:
             self._bury(digest)
@@ -505,7 +505,7 @@ class Store:
         for name, read in contents.documents.items():
             documents.setdefault(name, read)
         if held is None:
-            held = self.accounts[account] = Account(account)
+            held = self.accounts[account] = HeldAccount(account)
         held.become(contents.version, documents, unfit=frozenset(unfit), refused=frozenset(refused))
         self._report_not_understood(account, documents)
         for change in changes:
@@ -580,7 +580,7 @@ class Store:
     def restore_account(self, account: str, contents: Contents) -> None:
         """Take in an account as a worker before this one held it. It serves, and waits to be read anew."""
         if account not in self.accounts:
-            held = self.accounts[account] = Account(account)
+            held = self.accounts[account] = HeldAccount(account)
             held.become(contents.version, contents.documents, contents.refused)
             held.is_stale = True
             self.behind[account] = (0, self.position)
@@ -589,7 +589,7 @@ class Store:
         """Take in a token of a held account as a worker before this one held it, tombstones too."""
         if digest not in self.tokens:
             held = self.accounts[account]
-            self.tokens[digest] = Token(held, read)
+            self.tokens[digest] = HeldToken(held, read)
             held.tokens.add(digest)
             if read.document is None and read.is_understood:
                 self._bury(digest)

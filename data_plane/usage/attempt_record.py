@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from data_plane.usage.token_counting import Reader, Used
+from data_plane.usage.token_counting import UsageReader, Used
 from gateway_core.policy import Attempt, KeySource
 from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
 
@@ -72,7 +72,7 @@ class RequestUsage:
         self._mask: str | None = None
         self._began_at = 0
         self._began = 0.0
-        self._reader: Reader | None = None
+        self._reader: UsageReader | None = None
         # Of that attempt: the upstream's status, 0 until there is one; and whether its time ran out.
         self.status = 0
         self.is_timed_out = False
@@ -94,7 +94,7 @@ class RequestUsage:
         self.status = 0
         self.is_timed_out = False
 
-    def read_with(self, reader: Reader) -> None:
+    def read_with(self, reader: UsageReader) -> None:
         """This attempt answers; what comes of its answer is `feed`'s."""
         self._reader = reader
 

@@ -31,7 +31,7 @@ class Used(NamedTuple):
     stop_reason: str = ""
 
 
-class Reader(Protocol):
+class UsageReader(Protocol):
     """Reads along an answer's body."""
 
     def feed(self, chunk: bytes) -> bytes:
@@ -48,7 +48,7 @@ class Reader(Protocol):
         """What is to be counted for an answer that broke off, or whose caller left, before it told its usage."""
 
 
-def reader_of(surface: Surface, *, is_stream: bool, is_stripping: bool = False) -> Reader:
+def reader_of(surface: Surface, *, is_stream: bool, is_stripping: bool = False) -> UsageReader:
     """The reader for an answer on this surface.
 
     Args:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_plane.state.store import Reader, Store
+from data_plane.state.store import DocumentReader, WorkerState
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import (
@@ -277,7 +277,7 @@ def test_no_interleaving_of_loads_and_changes_brings_an_old_state_back(
     versions: list[int], begun_after: int, installed_after: int, twice: bool
 ):
     """A load reads Redis at one position and is installed later; changes come in between, some put back, some twice."""
-    store = Store(Reader(KEYS, DOCUMENT_KEYS))
+    store = WorkerState(DocumentReader(KEYS, DOCUMENT_KEYS))
     store.begin("epoch", 0)
     entries = versions * 2 if twice else versions
     begun_after = min(begun_after, len(entries))
@@ -307,7 +307,7 @@ def test_no_interleaving_of_loads_and_changes_brings_an_old_state_back(
 
 @pytest.mark.parametrize("deleted_first", [True, False])
 def test_a_token_that_is_deleted_while_it_is_loaded_stays_deleted(deleted_first: bool):
-    store = Store(Reader(KEYS, DOCUMENT_KEYS))
+    store = WorkerState(DocumentReader(KEYS, DOCUMENT_KEYS))
     store.begin("epoch", 0)
     digest = "0" * 64
     name = snapshot.token_document(digest)

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 import structlog
 
-from data_plane.state.snapshot_file import Document, FileRefused, Head, Moment, Part, SnapshotFiles
+from data_plane.state.snapshot_file import Document, FileHeader, FileRefused, Moment, Part, SnapshotFiles
 from gateway_core import envelopes, snapshot, tokens
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.snapshot import CATALOG, Keys, Rule, Step
@@ -400,7 +400,7 @@ async def test_an_account_that_was_unfit_is_unfit_from_the_file_too(
 # ── the file itself ──
 
 
-def write(files: SnapshotFiles, head: Head, *parts: Part) -> Path:
+def write(files: SnapshotFiles, head: FileHeader, *parts: Part) -> Path:
     """A file with these parts."""
     writing = files.begin(head)
     for part in parts:
@@ -419,7 +419,7 @@ def whole(files: SnapshotFiles, alice: Tenant) -> Path:
     models = alice.writer.sign(CATALOG, "models", snapshot.ManagedKeysDocument(keys={}), 7)
     return write(
         files,
-        Head(alice.writer.epoch, 12, Moment.now()),
+        FileHeader(alice.writer.epoch, 12, Moment.now()),
         Part(CATALOG, 1, (), (Document("models", 7, models),)),
         Part(alice.id, 1, (), (Document("token:00", 6, token), Document("token:01", 4, None))),
         Part(alice.id, 8, ("provider:lab",), (Document(snapshot.SETTINGS_DOCUMENT, 5, settings),)),
@@ -486,7 +486,7 @@ def test_what_a_killed_worker_left_half_written_is_in_nobodys_way(files: Snapsho
 
     assert whole.read_bytes() == good
     assert files.find(staleness=DAY).head.position == 12
-    write(files, Head("", 99, Moment.now()))
+    write(files, FileHeader("", 99, Moment.now()))
     assert files.find(staleness=DAY).head.position == 99
 
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from data_plane.state.store import Loading, Reader, Store
+from data_plane.state.store import DocumentReader, Loading, WorkerState
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Keys, SettingsDocument, TokenDocument
@@ -35,7 +35,7 @@ class Following(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.store = Store(Reader(KEYS, DOCUMENT_KEYS))
+        self.store = WorkerState(DocumentReader(KEYS, DOCUMENT_KEYS))
         self.number = self.version = 0
         self.epochs = 1
         # Redis: the account's hash, the token, and the stream.

@@ -133,11 +133,11 @@ def test_a_loop_outlives_a_redis_that_goes_away(
 def test_a_task_without_redis_fails_nobody(
     redis_server: Callable[..., FaultyRedis], account: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from snapshots.redis_client import Store
+    from snapshots.redis_client import SnapshotRedis
     from usage import tasks
 
     server = redis_server(throwaway=True)
-    gone = Ingest(Store(server.url, timeout=0.5).redis)
+    gone = Ingest(SnapshotRedis(server.url, timeout=0.5).redis)
     server.kill()
     monkeypatch.setattr(tasks, "_ingest", lambda: gone)
 

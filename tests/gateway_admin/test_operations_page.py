@@ -46,7 +46,7 @@ def test_a_metric_of_the_page_is_counted_somewhere(name):
     sources = [
         path.read_text()
         for room in ("data_plane", "snapshots", "usage", "gateway_admin")
-        for path in (ROOT / room).glob("*.py")
+        for path in (ROOT / room).rglob("*.py")
     ]
 
     assert any(f'"{name}"' in source for source in sources)
@@ -64,6 +64,6 @@ def test_a_link_of_the_page_leads_somewhere(target):
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"in the log[^:|`]*:? `([^`]+)`", PAGE))))
 def test_a_log_line_of_the_page_is_logged(line):
-    sources = [path.read_text() for room in ("data_plane", "snapshots") for path in (ROOT / room).glob("*.py")]
+    sources = [path.read_text() for room in ("data_plane", "snapshots") for path in (ROOT / room).rglob("*.py")]
 
     assert any(f'"{line}"' in source for source in sources)

@@ -14,9 +14,9 @@ from gateway_core.envelopes import (
     BODY_OFFSET,
     VERSION_DIGITS,
     VERSION_OFFSET,
-    Authenticated,
     DocumentKeys,
     NotAuthentic,
+    OpenedEnvelope,
     Purpose,
     generate_document_key,
 )
@@ -54,7 +54,7 @@ def mac_by_the_book(purpose, place, version, body):
 def test_what_was_signed_is_verified(purpose, place, version, body):
     envelope = KEYS.sign(purpose, place, version, body)
 
-    assert KEYS.verify(purpose, place, envelope) == Authenticated(version, body)
+    assert KEYS.verify(purpose, place, envelope) == OpenedEnvelope(version, body)
 
 
 @pytest.mark.parametrize("purpose", Purpose)

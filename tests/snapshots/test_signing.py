@@ -15,7 +15,7 @@ from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.usage_events import BATCH_FIELD, UsageBatch, seal_batch
 from snapshots import signing
 from snapshots.publisher import publish_account
-from snapshots.redis_client import Store, document_keys, keys, patient_store
+from snapshots.redis_client import SnapshotRedis, document_keys, keys, patient_store
 from tests.snapshots.rows import (
     commit_unpublished,
     differences,
@@ -140,7 +140,7 @@ def test_the_check_counts_documents_workers_and_usage_by_key(
 
 
 def test_without_redis_the_command_says_so(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    nowhere = Store("redis://127.0.0.1:1/0", timeout=0.1)
+    nowhere = SnapshotRedis("redis://127.0.0.1:1/0", timeout=0.1)
     monkeypatch.setattr("snapshots.management.commands.sign_documents.patient_store", lambda: nowhere)
 
     with pytest.raises(CommandError, match="does not answer"):

@@ -305,7 +305,7 @@ def test_a_redis_that_dies_ends_a_wait_with_the_count_that_is_known(
 def test_who_waits_for_a_dead_worker_takes_the_threads_of_nobody_else(api: Api, worker: Worker) -> None:
     """A few wait for their whole time; whoever comes on top for a moment, which is enough while the workers live."""
     worker.report(position=0)
-    what = waiting.Awaited(open_account("Bob's")[0], 1, 10**9)
+    what = waiting.AwaitedPublication(open_account("Bob's")[0], 1, 10**9)
     waiters = [threading.Thread(target=wait_aside, args=(what,)) for _ in range(waiting.MOST_WAITERS)]
     for waiter in waiters:
         waiter.start()
@@ -328,7 +328,7 @@ def test_who_waits_for_a_dead_worker_takes_the_threads_of_nobody_else(api: Api, 
         waiter.join()
 
 
-def wait_aside(what: waiting.Awaited) -> None:
+def wait_aside(what: waiting.AwaitedPublication) -> None:
     waiting.wait(what, seconds=30)
     connection.close()
 
@@ -338,7 +338,7 @@ def test_who_waits_holds_no_connection_and_no_lock(api: Api, worker: Worker, mon
     held: list[bool] = []
     original = waiting._watch.wait
 
-    def look(what: waiting.Awaited, seconds: float) -> waiting.Outcome:
+    def look(what: waiting.AwaitedPublication, seconds: float) -> waiting.WaitOutcome:
         held.append(connection.connection is not None)
         if len(held) == 1:
             again = Api(api.token).post("/access-keys", {}, idempotency_key="k", prefer="wait=0")

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.chain import Head, Verification
+from audit.chain import ChainHead, Verification
 
 _PROGRESS_SECONDS: Final = 5.0
 
@@ -38,8 +38,8 @@ class Command(BaseCommand):
         self.stdout.write(f"head {walk.head}")
 
 
-def _head(text: str) -> Head:
+def _head(text: str) -> ChainHead:
     try:
-        return Head.parse(text)
+        return ChainHead.parse(text)
     except ValueError:
         raise ArgumentTypeError("a head is NUMBER:HASH, as this command prints it") from None
