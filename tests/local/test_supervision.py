@@ -28,7 +28,7 @@ SUPERVISOR = textwrap.dedent(
                 )
             print("started", *(child.process.pid for child in supervisor.children), flush=True)
             supervisor.supervise()
-    except Stopped:
+    except StopRequested:
         print("ended", flush=True)
     """
 )
