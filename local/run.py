@@ -19,8 +19,8 @@ import typer
 
 from gateway_admin import environment
 from local.embedded import PostgresServer, RedisServer, ServerFailed
-from local.embedded.postgres import set_aside
 from local.embedded.server import LOOPBACK, EmbeddedServer, is_port_free
+from local.embedded.unprivileged import set_aside
 from local.evaluation import CREDENTIALS, DEV_ENV, AlreadyRunning, Var
 from local.supervision import Child, ChildFailed, Signals, StopRequested, Supervisor, ending_everything
 
@@ -97,12 +97,15 @@ class Run:
         A sourced dev.env names our own servers: that is as good as naming none.
         """
         embedded: dict[str, EmbeddedServer] = {}
-        home = self.var.path / "postgres"
-        if self.var.is_new and not (home / "data").exists() and (aside := set_aside(home)):
-            say(f"An earlier run's database, whose keys are gone with its var/, was moved to {aside}.")
+        homes = [self.var.path / name for name in ("postgres", "redis")]
+        for home in homes:
+            if self.var.is_new and not (home / "data").exists() and (aside := set_aside(home)):
+                say(
+                    f"The {home.name} data of an earlier run, whose keys are gone with its var/, were moved to {aside}."
+                )
         servers: dict[str, EmbeddedServer] = {
-            "DATABASE_URL": PostgresServer(home, log=self.var.log / "postgres.log"),
-            "REDIS_URL": RedisServer(self.var.path / "redis", log=self.var.log / "redis.log"),
+            "DATABASE_URL": PostgresServer(homes[0], log=self.var.log / "postgres.log"),
+            "REDIS_URL": RedisServer(homes[1], log=self.var.log / "redis.log"),
         }
         for name, server in servers.items():
             url = environment.read(name, environ=self.environ)

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from local.embedded.server import EmbeddedServer, ServerFailed, ending_with_parent, open_log, tail
+from local.embedded.server import EmbeddedServer, ending_with_parent, open_log, tail
+from local.embedded.unprivileged import ServerFailed
 
 STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.5

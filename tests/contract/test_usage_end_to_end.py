@@ -266,7 +266,7 @@ def test_a_redis_killed_and_started_again_loses_no_usage(gateway: Gateway) -> No
     token, access_key = gateway.access_key(failing("500"), OWN)
     answered = [gateway.chat(token) for _ in range(5)]
 
-    gateway.kill("redis-server")
+    gateway.kill("valkey-server")
     answered += [gateway.chat(token, stream=bool(number % 2)) for number in range(10)]
 
     assert {answer.status for answer in answered} == {200}

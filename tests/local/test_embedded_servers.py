@@ -18,8 +18,10 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from local.embedded import PostgresServer, RedisServer, ServerFailed
-from local.embedded.postgres import find_installation, refuge, set_aside
+from local.embedded.postgres import find_installation
+from local.embedded.redis import find_redis_server
 from local.embedded.server import free_port
+from local.embedded.unprivileged import refuge, set_aside
 
 IS_ROOT = os.geteuid() == 0
 
@@ -39,7 +41,8 @@ def closed_place(place):
     closed = place / "closed"
     closed.mkdir(mode=0o700)
     yield closed
-    shutil.rmtree(refuge(closed / "postgres"), ignore_errors=True)
+    for name in ("postgres", "redis"):
+        shutil.rmtree(refuge(closed / name), ignore_errors=True)
 
 
 def modes_of_all_directories_above(path):
@@ -175,6 +178,45 @@ def test_redis_lets_nobody_in_without_the_password_and_evicts_nothing():
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendonly") == {"appendonly": "yes"}
         assert client.config_get("save") == {"save": ""}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root has another user to run a server as")
+@pytest.mark.parametrize("kind", [PostgresServer, RedisServer])
+def test_no_server_runs_as_root(kind):
+    with kind(throwaway=True) as server:
+        assert server.process is not None
+        process = psutil.Process(server.process.pid)
+
+        assert 0 not in (*process.uids(), *process.gids())
+        assert stat.S_IMODE((server.home / "data").stat().st_mode) == 0o700
+
+
+def test_redis_works_under_a_closed_directory_with_a_program_that_its_user_cannot_reach(closed_place, monkeypatch):
+    package = find_redis_server().parents[2]
+    (closed_place / package.name).symlink_to(package)
+    monkeypatch.syspath_prepend(closed_place)
+    home = closed_place / "redis"
+    before = modes_of_all_directories_above(home)
+
+    with RedisServer(home) as server, Redis.from_url(server.url) as client:
+        assert client.ping()
+        assert server.home == (refuge(home) if IS_ROOT else home)
+        assert server.program.is_relative_to(server.home if IS_ROOT else closed_place)
+
+    assert modes_of_all_directories_above(home) == before
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can leave data that another user cannot read")
+def test_redis_takes_over_the_data_of_a_server_that_ran_as_root(place):
+    home = place / "redis"
+    with RedisServer(home) as server, Redis.from_url(server.url) as client:
+        client.set("kept", "yes")
+    for path in (home / "data", *(home / "data").rglob("*")):
+        os.chown(path, 0, 0)
+    home.chmod(0o700)
+
+    with RedisServer(home) as server, Redis.from_url(server.url) as client:
+        assert client.get("kept") == b"yes"
 
 
 def test_redis_finds_its_data_again_in_a_directory_with_quotes_and_blanks(place):

@@ -171,7 +171,7 @@ def test_a_relay_that_was_killed_comes_back(first_run):
 
 def test_a_redis_that_was_killed_comes_back_at_its_address(first_run):
     redis = next(
-        one for one in psutil.Process(first_run.process.pid).children() if one.name().startswith("redis-server")
+        one for one in psutil.Process(first_run.process.pid).children() if one.name().startswith("valkey-server")
     )
 
     redis.kill()
