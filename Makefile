@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+UV = $(PY) -m uv pip compile
 # Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
@@ -12,25 +13,30 @@ DURATION ?= 600
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
 
-# One marker per lock file, so that `make run` does not wait for the test tools.
-$(VENV)/.base: requirements/base.txt
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
-	@touch $@
+# A virtual environment whose Python does not run (any more) is made again.
+ifneq ($(shell $(PY) -c 'print("runs")' 2> /dev/null),runs)
+.PHONY: $(VENV)/.local $(VENV)/.dev
+endif
 
-$(VENV)/.dev: requirements/dev.txt
-	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@ $(VENV)/.base
+# One marker per list, so that `make run` does not wait for the test tools. The check is a line that every Python reads.
+$(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || { \
+	  echo "This needs Python 3.11 or newer, and $(PYTHON) is: $$($(PYTHON) --version 2>&1 | head -n 1)" >&2; \
+	  for found in python3.14 python3.13 python3.12 python3.11; do \
+	    if $$found -c '' 2> /dev/null; then echo "This machine has another one: make $(MAKECMDGOALS) PYTHON=$$found" >&2; exit 1; fi; \
+	  done; \
+	  echo "Install one, and name it: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) requirements/install.py $* $(VENV)
+	@touch $@ $(VENV)/.local
 
-run: $(VENV)/.base ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
-	@exec $(PY) -m local.run
+run: $(VENV)/.local ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
+	@exec $(PY) -m gateway_admin.run
 
-demo: $(VENV)/.base ## Walk from a provider key to a routed request against a stand-in upstream
-	@exec $(PY) -m local.demo
+demo: $(VENV)/.local ## Walk from a provider key to a routed request against a stand-in upstream
+	@exec $(PY) -m gateway_admin.demo
 
-manage: $(VENV)/.base ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
-	@$(PY) -m local.manage $(ARGS)
+manage: $(VENV)/.local ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
+	@$(PY) -m gateway_admin.local $(ARGS)
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
@@ -69,9 +75,15 @@ format: $(VENV)/.dev ## Format and apply the safe lint fixes
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-lock: $(VENV)/.dev ## Resolve requirements/*.in anew into requirements/*.txt
-	for room in base dev; do $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --custom-compile-command "make lock" requirements/$$room.in -o requirements/$$room.txt; done
+# dev.in holds all of the others, so that one version of a package is chosen for all lists.
+lock: $(VENV)/.dev ## Resolve requirements/*.in again into requirements/*.txt
+	for list in dev local control-plane data-plane installer; do $(UV) --quiet --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
+	  $$(test $$list = dev || echo --constraint requirements/dev.txt) requirements/$$list.in -o requirements/$$list.txt || exit 1; done
+	for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do \
+	  for version in 3.11 3.12 3.13 3.14; do echo "Wheels for $$platform, Python $$version"; \
+	    $(UV) --quiet --no-deps --only-binary :all: --python-platform $$platform --python-version $$version \
+	      requirements/local.txt -o /dev/null || exit 1; done; done
 
 openapi: $(VENV)/.dev ## Write the committed OpenAPI document anew
 	$(PY) manage.py spectacular --file openapi.yaml --validate --fail-on-warn
