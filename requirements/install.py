@@ -2,9 +2,9 @@
 
     python requirements/install.py local .venv
 
-It checks first, shows each step, and installs wheels alone, so no compiler is needed. pip fetches uv (installer.txt), and
-uv installs in seconds the packages that would take pip a minute. uv does not read pip's configuration: where it finds no
-registry, pip installs the rest as well.
+It checks first, shows each step, and installs wheels alone, so no compiler is needed. pip fetches uv (installer.txt),
+and uv installs in seconds the packages that would take pip a minute. uv does not read pip's configuration: where it
+finds no registry, pip installs the rest as well.
 """
 
 import os
@@ -37,8 +37,8 @@ def check_this_python() -> None:
         import venv  # noqa: F401 - looked for
     except ImportError as absence:
         sys.exit(
-            f"{sys.executable} (Python {version}) comes without {absence.name}, which makes .venv. On Debian and Ubuntu "
-            f"`apt install python{version}-venv` adds it. Or name another Python: `make run PYTHON=python3.12`."
+            f"{sys.executable} (Python {version}) comes without {absence.name}, which makes .venv. On Debian and "
+            f"Ubuntu, `apt install python{version}-venv` adds it. Or name another Python: `make run PYTHON=python3.12`."
         )
 
 
@@ -69,13 +69,12 @@ def make_environment(environment: Path) -> None:
 def install(name: str, environment: Path) -> None:
     """Install requirements/<name>.txt; end with words if that fails."""
     python, packages = environment / "bin" / "python", HERE / f"{name}.txt"
-    count = sum("==" in line for line in packages.read_text(encoding="utf-8").splitlines())
     pip = (python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", *WHEELS_ALONE)
     unfinished = environment / UNFINISHED
     unfinished.touch()
     show("[2/3] Fetching uv, the installer.")
     has_uv = succeeds(*pip, "--requirement", HERE / "installer.txt")
-    show(f"[3/3] Installing the {count} packages of {packages.name}.")
+    show(f"[3/3] Installing the packages of {packages.name}.")
     uv = (python, "-m", "uv", "pip", "install", "--python", python, *WHEELS_ALONE)
     is_installed = has_uv and succeeds(*uv, "--requirement", packages)
     if not is_installed:
