@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check format lock openapi clean
+.PHONY: help run try demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check format lock openapi clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -30,13 +30,16 @@ $(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/install
 	@touch $@ $(VENV)/.local
 
 run: $(VENV)/.local ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
-	@exec $(PY) -m gateway_admin.run
+	@exec $(PY) -m local.run $(ARGS)
+
+try: $(VENV)/.local ## The same, and a stand-in upstream that answers in place of OpenAI: no key is needed
+	@exec $(PY) -m local.run --stand-in $(ARGS)
 
 demo: $(VENV)/.local ## Walk from a provider key to a routed request against a stand-in upstream
-	@exec $(PY) -m gateway_admin.demo
+	@exec $(PY) -m local.demo
 
 manage: $(VENV)/.local ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
-	@$(PY) -m gateway_admin.local $(ARGS)
+	@$(PY) -m local.manage $(ARGS)
 
 test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
 	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)

@@ -27,8 +27,11 @@ _START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 30.0
 # What a developer's shell may hold is no part of the demo.
 _FOREIGN: Final = (
+    "CONTROL_PLANE_URL",
+    "DATA_PLANE_URL",
     "DATABASE_URL",
     "REDIS_URL",
+    "UPSTREAM_BASE_URLS",
     "SECRET_KEY",
     "DOCUMENT_KEYS",
     "SEALING_PRIVATE_KEYS",
@@ -166,47 +169,47 @@ def _started(command: list[str], environ: Mapping[str, str], log: Path) -> Itera
 
 
 def _wait_until_it_runs(gateway: subprocess.Popen[bytes], log: Path) -> None:
-    """Until `make run`'s own last line: both planes are ready, and dev.env is written."""
+    """Show each step of the start, until `make run`'s own last line: both planes are ready, and dev.env is written."""
     until = time.monotonic() + _START_SECONDS
-    while "Ctrl-C ends everything." not in log.read_text(errors="replace"):
+    shown = 0
+    while True:
+        said = log.read_text(errors="replace")
+        steps = said.partition("\nThe gateway runs.")[0].splitlines()
+        for step in steps[shown:]:
+            typer.echo(f"  {step}")
+        shown = len(steps)
+        if "Ctrl-C ends everything." in said:
+            return
         if gateway.poll() is not None:
-            raise DemoFailed("The gateway did not start:\n" + log.read_text(errors="replace"))
+            raise DemoFailed("The gateway did not start.\n" + said)
         if time.monotonic() > until:
-            raise DemoFailed(
-                f"The gateway did not start within {_START_SECONDS:g} s:\n{log.read_text(errors='replace')}"
-            )
+            raise DemoFailed(f"The gateway did not start within {_START_SECONDS:g} s.\n{said}")
         time.sleep(0.1)
 
 
 def main() -> None:
     """Walk from a provider key to a routed request against a stand-in upstream, and show each step."""
-    upstream, control_plane, data_plane = free_port(), free_port(), free_port()
-    origin = f"http://{LOOPBACK}:{upstream}/v1"
+    control_plane, data_plane = free_port(), free_port()
     environ = {name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _FOREIGN} | {
         "GATEWAY_MODE": "evaluation",
         "CONTROL_PLANE_PORT": str(control_plane),
         "DATA_PLANE_PORT": str(data_plane),
-        "UPSTREAM_BASE_URLS": f"openai={origin}",
     }
     typer.echo("Starting a gateway of its own for this walk; it ends with it.")
     with tempfile.TemporaryDirectory(prefix="gateway-demo-") as home:
         directory = Path(home)
-        directory.chmod(0o711)  # PostgreSQL's own user passes through
-        log = directory / "run.log"
+        directory.chmod(0o711)  # the servers' own user passes through
+        var, log = directory / "var", directory / "run.log"
         try:
-            with (
-                _started(["-m", "local.stand_in", "--port", str(upstream)], environ, directory / "upstream.log"),
-                _started(["-m", "local.run", "--var", str(directory / "var")], environ, log) as gateway,
-            ):
+            with _started(["-m", "local.run", "--stand-in", "--var", str(var)], environ, log) as gateway:
                 _wait_until_it_runs(gateway, log)
-                api_key = Var(directory / "var").read_dev_env()["AI_GATEWAY_API_KEY"]
-                walk(Plane("control plane", control_plane, api_key), data_plane)
+                walk(Plane("control plane", control_plane, Var(var).read_dev_env()["AI_GATEWAY_API_KEY"]), data_plane)
         except DemoFailed as failure:
             typer.echo(f"\n{failure}", err=True)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-    typer.echo("\nThat was all of it. Next: `make run`, and a provider key of your own.")
+    typer.echo("\nThat was all of it. Next: `make try`, and the same by hand; or `make run`, and a key of your own.")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ must reach its data; each file in it is 0600 either way.
 import fcntl
 import os
 import secrets
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from gateway_core.sealing import generate_private_key, public_key_of
 from local.embedded.server import write_private
 
 DEV_ENV: Final = "dev.env"
-CREDENTIALS: Final = ("AI_GATEWAY_API_KEY", "DASHBOARD_USER", "DASHBOARD_PASSWORD")
+CREDENTIALS: Final = ("AI_GATEWAY_ACCOUNT_ID", "AI_GATEWAY_API_KEY", "DASHBOARD_USER", "DASHBOARD_PASSWORD")
 
 
 class AlreadyRunning(RuntimeError):
@@ -89,11 +90,13 @@ class Var:
             lines = (self.path / DEV_ENV).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return {}
-        return dict(line.split("=", 1) for line in lines if "=" in line)
+        words = [word for line in lines for word in shlex.split(line) if "=" in word]
+        return dict(word.split("=", 1) for word in words)
 
     def write_dev_env(self, values: Mapping[str, str]) -> None:
-        """Put dev.env in place, whole, 0600."""
-        write_private(self.path / DEV_ENV, "".join(f"{name}={value}\n" for name, value in values.items()))
+        """Put dev.env in place, whole, 0600. A shell that reads it hands its variables on to what it starts."""
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
+        write_private(self.path / DEV_ENV, "".join(lines))
 
     def _kept(self, name: str) -> str:
         try:

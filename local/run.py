@@ -19,7 +19,7 @@ import typer
 
 from gateway_admin import environment
 from local.embedded import PostgresServer, RedisServer, ServerFailed
-from local.embedded.server import LOOPBACK, EmbeddedServer, is_port_free
+from local.embedded.server import LOOPBACK, EmbeddedServer, free_port, is_port_free
 from local.embedded.unprivileged import set_aside
 from local.evaluation import CREDENTIALS, DEV_ENV, AlreadyRunning, Var
 from local.supervision import Child, ChildFailed, Signals, StopRequested, Supervisor, ending_everything
@@ -62,9 +62,10 @@ class Ports:
 class Run:
     """One run, from the first server to the last."""
 
-    def __init__(self, var: Var, environ: Mapping[str, str]) -> None:
+    def __init__(self, var: Var, environ: Mapping[str, str], *, with_stand_in: bool = False) -> None:
         self.var = var
         self.environ = dict(environ)
+        self.stand_in_port = free_port() if with_stand_in else 0
         self.supervisor = Supervisor(Signals(), say)
         self.ports = _ports(self.environ)
 
@@ -167,7 +168,7 @@ class Run:
                 "--without-mingle",
             ),
             "beat": (*celery, "beat", "--loglevel", "INFO", "--schedule", str(self.var.path / "celerybeat-schedule")),
-        }
+        } | ({"stand-in": ("-m", "local.stand_in", "--port", str(self.stand_in_port))} if self.stand_in_port else {})
 
     def _child(self, name: str, *arguments: str, captures: bool = False) -> Child:
         """A Python process. Only the data plane is given the private sealing keys, and it gets nothing of Django's."""
@@ -185,6 +186,7 @@ class Run:
                 "DRAIN_TIMEOUT": environ.get("DRAIN_TIMEOUT") or DRAIN_SECONDS,
                 "USAGE_SPOOL": environ.get("USAGE_SPOOL") or str(self.var.path / "usage"),
                 "SNAPSHOT_DIRECTORY": environ.get("SNAPSHOT_DIRECTORY") or str(self.var.path / "snapshots"),
+                "UPSTREAM_BASE_URLS": ",".join(self._base_urls()),
                 "UPSTREAM_DENIED_PORTS": ",".join(self._denied_ports()),
                 "PYTHONUNBUFFERED": "1",
             },
@@ -192,6 +194,11 @@ class Run:
             directory=CHECKOUT,
             captures=captures,
         )
+
+    def _base_urls(self) -> list[str]:
+        """The origins of built-in providers that the environment names, and the stand-in's for openai."""
+        given = list(filter(None, self.environ.get("UPSTREAM_BASE_URLS", "").split(",")))
+        return [*given, f"openai=http://{LOOPBACK}:{self.stand_in_port}/v1"] if self.stand_in_port else given
 
     def _denied_ports(self) -> list[str]:
         """The ports of our own servers, and those that the environment denies already: none is ever an upstream."""
@@ -226,10 +233,8 @@ class Run:
             {
                 "CONTROL_PLANE_URL": self.ports.control_plane_url,
                 "DATA_PLANE_URL": self.ports.data_plane_url,
-                "AI_GATEWAY_API_KEY": credentials["AI_GATEWAY_API_KEY"],
                 "DASHBOARD_URL": f"{self.ports.control_plane_url}/dashboard/",
-                "DASHBOARD_USER": credentials["DASHBOARD_USER"],
-                "DASHBOARD_PASSWORD": credentials["DASHBOARD_PASSWORD"],
+                **credentials,
                 "DATABASE_URL": environment.read("DATABASE_URL", environ=self.environ),
                 "REDIS_URL": environment.read("REDIS_URL", environ=self.environ),
                 "GATEWAY_MODE": environment.EVALUATION,
@@ -246,10 +251,12 @@ class Run:
             say(f"  dashboard      {control_plane}/dashboard/   (user and password in {dev_env})")
         for server in self.supervisor.servers:
             say(f"  {server.name:<13}  127.0.0.1:{server.port}   (data in {_shown(server.home)})")
+        if self.stand_in_port:
+            say(f"  stand-in       {LOOPBACK}:{self.stand_in_port}   (answers in place of OpenAI; takes every key)")
         say(f"  logs           {_shown(self.var.log)}/")
         if is_evaluation:
-            key = f"$(sed -n 's/^AI_GATEWAY_API_KEY=//p' {dev_env})"
-            say(f'\nTry it:\n  curl -s {control_plane}/access-keys -H "Authorization: Bearer {key}"')
+            command = 'curl -s $CONTROL_PLANE_URL/access-keys -H "Authorization: Bearer $AI_GATEWAY_API_KEY"'
+            say(f"\nTry it in another terminal:\n  . {dev_env}\n  {command}")
         say("\nCtrl-C ends everything.")
 
 
@@ -263,18 +270,21 @@ def _ports(environ: Mapping[str, str]) -> Ports:
     """The planes' ports, free now.
 
     Raises:
-        RunRefused: one is no port number, is taken, or both are the same.
+        RunRefused: one is not a port number or is taken, or both are the same. The message names all that is wrong.
     """
-    found = []
+    found, faults = [], []
     for name, default in (("CONTROL_PLANE_PORT", 8000), ("DATA_PLANE_PORT", 8001)):
         text = environ.get(name) or str(default)
         if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**16:
-            raise RunRefused(f"{name} is a port number from 1 to 65535, not {text!r}.")
+            faults.append(f"{name} is a port number from 1 to 65535, not {text!r}.")
+            continue
         if not is_port_free(int(text)):
-            raise RunRefused(f"port {text} on {LOOPBACK} is taken; set {name} to a free one.")
+            faults.append(f"port {text} on {LOOPBACK} is taken; set {name} to a free one.")
         found.append(int(text))
-    if found[0] == found[1]:
-        raise RunRefused("CONTROL_PLANE_PORT and DATA_PLANE_PORT are the same; set one of them to another port.")
+    if len(set(found)) < len(found):
+        faults.append("CONTROL_PLANE_PORT and DATA_PLANE_PORT are the same; set one of them to another port.")
+    if faults:
+        raise RunRefused("\n".join(faults))
     return Ports(*found)
 
 
@@ -305,6 +315,10 @@ def main(
     var: Annotated[
         Path, typer.Option(help="Where data, secrets, logs and dev.env are kept.", show_default="var/ in the checkout")
     ] = CHECKOUT / "var",
+    *,
+    stand_in: Annotated[
+        bool, typer.Option("--stand-in", help="Start a stand-in upstream too, which answers in place of OpenAI.")
+    ] = False,
 ) -> None:
     """Start the whole gateway on this machine: servers, migrations, both planes, relay and Celery.
 
@@ -314,7 +328,7 @@ def main(
     directory = Var(var)
     try:
         directory.open()
-        Run(directory, os.environ).go()
+        Run(directory, os.environ, with_stand_in=stand_in).go()
     except StopRequested:
         say("Everything has ended.")
     except (AlreadyRunning, RunRefused, ServerFailed, ChildFailed, environment.EnvironmentIncomplete) as refusal:

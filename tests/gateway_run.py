@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from local.embedded.server import free_port
+from local.evaluation import Var
 
 # What this test run gave itself is no part of a person's shell.
 NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
@@ -62,7 +63,7 @@ class GatewayRun:
 
     @property
     def dev_env(self):
-        return dict(line.split("=", 1) for line in (self.var / "dev.env").read_text().splitlines())
+        return Var(self.var).read_dev_env()
 
     def get(self, plane, path, *, token=None):
         connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=10)

@@ -22,7 +22,8 @@ def test_it_makes_an_account_with_an_owner_and_an_api_key_and_prints_their_secre
 
     account = Account.objects.get()
     user = User.objects.get(username=printed["DASHBOARD_USER"])
-    assert set(printed) == {"AI_GATEWAY_API_KEY", "DASHBOARD_USER", "DASHBOARD_PASSWORD"}
+    assert set(printed) == {"AI_GATEWAY_ACCOUNT_ID", "AI_GATEWAY_API_KEY", "DASHBOARD_USER", "DASHBOARD_PASSWORD"}
+    assert printed["AI_GATEWAY_ACCOUNT_ID"] == account.text_id
     assert user.check_password(printed["DASHBOARD_PASSWORD"])
     assert Membership.objects.get(user=user, account=account).role == "owner"
     assert ApiKey.objects.get(account=account).digest == tokens.digest(printed["AI_GATEWAY_API_KEY"])

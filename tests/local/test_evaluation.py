@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 
 import pytest
 
@@ -51,15 +52,25 @@ def test_given_secrets_win_and_are_not_kept(var):
     assert private not in "".join(file.read_text() for file in (var.path / "secrets").iterdir())
 
 
-def test_dev_env_is_plain_lines_closed_to_others(var):
+def test_a_shell_that_reads_dev_env_hands_its_variables_on_and_nobody_else_reads_it(var):
     assert var.read_dev_env() == {}
+    values = {"DATABASE_URL": "postgresql://u:p@h/d?a=b&c='d e'", "GATEWAY_MODE": "evaluation"}
 
-    var.write_dev_env({"DATABASE_URL": "postgresql://u:p@h/d?a=b", "GATEWAY_MODE": "evaluation"})
+    var.write_dev_env(values)
 
     file = var.path / "dev.env"
-    assert file.read_text() == "DATABASE_URL=postgresql://u:p@h/d?a=b\nGATEWAY_MODE=evaluation\n"
+    handed_on = subprocess.run(
+        ["sh", "-c", '. "$0"; env', file], capture_output=True, text=True, check=True, env={"PATH": os.defpath}
+    ).stdout
+    assert values.items() <= dict(line.split("=", 1) for line in handed_on.splitlines()).items()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert var.read_dev_env()["DATABASE_URL"] == "postgresql://u:p@h/d?a=b"
+    assert var.read_dev_env() == values
+
+
+def test_a_dev_env_of_an_earlier_release_which_exported_nothing_is_read(var):
+    (var.path / "dev.env").write_text("DATABASE_URL=postgresql://u:p@h/d?a=b\nGATEWAY_MODE=evaluation\n")
+
+    assert var.read_dev_env() == {"DATABASE_URL": "postgresql://u:p@h/d?a=b", "GATEWAY_MODE": "evaluation"}
 
 
 def test_a_directory_that_was_there_keeps_its_mode(tmp_path):

@@ -27,8 +27,9 @@ pytestmark = pytest.mark.xdist_group("run")
 DEV_ENV = [
     "CONTROL_PLANE_URL",
     "DATA_PLANE_URL",
-    "AI_GATEWAY_API_KEY",
     "DASHBOARD_URL",
+    "AI_GATEWAY_ACCOUNT_ID",
+    "AI_GATEWAY_API_KEY",
     "DASHBOARD_USER",
     "DASHBOARD_PASSWORD",
     "DATABASE_URL",
@@ -89,7 +90,7 @@ def test_dev_env_is_closed_to_others_and_holds_its_lines(first_run):
     file = first_run.var / "dev.env"
 
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert [line.partition("=")[0] for line in file.read_text().splitlines()] == DEV_ENV
+    assert [line.partition("=")[0] for line in file.read_text().splitlines()] == [f"export {name}" for name in DEV_ENV]
     assert all(first_run.dev_env.values())
     assert first_run.dev_env["GATEWAY_MODE"] == "evaluation"
 
@@ -101,9 +102,9 @@ def test_both_planes_are_alive_and_ready(first_run, plane, path):
 
 
 def test_the_curl_command_works_as_pasted(first_run):
-    command = next(line.strip() for line in first_run.said.splitlines() if line.strip().startswith("curl "))
+    commands = first_run.said.partition("Try it in another terminal:\n")[2].partition("\n\n")[0]
 
-    answer = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=30, check=True)
+    answer = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=30, check=True)
 
     assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
 
@@ -237,6 +238,16 @@ def test_a_taken_port_is_refused_naming_the_variable_to_set(tmp_path, name):
         said = refusal(tmp_path / "var", **{name: str(somebody.port)})
 
     assert said == f"port {somebody.port} on 127.0.0.1 is taken; set {name} to a free one.\n"
+
+
+def test_both_taken_ports_are_named_at_once(tmp_path):
+    with RedisServer(throwaway=True) as one, RedisServer(throwaway=True) as other:
+        said = refusal(tmp_path / "var", CONTROL_PLANE_PORT=str(one.port), DATA_PLANE_PORT=str(other.port))
+
+    assert said == (
+        f"port {one.port} on 127.0.0.1 is taken; set CONTROL_PLANE_PORT to a free one.\n"
+        f"port {other.port} on 127.0.0.1 is taken; set DATA_PLANE_PORT to a free one.\n"
+    )
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1", "8000x", "٣"])

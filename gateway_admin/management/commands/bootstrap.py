@@ -15,8 +15,9 @@ class Command(BaseCommand):
     """Writes NAME=value lines to standard output: secrets, shown once."""
 
     help = (
-        "Make an account, a dashboard user who owns it, and an API key, and print AI_GATEWAY_API_KEY, DASHBOARD_USER "
-        "and DASHBOARD_PASSWORD. Where the user is there already, it gets a new password, its account another API key."
+        "Make an account, a dashboard user who owns it, and an API key, and print AI_GATEWAY_ACCOUNT_ID, "
+        "AI_GATEWAY_API_KEY, DASHBOARD_USER and DASHBOARD_PASSWORD. Where the user is there already, it gets a new "
+        "password, its account another API key."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -43,6 +44,7 @@ class Command(BaseCommand):
             reset_password(user=user, password=password)
         issued = create_api_key(account=account, by=Principal.of(user), name="First API key")
         for name, value in (
+            ("AI_GATEWAY_ACCOUNT_ID", account.text_id),
             ("AI_GATEWAY_API_KEY", issued.token),
             ("DASHBOARD_USER", user.username),
             ("DASHBOARD_PASSWORD", password),
