@@ -28,10 +28,10 @@ def shell(**changes):
 class GatewayRun:
     """One `python -m local.run`."""
 
-    def __init__(self, var, **environ):
+    def __init__(self, var, *, arguments=(), **environ):
         self.var = var
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "local.run", "--var", str(var)],
+            [sys.executable, "-m", "local.run", "--var", str(var), *arguments],
             env=shell(**environ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
