@@ -1,4 +1,4 @@
-"""Which release this is. pyproject.toml says the same."""
+"""Which release this is: the one home of the version. pyproject.toml reads it from here."""
 
 from typing import Final
 
