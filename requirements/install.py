@@ -60,7 +60,7 @@ def make_environment(environment: Path) -> None:
     """Make the environment where it is absent or cannot be used."""
     if is_usable(environment):
         return
-    again = " again: it is not whole" if environment.exists() else ""
+    again = " again: the one that is there does not work" if environment.exists() else ""
     show(f"[1/3] Making {environment}{again}. Python {sys.version.split()[0]}.")
     if not succeeds(sys.executable, "-m", "venv", "--clear", environment):
         sys.exit(f"{environment} could not be made; the lines above say why.")
