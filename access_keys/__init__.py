@@ -1,0 +1,1 @@
+"""Access keys: the tokens that apps send to the data plane."""

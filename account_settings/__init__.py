@@ -1,0 +1,1 @@
+"""The gateway configuration: timeouts and token caps that hold for a whole account."""

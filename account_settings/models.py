@@ -1,6 +1,8 @@
 """The gateway configuration: what holds for every request of an account, whatever access key it comes with.
 
 Every account has one. Its row is made by the first write to it; until then the defaults hold.
+
+Source: docs/decisions/0071-gateway-configuration.md.
 """
 
 from typing import Any, Final

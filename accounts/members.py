@@ -2,6 +2,8 @@
 
 An account that has an owner always keeps one. Whoever takes an owner away holds the account's row until the end, so
 that two owners cannot remove each other at once.
+
+Source: docs/decisions/0092-members.md.
 """
 
 from dataclasses import dataclass, field

@@ -1,1 +1,1 @@
-"""What is measured, and never in a timed test."""
+"""Measurements of speed, and the soak; never a part of the tests."""

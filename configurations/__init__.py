@@ -1,0 +1,1 @@
+"""Configurations: access scopes, routing rules, their revisions, and explaining what they decide."""

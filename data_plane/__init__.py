@@ -1,1 +1,1 @@
-"""The data plane: a worker that authorises, resolves and forwards requests by what Redis tells it, and no more."""
+"""The data plane: a worker that authorises, resolves and forwards requests by what Redis holds."""

@@ -1,1 +1,1 @@
-"""The Django project: settings, URLs, entry points, and what starts everything."""
+"""The Django project that puts the rooms together: settings, URLs, Celery, health and metrics."""

@@ -3,6 +3,8 @@
 A server that is stopped, or a network that swallows packets, keeps its connections open and says nothing. Without a
 bound every request would hold its thread until the last one is gone, and clients would see a hanging gateway, not 503.
 Commands (migrations, the relay, Celery) have no bound: their statements may be long, and nobody waits for them.
+
+Source: docs/decisions/0022-bounded-database-waits.md.
 """
 
 from typing import Any, ClassVar

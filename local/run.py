@@ -2,6 +2,8 @@
 
 It starts the servers that the environment does not name, migrates, makes an account on the first run, starts the five
 processes of the Procfile, and ends all of them together. Django is imported by those processes, never here.
+
+Source: docs/decisions/0040-one-command.md.
 """
 
 import contextlib

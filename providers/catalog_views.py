@@ -2,6 +2,8 @@
 
 The same for every account. A list is in the catalog's own order, and pages by a cursor, which is the ID of the last
 item that was shown: it stays valid when the catalog is refreshed, whether or not that item stays in it.
+
+Source: docs/decisions/0074-catalog-lists.md.
 """
 
 from typing import Any, ClassVar, Final, NamedTuple

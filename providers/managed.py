@@ -1,6 +1,8 @@
 """Every write to the operator's own upstream keys (managed inference).
 
 A key is sealed before it reaches the database, to the data plane alone; the catalog publishes it (providers.catalog).
+
+Source: docs/decisions/0073-managed-keys.md.
 """
 
 import re

@@ -6,7 +6,7 @@ nothing is published: no change, no version, no epoch; workers and writers notic
 Only what verifies is signed anew. Who held a leaked key may have signed documents of his own: then a rebuild is what
 helps, which takes everything from PostgreSQL.
 
-Source: docs/decisions/0111-signing-anew.md.
+Source: docs/decisions/0111-withdrawing-a-document-key.md.
 """
 
 import itertools

@@ -1,0 +1,1 @@
+"""The tests: a folder for each room, and tests of the contract, of faults, and in a browser."""

@@ -1,0 +1,1 @@
+"""What was used and what it cost: ingest, events, overview, the ledger of credits, checkout."""

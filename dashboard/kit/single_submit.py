@@ -3,6 +3,8 @@
 A token is shown in the answer to the POST itself, which no redirect follows, so the browser can repeat that POST. The
 form carries a stamp; the session remembers which stamps were used and where what they made can be seen. It never holds
 the token.
+
+Source: docs/decisions/0093-keys-in-the-dashboard.md.
 """
 
 import secrets

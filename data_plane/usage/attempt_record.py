@@ -4,7 +4,7 @@ An attempt that failed is the final one only if no other follows, so it is told 
 request ends. An attempt that answers is told before the last piece of its answer goes out: whoever has the answer also
 finds it in the usage, whatever becomes of this worker (data_plane.usage.spool).
 
-Source: docs/decisions/0080-telling-attempts.md.
+Source: docs/decisions/0080-recording-attempts.md.
 """
 
 import time
