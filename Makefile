@@ -8,7 +8,7 @@ TEST_WORKERS ?= 4
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check format lock openapi clean
+.PHONY: help run try demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -73,6 +73,14 @@ check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py spectacular --file $(VENV)/openapi.yaml --validate --fail-on-warn
 	diff -u openapi.yaml $(VENV)/openapi.yaml || { echo 'openapi.yaml is not what the code says: make openapi'; exit 1; }
+	$(PY) -m djlint --lint --quiet dashboard/templates
+	@$(MAKE) --no-print-directory check-web
+
+# The tools of node are no part of what runs, and not every machine has node.
+check-web: ## Format and lint of JavaScript and CSS, where there is a node; ARGS=--write mends
+	@command -v npm > /dev/null || { echo "There is no npm: JavaScript and CSS are not checked."; exit 0; }; \
+	  { test node_modules/.package-lock.json -nt package-lock.json || npm ci --no-audit --no-fund --silent; } && \
+	  node_modules/.bin/biome check --error-on-warnings $(ARGS)
 
 format: $(VENV)/.dev ## Format and apply the safe lint fixes
 	$(PY) -m ruff check --fix .
@@ -91,5 +99,8 @@ lock: $(VENV)/.dev ## Resolve requirements/*.in again into requirements/*.txt
 openapi: $(VENV)/.dev ## Write the committed OpenAPI document anew
 	$(PY) manage.py spectacular --file openapi.yaml --validate --fail-on-warn
 
+release-check: $(VENV)/.dev ## Compare the version, the changelog and the tags
+	$(PY) -m tools.release_check
+
 clean: ## Remove the virtual environment and caches (never var/, which holds your data)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -10,7 +10,6 @@ from configurations import router, scope
 from data_plane.forwarding.attempts import AttemptOutcome, outcome_of
 from data_plane.http import bodies
 from gateway_core import base_urls
-from gateway_core.release import RELEASE
 from provider_keys import values
 from rest import fields, idempotency, pagination, parsers, propagation
 from snapshots import publisher, redis_client, relay, waiting
@@ -57,7 +56,6 @@ STATED = {
         f"body of the management API ({parsers.MAX_BODY_BYTES // MEBIBYTE} MiB)",
         f"body of the data plane ({bodies.BODY_LIMIT // MEBIBYTE} MiB)",
     ],
-    "pyproject.toml": [f'version = "{RELEASE}"'],
 }
 
 
