@@ -4,7 +4,14 @@ import { masked } from "./masked.js";
 
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const UNITS = [
+  ["year", 31536000],
+  ["month", 2592000],
+  ["day", 86400],
+  ["hour", 3600],
+  ["minute", 60],
+  ["second", 1],
+];
 
 /** `3 minutes ago`, as the browser says it. */
 function relative(moment) {
@@ -62,7 +69,9 @@ async function copy(button) {
   } catch {
     label.textContent = "Select it and copy";
   }
-  setTimeout(() => { label.textContent = before; }, 2000);
+  setTimeout(() => {
+    label.textContent = before;
+  }, 2000);
 }
 
 document.addEventListener("click", (event) => {
@@ -101,7 +110,9 @@ document.addEventListener("submit", (event) => {
 // The button wakes up when the phrase is right; the server asks again.
 for (const input of document.querySelectorAll("input[data-phrase]")) {
   const button = input.form.querySelector("button[type=submit]");
-  const judge = () => { button.disabled = input.value.trim() !== input.dataset.phrase.trim(); };
+  const judge = () => {
+    button.disabled = input.value.trim() !== input.dataset.phrase.trim();
+  };
   input.addEventListener("input", judge);
   judge();
 }
@@ -113,7 +124,9 @@ setInterval(showMoments, 30000);
 // A token that was shown is gone when its page is left, also where the browser keeps pages to go back to. Reloading, or
 // coming back, shows what was made instead of asking whether to send the form again.
 for (const shown of document.querySelectorAll("[data-holds-token], .token-once")) {
-  window.addEventListener("pagehide", () => { shown.textContent = "The token was shown once. It cannot be shown again."; });
+  window.addEventListener("pagehide", () => {
+    shown.textContent = "The token was shown once. It cannot be shown again.";
+  });
   if (shown.dataset.then) history.replaceState(null, "", shown.dataset.then);
 }
 
@@ -123,5 +136,7 @@ for (const form of document.querySelectorAll("form[data-sent-once]")) {
     if (form.ariaBusy === "true") event.preventDefault();
     form.ariaBusy = "true";
   });
-  window.addEventListener("pageshow", () => { form.ariaBusy = null; });
+  window.addEventListener("pageshow", () => {
+    form.ariaBusy = null;
+  });
 }

@@ -31,7 +31,9 @@ function option(result, index) {
 function choose(index) {
   const options = [...list.children];
   chosen = options.length ? (index + options.length) % options.length : -1;
-  options.forEach((one, at) => one.setAttribute("aria-selected", String(at === chosen)));
+  options.forEach((one, at) => {
+    one.setAttribute("aria-selected", String(at === chosen));
+  });
   if (chosen < 0) {
     input.removeAttribute("aria-activedescendant");
   } else {
@@ -85,7 +87,8 @@ dialog.addEventListener("click", (event) => {
 });
 document.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
-  const wanted = ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") || (event.key === "/" && !typing);
+  const wanted =
+    ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") || (event.key === "/" && !typing);
   if (!wanted) return;
   event.preventDefault();
   open();

@@ -8,7 +8,10 @@ const PAUSE_MS = 120;
 const MARGIN = 80;
 let made = 0;
 
-export function choices(root, { url, parameters = () => ({}), onPick, free = false, emptyText = () => "Nothing found." }) {
+export function choices(
+  root,
+  { url, parameters = () => ({}), onPick, free = false, emptyText = () => "Nothing found." },
+) {
   const input = root.querySelector("input");
   const list = root.querySelector("ul");
   const identity = `choices-${++made}`;
@@ -42,7 +45,9 @@ export function choices(root, { url, parameters = () => ({}), onPick, free = fal
     const all = options();
     if (!all.length) return;
     active = (place + all.length) % all.length;
-    all.forEach((option, index) => option.setAttribute("aria-selected", String(index === active)));
+    all.forEach((option, index) => {
+      option.setAttribute("aria-selected", String(index === active));
+    });
     input.setAttribute("aria-activedescendant", all[active].id);
     all[active].scrollIntoView({ block: "nearest" });
   }
@@ -81,7 +86,10 @@ export function choices(root, { url, parameters = () => ({}), onPick, free = fal
     // Where there is no room below, above it.
     list.classList.remove("opens-up");
     const { bottom, height } = list.getBoundingClientRect();
-    list.classList.toggle("opens-up", bottom > innerHeight - MARGIN && input.getBoundingClientRect().top > height + MARGIN);
+    list.classList.toggle(
+      "opens-up",
+      bottom > innerHeight - MARGIN && input.getBoundingClientRect().top > height + MARGIN,
+    );
     active = -1;
     input.setAttribute("aria-expanded", "true");
     input.removeAttribute("aria-activedescendant");
@@ -90,7 +98,8 @@ export function choices(root, { url, parameters = () => ({}), onPick, free = fal
 
   async function search() {
     asked?.abort();
-    const question = (asked = new AbortController());
+    const question = new AbortController();
+    asked = question;
     const query = new URLSearchParams({ ...parameters(), q: input.value.trim() });
     try {
       const answer = await fetch(`${url}?${query}`, { signal: question.signal, redirect: "error" });

@@ -84,7 +84,12 @@ function post(url, body, headers) {
   return fetch(url, {
     method: "POST",
     redirect: "manual",
-    headers: { "Content-Type": "application/json", "X-CSRFToken": token.value, "Form-Account": account.value, ...headers },
+    headers: {
+      "Content-Type": "application/json",
+      "X-CSRFToken": token.value,
+      "Form-Account": account.value,
+      ...headers,
+    },
     body: JSON.stringify(body),
   });
 }
@@ -92,7 +97,8 @@ function post(url, body, headers) {
 const isJson = (answer) => (answer.headers.get("Content-Type") ?? "").startsWith("application/json");
 
 function messageOf(answer) {
-  if (answer.type === "opaqueredirect") return `You are signed out. Sign in again in another tab, then save here. ${KEPT}`;
+  if (answer.type === "opaqueredirect")
+    return `You are signed out. Sign in again in another tab, then save here. ${KEPT}`;
   return `The server answered ${answer.status}. ${KEPT}`;
 }
 
@@ -138,7 +144,10 @@ async function isMeant(body) {
 async function settleChange() {
   const answer = await fetch(page.now, { redirect: "manual" });
   if (!answer.ok) {
-    const text = answer.status === 404 ? "This configuration was deleted meanwhile." : "It was changed meanwhile. Reload the page to see how.";
+    const text =
+      answer.status === 404
+        ? "This configuration was deleted meanwhile."
+        : "It was changed meanwhile. Reload the page to see how.";
     return refused({ msg: `${text} ${KEPT}`, details: {} });
   }
   const now = await answer.json();
@@ -165,7 +174,11 @@ async function save() {
   body.name ??= "";
   const sent = page.id ? changes(loaded, body) : body;
   if (page.id && !(await isMeant(sent))) return;
-  const { status, answer, error } = await send(page.save, sent, page.id ? { "If-Match": page.etag } : { "Form-Once": page.once });
+  const { status, answer, error } = await send(
+    page.save,
+    sent,
+    page.id ? { "If-Match": page.etag } : { "Form-Once": page.once },
+  );
   if (status === 412) return settleChange();
   if (error) return refused(error);
   isLeaving = true;
