@@ -1,4 +1,4 @@
-"""The numbers that documents state are the code's."""
+"""The numbers, fields and paths that documents state are the code's."""
 
 import re
 from pathlib import Path
@@ -12,6 +12,7 @@ from data_plane.http import bodies
 from gateway_core import base_urls
 from provider_keys import values
 from rest import fields, idempotency, pagination, parsers, propagation
+from rest.documents import document
 from snapshots import publisher, redis_client, relay, waiting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,3 +72,19 @@ def test_the_contract_lists_the_statuses_that_fail_over():
 
     assert listed is not None
     assert failing == [*map(int, listed[1].split(", ")), *range(500, 600)]
+
+
+def test_the_contract_names_every_path_and_every_field_of_the_openapi_document():
+    text = (ROOT / "docs/contract.md").read_text(encoding="utf-8")
+    words = set(re.findall(r"[A-Za-z]+", text))
+    found = document()
+    fields = {name for schema in found["components"]["schemas"].values() for name in schema.get("properties", {})}
+
+    views = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("*/*views.py"))
+    list_keys = set(re.findall(r'list_key = "(\w+)"', views))
+
+    assert len(fields) > 100
+    assert len(list_keys) > 6
+    assert list_keys - words == set()
+    assert fields - words == set()
+    assert {path for path in found["paths"] if f"`{path}" not in text and f" {path}`" not in text} == set()
