@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
+from django.db.models.signals import post_migrate
 from pytest_django import DjangoDbBlocker
 from redis import Redis
 
@@ -26,6 +27,12 @@ hypothesis.settings.load_profile("gateway")
 def _quick_passwords() -> None:
     """Hash passwords quickly: the real way takes most of a second of every test that makes a user, on purpose."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_static_files() -> None:
+    """Serve no static files: WhiteNoise reads 223 of them for each test client. A live server has its own way."""
+    settings.WHITENOISE_USE_FINDERS = False
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +86,8 @@ def postgres_server() -> Iterator[Callable[..., FaultyPostgres]]:
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
     """The test database, with tables that pytest-django may empty after a test that commits."""
+    # Emptying the tables would make permissions and content types again each time, and no test reads them.
+    post_migrate.receivers = []
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         # The ledger and the audit refuse TRUNCATE; the tests that show it switch the triggers on again.
         cursor.execute("ALTER TABLE usage_ledgerentry DISABLE TRIGGER ledger_is_not_truncated")

@@ -125,6 +125,9 @@ def pytest_runtest_setup() -> None:
 
 
 def _start() -> None:
+    # The run starts some hundred Python processes; compiled once, they take half of the processor time.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in FOREIGN:
         os.environ.pop(name, None)
         os.environ.pop(f"{name}_FILE", None)

@@ -1,9 +1,8 @@
 """The `openai` and `anthropic` packages, given a base URL and an access key and nothing else."""
 
+from types import ModuleType
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from local.stand_in import StandIn
@@ -16,8 +15,24 @@ CLAUDE = "anthropic:claude-of-the-tests"
 MESSAGES: Any = [{"role": "user", "content": "Hi"}]
 
 
+@pytest.fixture(scope="module")
+def openai() -> ModuleType:
+    """The package. Imported here, because it takes a second, and every process of a run collects every module."""
+    import openai
+
+    return openai
+
+
+@pytest.fixture(scope="module")
+def anthropic() -> ModuleType:
+    """The package."""
+    import anthropic
+
+    return anthropic
+
+
 @pytest.fixture
-async def openai_client(worker: Running, alice: Tenant):
+async def openai_client(openai: ModuleType, worker: Running, alice: Tenant):
     """OpenAI's own package."""
     token = alice.routed("sk-a-429-0123456789abcdefgh", "sk-b-401-0123456789abcdefgh", GOOD)
     async with openai.AsyncOpenAI(base_url=f"{worker.client.url}/v1", api_key=token, max_retries=0) as client:
@@ -25,14 +40,14 @@ async def openai_client(worker: Running, alice: Tenant):
 
 
 @pytest.fixture
-async def anthropic_client(worker: Running, alice: Tenant):
+async def anthropic_client(anthropic: ModuleType, worker: Running, alice: Tenant):
     """Anthropic's own package."""
     token = alice.routed("sk-a-429-0123456789abcdefgh", "sk-b-401-0123456789abcdefgh", GOOD, provider="anthropic")
     async with anthropic.AsyncAnthropic(base_url=worker.client.url, api_key=token, max_retries=0) as client:
         yield client
 
 
-async def test_openai_gets_its_answer(openai_client: openai.AsyncOpenAI, upstream: StandIn):
+async def test_openai_gets_its_answer(openai_client: Any, upstream: StandIn):
     answer = await openai_client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
 
     assert answer.choices[0].message.content == TEXT
@@ -40,13 +55,13 @@ async def test_openai_gets_its_answer(openai_client: openai.AsyncOpenAI, upstrea
     assert len(upstream.keys) == 3
 
 
-async def test_openai_gets_its_stream(openai_client: openai.AsyncOpenAI):
+async def test_openai_gets_its_stream(openai_client: Any):
     stream = await openai_client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
 
     assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == TEXT
 
 
-async def test_openai_gets_responses_streamed_and_not(openai_client: openai.AsyncOpenAI):
+async def test_openai_gets_responses_streamed_and_not(openai_client: Any):
     whole = await openai_client.responses.create(model="gpt-4o", input="Hi")
     stream = await openai_client.responses.create(model="gpt-4o", input="Hi", stream=True)
     events = [event async for event in stream]
@@ -56,7 +71,7 @@ async def test_openai_gets_responses_streamed_and_not(openai_client: openai.Asyn
     assert events[-1].type == "response.completed"
 
 
-async def test_openai_gets_embeddings_and_models(openai_client: openai.AsyncOpenAI):
+async def test_openai_gets_embeddings_and_models(openai_client: Any):
     embedded = await openai_client.embeddings.create(model="gpt-4o", input="Hi", encoding_format="float")
     models = [model.id async for model in openai_client.models.list()]
 
@@ -64,7 +79,7 @@ async def test_openai_gets_embeddings_and_models(openai_client: openai.AsyncOpen
     assert models == ["openai:gpt-4o", "openai:gpt-4o-mini"]
 
 
-async def test_openai_raises_on_a_stream_that_was_cut(worker: Running, alice: Tenant):
+async def test_openai_raises_on_a_stream_that_was_cut(openai: ModuleType, worker: Running, alice: Tenant):
     token = alice.routed("sk-a-cut-0123456789abcdefgh")
     async with openai.AsyncOpenAI(base_url=f"{worker.client.url}/v1", api_key=token, max_retries=0) as client:
         stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
@@ -73,7 +88,7 @@ async def test_openai_raises_on_a_stream_that_was_cut(worker: Running, alice: Te
             _ = [chunk async for chunk in stream]
 
 
-async def test_openai_knows_the_errors_by_their_classes(worker: Running, alice: Tenant):
+async def test_openai_knows_the_errors_by_their_classes(openai: ModuleType, worker: Running, alice: Tenant):
     url = f"{worker.client.url}/v1"
     async with openai.AsyncOpenAI(base_url=url, api_key="gwk_nothing", max_retries=0) as client:
         with pytest.raises(openai.AuthenticationError):
@@ -84,7 +99,7 @@ async def test_openai_knows_the_errors_by_their_classes(worker: Running, alice: 
     assert refusal.value.code == "model_unknown"
 
 
-async def test_anthropic_gets_its_answer(anthropic_client: anthropic.AsyncAnthropic, upstream: StandIn):
+async def test_anthropic_gets_its_answer(anthropic_client: Any, upstream: StandIn):
     answer = await anthropic_client.messages.create(model=CLAUDE, max_tokens=50, messages=MESSAGES)
 
     assert answer.content[0].text == TEXT
@@ -92,12 +107,12 @@ async def test_anthropic_gets_its_answer(anthropic_client: anthropic.AsyncAnthro
     assert len(upstream.keys) == 3
 
 
-async def test_anthropic_gets_its_stream(anthropic_client: anthropic.AsyncAnthropic):
+async def test_anthropic_gets_its_stream(anthropic_client: Any):
     async with anthropic_client.messages.stream(model=CLAUDE, max_tokens=50, messages=MESSAGES) as stream:
         assert "".join([text async for text in stream.text_stream]) == TEXT
 
 
-async def test_anthropic_raises_on_a_stream_that_was_cut(worker: Running, alice: Tenant):
+async def test_anthropic_raises_on_a_stream_that_was_cut(anthropic: ModuleType, worker: Running, alice: Tenant):
     token = alice.routed("sk-a-cut-0123456789abcdefgh", provider="anthropic")
     async with (
         anthropic.AsyncAnthropic(base_url=worker.client.url, api_key=token, max_retries=0) as client,
