@@ -1,5 +1,6 @@
 """Fixtures that every room may use. What must be up before Django is in tests/servers.py."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,6 +12,7 @@ from django.db.models.signals import post_migrate
 from pytest_django import DjangoDbBlocker
 from redis import Redis
 
+from tests.databases import template_database
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
 pytest_plugins = ["tests.fixtures", "tests.payments"]
@@ -84,10 +86,16 @@ def postgres_server() -> Iterator[Callable[..., FaultyPostgres]]:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
-    """The test database, with tables that pytest-django may empty after a test that commits."""
+def django_db_modify_db_settings(django_db_modify_db_settings: None) -> None:
+    """Make this process's database as a copy of one that is migrated."""
     # Emptying the tables would make permissions and content types again each time, and no test reads them.
     post_migrate.receivers = []
+    connection.settings_dict["TEST"] |= {"TEMPLATE": template_database(os.environ["DATABASE_URL"]), "MIGRATE": False}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """The test database, with tables that pytest-django may empty after a test that commits."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         # The ledger and the audit refuse TRUNCATE; the tests that show it switch the triggers on again.
         cursor.execute("ALTER TABLE usage_ledgerentry DISABLE TRIGGER ledger_is_not_truncated")

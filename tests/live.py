@@ -7,17 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import orjson
-import psycopg
+
+from tests.databases import create_database, template_database
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 60.0
@@ -93,21 +93,12 @@ class ControlPlane:
         return received
 
 
-def create_database(server_url: str) -> str:
-    """A new, empty database on a server; returns its URL."""
-    name = f"live_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')  # a name of our own making
-    parts = urlsplit(server_url)
-    return urlunsplit(parts._replace(path=f"/{name}"))
-
-
 @contextmanager
 def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
-    """Migrate a new database on this PostgreSQL server, make two accounts in it, and serve it until the block ends."""
-    environ = {**os.environ, "DATABASE_URL": create_database(server_url), **environment}
-    manage(environ, "migrate", "--verbosity", "0")
-    alice, charlie = (_bootstrap(environ, name) for name in ("alice", "charlie"))
+    """Make a database on this PostgreSQL server and two accounts in it, and serve it until the block ends."""
+    url = create_database(server_url, template=template_database(server_url))
+    environ = {**os.environ, "DATABASE_URL": url, **environment}
+    alice, charlie = _open_accounts(environ, "alice", "charlie")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,20 +123,12 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
                 process.wait()
 
 
-def _bootstrap(environ: dict[str, str], name: str) -> str:
-    printed = manage(environ, "bootstrap", "--account", name, "--username", name)
-    found = re.search(r"^AI_GATEWAY_API_KEY=(.+)$", printed, re.MULTILINE)
-    assert found is not None, printed
-    return found[1]
-
-
-def manage(environ: dict[str, str], *command: str) -> str:
-    """Run a management command; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "manage.py", *command], env=environ, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def _open_accounts(environ: dict[str, str], *names: str) -> list[str]:
+    """Make accounts, all in one process; their API keys."""
+    command = [sys.executable, "-m", "tests.bootstrapping", *names]
+    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return re.findall(r"^AI_GATEWAY_API_KEY=(.+)$", done.stdout, re.MULTILINE)
 
 
 def _wait_until_ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,9 @@ import pytest
 
 from tests.live import ControlPlane, control_plane
 
+# One server for all tests of this module.
+pytestmark = pytest.mark.xdist_group("server")
+
 TOO_MUCH = 1024 * 1024 + 1
 
 
