@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
-import hypothesis
 import pytest
 from django.conf import settings
 from django.db import connection
@@ -16,13 +15,6 @@ from tests.databases import template_database
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
 pytest_plugins = ["tests.fixtures", "tests.payments"]
-
-
-# How long an example takes says how loaded the machine is, and nothing about the code.
-hypothesis.settings.register_profile(
-    "gateway", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
-)
-hypothesis.settings.load_profile("gateway")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -30,6 +30,7 @@ from gateway_core.snapshot import (
     SurfaceSupport,
     snapshot_of,
 )
+from tests import tiers
 from tests.workers import Running, SnapshotWriter, Tenant, name_of, new_id, running, settings_of
 
 MODELS = ModelsDocument(
@@ -283,7 +284,7 @@ async def test_what_explain_says_is_what_the_worker_does(
     loop = asyncio.get_running_loop()
     async with running(settings_of(environ, upstream_base_urls=urls)) as worker:
 
-        @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=tiers.number(20, full=80), suppress_health_check=list(HealthCheck))
         @given(cases())
         def each(case: Case) -> None:
             asyncio.run_coroutine_threadsafe(check(case, worker, writer, upstreams), loop).result(30)

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_plane.state.store import DocumentReader, WorkerState
@@ -19,6 +19,7 @@ from gateway_core.snapshot import (
     TokenDocument,
 )
 from local.stand_in import StandIn
+from tests import tiers
 from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -266,7 +267,7 @@ def settings_envelope(version: int) -> bytes:
     return DOCUMENT_KEYS.sign(Purpose.DOCUMENT, location, version, snapshot.encode(document))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=tiers.number(40, full=150))
 @given(
     st.lists(st.integers(1, 12), min_size=1, max_size=12, unique=True),
     st.integers(0, 12),

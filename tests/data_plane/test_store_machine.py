@@ -11,6 +11,7 @@ from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Keys, SettingsDocument, TokenDocument
 from gateway_core.worker_reports import WorkerReport, behind_of
+from tests import tiers
 
 KEYS = Keys("gw")
 DOCUMENT_KEYS = DocumentKeys.parse(envelopes.generate_document_key())
@@ -156,4 +157,6 @@ class Following(RuleBasedStateMachine):
 
 
 def test_in_no_order_of_events_comes_an_old_value_back_or_is_one_claimed_to_be_applied() -> None:
-    run_state_machine_as_test(Following, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(
+        Following, settings=settings(max_examples=tiers.number(40, full=150), stateful_step_count=30)
+    )

@@ -20,6 +20,7 @@ from gateway_core.envelopes import (
     Purpose,
     generate_document_key,
 )
+from tests import tiers
 
 SECRET = bytes(range(32))
 TEXT = "0a1b2c3d:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
@@ -156,7 +157,7 @@ def test_a_dropped_key_no_longer_verifies_and_the_refusal_names_it():
         KEYS.verify(Purpose.DOCUMENT, PLACE, envelope)
 
 
-@settings(max_examples=300)
+@settings(max_examples=tiers.number(50, full=300))
 @given(st.binary(max_size=120) | st.from_regex(rb"\A1 0a1b2c3d [0-9]{16} [A-Za-z0-9_-]{43} .{0,20}\Z"))
 def test_bytes_that_nobody_signed_are_refused(envelope):
     assert is_refused(envelope)

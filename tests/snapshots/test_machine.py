@@ -25,6 +25,7 @@ from snapshots.models import Change, Publication
 from snapshots.publisher import pause
 from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
+from tests import tiers
 from tests.snapshots.rows import (
     commit_unpublished,
     delete,
@@ -161,6 +162,8 @@ def test_whatever_happens_the_relay_makes_redis_what_postgresql_says(redis: Redi
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=tiers.number(5, full=25),
+            stateful_step_count=12,
+            suppress_health_check=list(HealthCheck),
         ),
     )

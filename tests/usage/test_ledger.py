@@ -21,6 +21,7 @@ from hypothesis.extra.django import TestCase
 from account_settings.credits import accounts_with_credits
 from accounts.models import Account
 from snapshots.models import Change
+from tests import tiers
 from tests.events import an_event
 from tests.usage.conftest import Emit
 from usage import ledger, reading
@@ -305,7 +306,7 @@ STEPS = st.lists(
 class Histories(TestCase):
     """Random histories, each in a transaction of its own."""
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=tiers.number(8, full=30))
     @given(STEPS)
     def test_whatever_happens_the_books_agree_with_the_entries(self, steps: list[Any]) -> None:
         account = Account.objects.create(name="a")
