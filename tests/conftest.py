@@ -14,7 +14,7 @@ from redis import Redis
 from tests.databases import template_database
 from tests.servers import RUN, FaultyPostgres, FaultyRedis
 
-pytest_plugins = ["tests.fixtures", "tests.payments"]
+pytest_plugins = ["tests.fixtures", "tests.gateway_run", "tests.payments"]
 
 
 @pytest.fixture(scope="session", autouse=True)

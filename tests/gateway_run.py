@@ -2,12 +2,15 @@
 
 import http.client
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -41,10 +44,16 @@ class GatewayRun:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         self._wait_for("Ctrl-C ends everything.")
-        self.tree = [
-            self.process.pid,
-            *(child.pid for child in psutil.Process(self.process.pid).children(recursive=True)),
-        ]
+
+    @property
+    def tree(self):
+        """The IDs of its processes now, the supervisor's first."""
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor.pid, *(child.pid for child in supervisor.children(recursive=True))]
+
+    @property
+    def is_running(self):
+        return self.process.poll() is None
 
     def _read(self):
         for line in self.process.stdout:
@@ -89,6 +98,35 @@ class GatewayRun:
         self.process.wait()
         self._reader.join()
         self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def _gateway_runs() -> Iterator[Callable[[], GatewayRun]]:
+    place = Path(tempfile.mkdtemp(prefix="gateway-run-"))
+    place.chmod(0o755)
+    runs = []
+    with stand_in() as upstream:
+
+        def running() -> GatewayRun:
+            if not runs or not runs[-1].is_running:
+                urls = f"openai={upstream}/v1,anthropic={upstream}/v1"
+                runs.append(GatewayRun(place / "var", UPSTREAM_BASE_URLS=urls, CATALOG_REFRESH="false"))
+            return runs[-1]
+
+        yield running
+        for run in runs:
+            run.close()
+    shutil.rmtree(place)
+
+
+@pytest.fixture(scope="module")
+def whole_gateway(_gateway_runs: Callable[[], GatewayRun]) -> GatewayRun:
+    """A run with the servers of its own and a stand-in upstream, shared by the modules of the group "run".
+
+    A start takes 15 seconds of processor time. A module that ends it makes the next one start it again, on the same
+    data.
+    """
+    return _gateway_runs()
 
 
 @contextmanager

@@ -7,18 +7,14 @@ database are the real ones.
 import json
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from http.client import HTTPConnection
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from redis import Redis
 
 from local.embedded.postgres import find_installation
-from tests.gateway_run import GatewayRun, stand_in
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -29,14 +25,6 @@ BASE64_OF_MARK = "TWFSa0VkU2VDckV0"
 def marked(number):
     """A provider key's value that is found again: its mask shows none of the mark."""
     return f"sk-{number:07d}{MARK}{number:04d}zzzz"
-
-
-@pytest.fixture(scope="module")
-def place():
-    path = Path(tempfile.mkdtemp(prefix="gateway-secret-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 class Walk:
@@ -72,16 +60,11 @@ class Walk:
 
 
 @pytest.fixture(scope="module")
-def walk(place):
+def walk(whole_gateway):
     """The gateway after every endpoint has been given the mark."""
-    with stand_in() as upstream:
-        run = GatewayRun(place / "var", UPSTREAM_BASE_URLS=f"openai={upstream}/v1,anthropic={upstream}/v1")
-        try:
-            walk = Walk(run)
-            send_the_mark_everywhere(walk)
-            yield walk
-        finally:
-            run.close()
+    walk = Walk(whole_gateway)
+    send_the_mark_everywhere(walk)
+    return walk
 
 
 def routed_inline(value):

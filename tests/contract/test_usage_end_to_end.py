@@ -4,13 +4,11 @@ and its cost, whatever fails or is killed on the way. And credits, from a ledger
 
 import http.client
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,7 +21,7 @@ import pytest
 
 from gateway_core.redaction import mask
 from gateway_core.sealing import public_key_of
-from tests.gateway_run import GatewayRun, shell, stand_in
+from tests.gateway_run import GatewayRun, shell
 
 pytestmark = [pytest.mark.xdist_group("run"), pytest.mark.faults, pytest.mark.timeout(300)]
 
@@ -152,17 +150,8 @@ class Gateway:
 
 
 @pytest.fixture(scope="module")
-def gateway() -> Iterator[Gateway]:
-    place = Path(tempfile.mkdtemp(prefix="gateway-usage-"))
-    place.chmod(0o755)
-    with stand_in() as upstream:
-        urls = f"openai={upstream}/v1,anthropic={upstream}/v1"
-        run = GatewayRun(place / "var", UPSTREAM_BASE_URLS=urls, CATALOG_REFRESH="false")
-        try:
-            yield Gateway(run)
-        finally:
-            run.close()
-            shutil.rmtree(place)
+def gateway(whole_gateway: GatewayRun) -> Gateway:
+    return Gateway(whole_gateway)
 
 
 def test_a_fault_at_each_attempt_shows_each_attempt_once_with_tokens_and_cost(gateway: Gateway) -> None:

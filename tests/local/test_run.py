@@ -1,14 +1,12 @@
 """`make run`, as a person uses it: everything real, from an empty directory."""
 
 import json
-import shutil
+import os
 import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -20,6 +18,7 @@ from redis.retry import Retry
 from local.embedded import RedisServer
 from local.evaluation import Var
 from local.manage import environment_of
+from tests.databases import create_database, template_database
 from tests.gateway_run import GatewayRun, shell
 
 pytestmark = pytest.mark.xdist_group("run")
@@ -61,27 +60,18 @@ def refusal(var, **environ):
 
 
 @pytest.fixture(scope="module")
-def place():
-    path = Path(tempfile.mkdtemp(prefix="gateway-run-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
-
-
-@pytest.fixture(scope="module")
-def first_run(place):
-    run = GatewayRun(place / "var")
-    yield run
-    run.close()
+def first_run(whole_gateway):
+    return whole_gateway
 
 
 @pytest.fixture(scope="module")
 def second_run(first_run):
     """The same again after the first has ended, in a shell that has sourced dev.env."""
-    sourced = first_run.dev_env
+    sourced, before = first_run.dev_env, first_run.tree
     first_run.process.terminate()
     first_run.process.wait(60)
     run = GatewayRun(first_run.var, **sourced)
+    run.before = before
     yield run
     run.close()
 
@@ -106,7 +96,9 @@ def test_the_curl_command_works_as_pasted(first_run):
 
     answer = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=30, check=True)
 
-    assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == []
+    token = first_run.dev_env["AI_GATEWAY_API_KEY"]
+    listed = json.loads(first_run.get("CONTROL_PLANE_URL", "/access-keys", token=token)[1])
+    assert json.loads(answer.stdout)["aiGatewayAccessKeys"] == listed["aiGatewayAccessKeys"]
 
 
 def test_a_management_command_finds_what_the_run_runs(first_run):
@@ -193,13 +185,12 @@ def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
     assert said.count("\n") == 1
 
 
-def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names(
-    first_run, place, postgres_server, redis_server
-):
-    postgres, redis = postgres_server(), redis_server()
-    run = GatewayRun(place / "elsewhere", DATABASE_URL=postgres.url, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
+def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names(first_run, tmp_path, redis_server):
+    ours, redis = os.environ["DATABASE_URL"], redis_server()
+    database = create_database(ours, template=template_database(ours))
+    run = GatewayRun(tmp_path / "elsewhere", DATABASE_URL=database, REDIS_URL=redis.url, GATEWAY_MODE="evaluation")
     try:
-        assert run.dev_env["DATABASE_URL"] == postgres.url
+        assert run.dev_env["DATABASE_URL"] == database
         assert not (run.var / "postgres").exists()
         assert run.get("CONTROL_PLANE_URL", "/api-keys", token=run.dev_env["AI_GATEWAY_API_KEY"])[0] == 200
         with Redis.from_url(redis.url) as client:
@@ -210,7 +201,7 @@ def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names
 
 
 def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
-    assert not [pid for pid in first_run.tree if is_alive(pid)]
+    assert not [pid for pid in second_run.before if is_alive(pid)]
     assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
     assert "Starting PostgreSQL." in second_run.said
     assert "Making an account" not in second_run.said
@@ -220,10 +211,7 @@ def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, 
 
 
 def test_ctrl_c_ends_every_process_cleanly(second_run):
-    tree = [
-        second_run.process.pid,
-        *(one.pid for one in psutil.Process(second_run.process.pid).children(recursive=True)),
-    ]
+    tree = second_run.tree
 
     second_run.process.send_signal(signal.SIGINT)
 
