@@ -27,6 +27,7 @@ from redis import Redis
 
 from gateway_core import envelopes, sealing
 from local.embedded import PostgresServer, RedisServer
+from tests import keeper
 
 # What a developer's shell may hold (a sourced var/dev.env, say) is no part of a test run.
 FOREIGN: Final = (
@@ -125,6 +126,8 @@ def pytest_runtest_setup() -> None:
 
 
 def _start() -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        keeper.keep()
     # The run starts some hundred Python processes; compiled once, they take half of the processor time.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,0 +1,37 @@
+"""A run to interrupt: `pytest tests/suite/long_run.py`. It starts one process of each kind, says which, and waits."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.faults.conftest import Child
+
+# The worker's own Redis, the test's, the program in the middle and its child, and the one with pipes.
+FEWEST = 5
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_with_servers_and_children_of_children(number, redis_server, postgres_server, tmp_path):
+    """Once on each worker of the run."""
+    redis_server()
+    if number == 0:
+        postgres_server()
+    # A child of a child that neither looks at its parent nor listens to a request.
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    middle = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {deaf!r}]); time.sleep(600)"
+    subprocess.Popen([sys.executable, "-c", middle], start_new_session=True)
+    Child("-c", "import time; time.sleep(600)")
+    (tmp_path / "made").write_text("")
+    while len(processes := psutil.Process().children(recursive=True)) < FEWEST:
+        time.sleep(0.1)
+    partial = Path(os.environ["SAYS"]) / f".{number}"
+    started = [*processes, psutil.Process(), *psutil.Process().parents()[:2]]
+    partial.write_text("\n".join([tempfile.gettempdir(), *(str(one.pid) for one in started)]))
+    partial.rename(partial.with_name(str(number)))
+    time.sleep(600)
