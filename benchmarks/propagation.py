@@ -28,7 +28,7 @@ from benchmarks import load
 from benchmarks.load import SHORT_JSON
 from gateway_core import envelopes, sealing
 from local.embedded import PostgresServer, RedisServer
-from tests.live import ControlPlane, control_plane, manage
+from tests.live import ControlPlane, control_plane
 from tests.workers import WorkerProcess, free_port, worker_process
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -73,7 +73,8 @@ def main() -> None:
             )
         )
         running.enter_context(_process(home, "manage.py", "relay", **plane.environ))
-        manage(plane.environ, "rebuild_snapshots")
+        command = [sys.executable, "manage.py", "rebuild_snapshots"]
+        subprocess.run(command, env=plane.environ, cwd=ROOT, check=True)
         port = free_port()
         running.enter_context(_process(home, "-m", "benchmarks.stand_in", str(port), PATH=os.environ["PATH"]))
         workers = [

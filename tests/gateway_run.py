@@ -104,7 +104,7 @@ class GatewayRun:
 def _gateway_runs() -> Iterator[Callable[[], GatewayRun]]:
     place = Path(tempfile.mkdtemp(prefix="gateway-run-"))
     place.chmod(0o755)
-    runs = []
+    runs: list[GatewayRun] = []
     with stand_in() as upstream:
 
         def running() -> GatewayRun:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NOT_IN_THE_WHEEL = {"tests", "benchmarks"}
+NOT_IN_THE_WHEEL = {"tests", "benchmarks", "tools"}
 
 
 def test_every_room_is_in_the_wheel():

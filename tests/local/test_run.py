@@ -65,13 +65,18 @@ def first_run(whole_gateway):
 
 
 @pytest.fixture(scope="module")
-def second_run(first_run):
+def first_tree(first_run):
+    """The IDs of the first run's processes, while it runs."""
+    return first_run.tree
+
+
+@pytest.fixture(scope="module")
+def second_run(first_run, first_tree):
     """The same again after the first has ended, in a shell that has sourced dev.env."""
-    sourced, before = first_run.dev_env, first_run.tree
+    sourced = first_run.dev_env
     first_run.process.terminate()
     first_run.process.wait(60)
     run = GatewayRun(first_run.var, **sourced)
-    run.before = before
     yield run
     run.close()
 
@@ -200,8 +205,8 @@ def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names
         run.close()
 
 
-def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
-    assert not [pid for pid in second_run.before if is_alive(pid)]
+def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, first_tree, second_run):
+    assert not [pid for pid in first_tree if is_alive(pid)]
     assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
     assert "Starting PostgreSQL." in second_run.said
     assert "Making an account" not in second_run.said
