@@ -33,6 +33,7 @@ class GatewayRun:
 
     def __init__(self, var, *, arguments=(), **environ):
         self.var = var
+        self.environ = environ
         self.process = subprocess.Popen(
             [sys.executable, "-m", "local.run", "--var", str(var), *arguments],
             env=shell(**environ),

@@ -440,14 +440,16 @@ class WorkerProcess(NamedTuple):
 
 
 @contextmanager
-def worker_process(environ: Mapping[str, str], home: Path, *, wait: bool = True) -> Iterator[WorkerProcess]:
-    """A worker as a process of its own, ready."""
+def worker_process(
+    environ: Mapping[str, str], home: Path, *, wait: bool = True, code: Path = ROOT
+) -> Iterator[WorkerProcess]:
+    """A worker as a process of its own, ready; of this tree, or of the tree in the folder `code`."""
     port = free_port()
     log = home / f"worker-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "data_plane", "serve"],
-            cwd=ROOT,
+            cwd=code,
             env={"PATH": os.environ["PATH"], **environ, "DATA_PLANE_PORT": str(port)},
             stderr=output,
             stdout=output,
