@@ -94,7 +94,7 @@ lock: $(VENV)/.dev ## Resolve requirements/*.in again into requirements/*.txt
 	for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do \
 	  for version in 3.11 3.12 3.13 3.14; do echo "Wheels for $$platform, Python $$version"; \
 	    $(UV) --quiet --no-deps --only-binary :all: --python-platform $$platform --python-version $$version \
-	      requirements/local.txt -o /dev/null || exit 1; done; done
+	      requirements/local.txt > /dev/null || exit 1; done; done
 
 openapi: $(VENV)/.dev ## Write the committed OpenAPI document anew
 	$(PY) manage.py spectacular --file openapi.yaml --validate --fail-on-warn
