@@ -18,6 +18,7 @@ import pytest
 
 from local.embedded.server import free_port
 from local.evaluation import Var
+from tests.patience import PATIENCE, stretched
 
 # What this test run gave itself is no part of a person's shell.
 NOT_A_PERSONS = ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY", "GATEWAY_MODE")
@@ -60,23 +61,23 @@ class GatewayRun:
         for line in self.process.stdout:
             self.said += line
 
-    def _wait_for(self, text, *, seconds=150.0):
-        deadline = time.monotonic() + seconds
+    def _wait_for(self, text):
+        began = time.monotonic()
         while text not in self.said:
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if self.process.poll() is not None or time.monotonic() - began > stretched(2 * PATIENCE):
                 self.close()
                 pytest.fail(f"the run did not say {text!r}, but:\n{self.said}")
             time.sleep(0.1)
 
     def wait_for(self, text):
-        self._wait_for(text, seconds=30.0)
+        self._wait_for(text)
 
     @property
     def dev_env(self):
         return Var(self.var).read_dev_env()
 
     def get(self, plane, path, *, token=None):
-        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", urlsplit(self.dev_env[plane]).port, timeout=PATIENCE)
         try:
             connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
             answer = connection.getresponse()
@@ -93,7 +94,7 @@ class GatewayRun:
     def close(self):
         self.process.terminate()
         try:
-            self.process.wait(60)
+            self.process.wait(stretched(60))
         except subprocess.TimeoutExpired:
             self.process.kill()
         self.process.wait()

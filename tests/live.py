@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import orjson
 
 from tests.databases import create_database, template_database
+from tests.patience import PATIENCE, stretched
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-READY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,14 @@ class ControlPlane:
         return urlsplit(self.url).port or 0
 
     def request(
-        self, method: str, path: str, body: Any = None, *, token: str | None = "", timeout: float = 30, **headers: str
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        token: str | None = "",
+        timeout: float = PATIENCE,
+        **headers: str,
     ) -> Answer:
         """Send one request on a connection of its own.
 
@@ -117,7 +124,7 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(stretched(20))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -125,15 +132,24 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
 
 def _open_accounts(environ: dict[str, str], *names: str) -> list[str]:
     """Make accounts, all in one process; their API keys."""
-    command = [sys.executable, "-m", "tests.bootstrapping", *names]
+    return re.findall(r"^AI_GATEWAY_API_KEY=(.+)$", _run(environ, "-m", "tests.bootstrapping", *names), re.MULTILINE)
+
+
+def manage(environ: dict[str, str], *command: str) -> str:
+    """Run a management command; what it printed."""
+    return _run(environ, "manage.py", *command)
+
+
+def _run(environ: dict[str, str], *arguments: str) -> str:
+    command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return re.findall(r"^AI_GATEWAY_API_KEY=(.+)$", done.stdout, re.MULTILINE)
+    return done.stdout
 
 
 def _wait_until_ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
+    began = time.monotonic()
+    while time.monotonic() - began < stretched(PATIENCE):
         assert process.poll() is None, plane.log.read_text()
         try:
             if plane.request("GET", "/healthz", token=None).status == 200:

@@ -1,7 +1,6 @@
 """Two writers on two connections, held at the moments that matter."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -9,7 +8,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-_PATIENCE_SECONDS = 30.0
+from tests.patience import PATIENCE, stretched, wait_until
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def uncommitted(write: Callable[[], Any]) -> Iterator[None]:
         with transaction.atomic():
             write()
             is_written.set()
-            may_commit.wait(_PATIENCE_SECONDS)
+            may_commit.wait()
 
     done = in_background(run)
     try:
@@ -31,7 +30,7 @@ def uncommitted(write: Callable[[], Any]) -> Iterator[None]:
         yield
     finally:
         may_commit.set()
-        done.result(_PATIENCE_SECONDS)
+        done.result(stretched(PATIENCE))
 
 
 def in_background(write: Callable[[], Any]) -> "Future[Any]":
@@ -53,13 +52,8 @@ def in_background(write: Callable[[], Any]) -> "Future[Any]":
 def blocked(write: Callable[[], Any]) -> "Future[Any]":
     """The outcome of a write that waits for another connection's lock; returns when it does."""
     outcome = in_background(write)
-    deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _is_somebody_waiting():
-        if outcome.done():
-            raise AssertionError(f"it did not wait: {outcome!r}")
-        if time.monotonic() > deadline:
-            raise AssertionError("it neither waits nor ends")
-        time.sleep(0.02)
+    wait_until(lambda: outcome.done() or _is_somebody_waiting(), what="it waits or ends")
+    assert not outcome.done(), f"it did not wait: {outcome!r}"
     return outcome
 
 

@@ -8,12 +8,11 @@ from contextlib import suppress
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
-from tests.workers import eventually
+from tests.patience import eventually
 
 BODY: Final = b'{"model":"openai:gpt-4o","messages":[{"role":"user","content":"Hi"}]}'
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 _TICK: Final = 0.01
-_PATIENCE: Final = 30.0
 # Few, so that a machine without a core to spare is asked late rather than drowned.
 _CONNECTIONS: Final = 24
 
@@ -89,7 +88,7 @@ class SteadyTraffic:
             await self._task
             self._task = None
             with suppress(AssertionError):
-                await eventually(lambda: self.statuses.total() == self._asked, within=_PATIENCE)
+                await eventually(lambda: self.statuses.total() == self._asked)
             for connection in list(self._open):
                 connection.is_asking = False
                 connection.transport.abort()

@@ -45,10 +45,10 @@ from gateway_core.snapshot import (
     VersionDocument,
 )
 from gateway_core.usage_events import BATCH_FIELD, UsageEvent, open_batch
+from tests.patience import PATIENCE, eventually, stretched
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCRIPT: Final = (ROOT / "snapshots/scripts/publish.lua").read_text()
-READY_SECONDS: Final = 60.0
 MODELS: Final = ModelsDocument(
     providers={
         "openai": (Model(id="gpt-4o", input_price="2.5", output_price="10"), Model(id="gpt-4o-mini", input_price="1")),
@@ -407,19 +407,6 @@ async def running(settings: WorkerSettings, *, in_sync: bool = True) -> AsyncIte
         yield Running(worker, Client(session, url))
 
 
-async def eventually(holds: Any, *, within: float = 10.0) -> None:
-    """Wait until something holds."""
-    until = time.monotonic() + within
-    while True:
-        found = holds()
-        if asyncio.iscoroutine(found):
-            found = await found
-        if found:
-            return
-        assert time.monotonic() < until, "it did not come true"
-        await asyncio.sleep(0.01)
-
-
 def settings_of(environ: Mapping[str, str], **changes: Any) -> WorkerSettings:
     """Settings as `serve` reads them, some of them changed."""
     return msgspec.structs.replace(load(environ), **changes)
@@ -432,11 +419,11 @@ class WorkerProcess(NamedTuple):
     url: str
     log: Path
 
-    def stop(self, how: signal.Signals = signal.SIGTERM, *, within: float = 40.0) -> int:
+    def stop(self, how: signal.Signals = signal.SIGTERM, *, within: float = PATIENCE) -> int:
         """End it; its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(within)
+        return self.process.wait(stretched(within))
 
 
 @contextmanager
@@ -464,7 +451,7 @@ def worker_process(
             process.send_signal(signal.SIGCONT)
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(stretched(20))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -473,7 +460,7 @@ def worker_process(
 def _await_ready(running: WorkerProcess) -> None:
     from http.client import HTTPConnection
 
-    until = time.monotonic() + READY_SECONDS
+    began = time.monotonic()
     while True:
         connection = HTTPConnection("127.0.0.1", int(running.url.rpartition(":")[2]), timeout=2)
         try:
@@ -485,7 +472,7 @@ def _await_ready(running: WorkerProcess) -> None:
         finally:
             connection.close()
         assert running.process.poll() is None, running.log.read_text()
-        assert time.monotonic() < until, running.log.read_text()
+        assert time.monotonic() - began < stretched(PATIENCE), running.log.read_text()
         time.sleep(0.05)
 
 

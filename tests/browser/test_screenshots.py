@@ -74,7 +74,6 @@ def _size(size: tuple[int, int]) -> ViewportSize:
     return {"width": size[0], "height": size[1]}
 
 
-@pytest.mark.timeout(600)
 def test_every_page_is_shown_whole_and_accessible_in_both_themes(
     open_page: Any, assert_accessible: Any, shots: Path
 ) -> None:

@@ -27,7 +27,6 @@ def plane():
         yield running
 
 
-@pytest.mark.timeout(420)
 def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane, tmp_path):
     keys = {"alice": plane.token, "charlie": plane.strangers_token}
     identities = [

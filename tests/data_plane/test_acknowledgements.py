@@ -10,7 +10,8 @@ import pytest
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import Rule, Step
-from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
+from tests.patience import eventually
+from tests.workers import Running, SnapshotWriter, Tenant, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
 

@@ -276,7 +276,6 @@ async def check(case: Case, worker: Running, writer: SnapshotWriter, upstreams: 
             assert answer.code == told.error_code
 
 
-@pytest.mark.timeout(180)
 async def test_what_explain_says_is_what_the_worker_does(
     environ: dict[str, str], writer: SnapshotWriter, upstreams: Upstreams
 ):

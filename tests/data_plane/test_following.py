@@ -20,7 +20,8 @@ from gateway_core.snapshot import (
 )
 from local.stand_in import StandIn
 from tests import tiers
-from tests.workers import Running, SnapshotWriter, Tenant, eventually, name_of
+from tests.patience import eventually
+from tests.workers import Running, SnapshotWriter, Tenant, name_of
 
 GOOD = "sk-good-0123456789abcdefghij"
 READS = ("get", "mget", "hget", "hgetall", "exists", "hmget")

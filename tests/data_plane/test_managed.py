@@ -10,7 +10,8 @@ from gateway_core import snapshot
 from gateway_core.sealing import managed_binding
 from gateway_core.snapshot import CATALOG, ManagedKeysDocument, Rule, Step
 from local.stand_in import StandIn
-from tests.workers import MODELS, Client, Running, SnapshotWriter, Tenant, eventually
+from tests.patience import eventually
+from tests.workers import MODELS, Client, Running, SnapshotWriter, Tenant
 
 OPERATORS = "sk-operator-0123456789abcdefghij"
 OWN = "sk-own-0123456789abcdefghijkl"

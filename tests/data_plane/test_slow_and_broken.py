@@ -6,7 +6,8 @@ import json
 import pytest
 
 from local.stand_in import StandIn
-from tests.workers import Running, Tenant, eventually, saying
+from tests.patience import eventually
+from tests.workers import Running, Tenant, saying
 
 GOOD = "sk-good-0123456789abcdefghij"
 BODY = json.dumps({"model": "openai:gpt-4o", "messages": [{"role": "user", "content": "Hi"}]}).encode()

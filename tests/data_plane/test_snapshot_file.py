@@ -23,7 +23,8 @@ from gateway_core.envelopes import DocumentKeys
 from gateway_core.snapshot import CATALOG, Keys, Rule, Step
 from local.stand_in import StandIn
 from tests.fault_proxy import FaultProxy
-from tests.workers import Running, SnapshotWriter, Tenant, eventually, free_port, name_of, running, settings_of
+from tests.patience import eventually
+from tests.workers import Running, SnapshotWriter, Tenant, free_port, name_of, running, settings_of
 
 GOOD = "sk-good-0123456789abcdefghij"
 OTHER = "sk-other-0123456789abcdefghij"

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from gateway_core import tokens
-from tests.workers import Running, SnapshotWriter, Tenant, eventually, running, settings_of
+from tests.patience import eventually
+from tests.workers import Running, SnapshotWriter, Tenant, running, settings_of
 
 MakeWorker = Callable[..., Awaitable[Running]]
 SPREAD = 1.5

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -81,12 +80,3 @@ def child(transactional_db: None) -> Iterator[Program]:
             return made
 
         yield start
-
-
-def wait_until(condition: Callable[[], object], *, seconds: float, what: str) -> float:
-    """Wait, and say for how long."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() - began < seconds, f"not within {seconds} s: {what}"
-        time.sleep(0.05)
-    return time.monotonic() - began

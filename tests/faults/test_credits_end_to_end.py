@@ -17,9 +17,10 @@ from providers.managed import set_managed_key
 from snapshots import rebuild
 from snapshots.redis_client import patient_store
 from tests.events import an_event, send
-from tests.faults.conftest import Program, wait_until
+from tests.faults.conftest import Program
 from tests.faults.test_usage_end_to_end import upstream
 from tests.fixtures import open_account
+from tests.patience import wait_until
 from tests.workers import WorkerProcess, worker_process
 from usage import ledger
 
@@ -78,15 +79,15 @@ def test_managed_inference_ends_with_the_credits_and_begins_with_a_grant_and_own
         assert ask(worker, token, MANAGED) == (200, "")
         assert ask(worker, token, OWN) == (200, "")
         # The loop is at work: what follows is not its start.
-        wait_until(lambda: ledger.balance_of(account) < 500, seconds=30, what="the request is charged")
+        wait_until(lambda: ledger.balance_of(account) < 500, what="the request is charged")
 
         for _ in range(3):
             spend(redis, account, 20)
-            wait_until(lambda: ask(worker, token, MANAGED) == (403, "no_credits"), seconds=5, what="refused")
+            wait_until(lambda: ask(worker, token, MANAGED) == (403, "no_credits"), within=5, what="refused")
             assert ask(worker, token, OWN) == (200, "")
 
             ledger.grant(account=account, cents=2000, category="promotional")
-            wait_until(lambda: ask(worker, token, MANAGED) == (200, ""), seconds=5, what="served again")
+            wait_until(lambda: ask(worker, token, MANAGED) == (200, ""), within=5, what="served again")
             assert ask(worker, token, OWN) == (200, "")
 
     assert api.get("/credits/balance").json()["balanceCents"] > 0

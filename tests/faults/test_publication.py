@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -24,7 +25,9 @@ from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
 from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
-from tests.faults.conftest import Program, wait_until
+from tests import tiers
+from tests.faults.conftest import Program
+from tests.patience import stretched, wait_until
 from tests.servers import FaultyPostgres, FaultyRedis
 from tests.snapshots.conftest import _fresh_process, _live, account  # noqa: F401 -- fixtures
 from tests.snapshots.rows import (
@@ -64,7 +67,7 @@ def test_a_publisher_that_was_stopped_and_woken_never_takes_redis_back(child: Pr
         versions = {}
         for each in accounts:
             commit_unpublished(partial(touch, rows[each.id], disabled=True))
-            wait_until(partial(is_published, each), seconds=10, what="the stopped session to be ended")
+            wait_until(partial(is_published, each), what="the stopped session to be ended")
             versions[each.id] = Publication.objects.get(account=each).version
 
         publisher.process.send_signal(signal.SIGCONT)
@@ -83,6 +86,11 @@ def test_a_publisher_that_was_stopped_and_woken_never_takes_redis_back(child: Pr
     assert_stream_is_sound(redis)
 
 
+def versions() -> dict[uuid.UUID, int]:
+    """The version of each account's latest publication."""
+    return dict(Publication.objects.values_list("account_id", "version"))
+
+
 def is_published(account: Account) -> bool:  # noqa: F811
     """Publish, where nobody else has the account locked."""
     with suppress(OperationalError):
@@ -91,7 +99,7 @@ def is_published(account: Account) -> bool:  # noqa: F811
 
 
 @pytest.mark.usefixtures("_live")
-def test_relays_killed_twenty_times_under_ten_writers_lose_nothing(child: Program, redis: Redis) -> None:
+def test_relays_killed_again_and_again_under_ten_writers_lose_nothing(child: Program, redis: Redis) -> None:
     accounts = [make_account(f"{number}").text_id for number in range(4)]
     nursery = child(*PROGRAM, "relays")
     # Half of the writers publish by themselves too, the others leave everything to the relay.
@@ -102,10 +110,13 @@ def test_relays_killed_twenty_times_under_ten_writers_lose_nothing(child: Progra
     for each in writers:
         assert each.hear() == "writing"
 
-    for number in range(20):
+    for number in range(tiers.number(6, full=20)):
         nursery.tell()
         relay = int(nursery.hear())
-        time.sleep(0.15 + 0.037 * (number % 7))
+        # At work, and at another place of it each time.
+        before = versions()
+        wait_until(lambda before=before: versions() != before, what="publications go on")  # type: ignore[misc]
+        time.sleep(0.037 * (number % 7))
         os.kill(relay, signal.SIGKILL)
     written = 0
     for each in writers:
@@ -114,8 +125,8 @@ def test_relays_killed_twenty_times_under_ten_writers_lose_nothing(child: Progra
     nursery.tell()
     nursery.hear()
 
-    wait_until(lambda: not Change.objects.exists(), seconds=30, what="the last relay to publish the rest")
-    assert written > 200
+    wait_until(lambda: not Change.objects.exists(), what="the last relay to publish the rest")
+    assert written > 0
     assert differences() == []
     assert_stream_is_sound(redis)
 
@@ -132,7 +143,7 @@ def test_a_write_while_redis_is_down_succeeds_and_is_there_soon_after_its_return
     nursery.tell()
     nursery.hear()
     with Redis.from_url(server.url) as redis:
-        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the first rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the first rebuild")
         server.stop()
 
         began = time.monotonic()
@@ -140,14 +151,14 @@ def test_a_write_while_redis_is_down_succeeds_and_is_there_soon_after_its_return
             first = make_access_key(account)
         with transaction.atomic():
             make_access_key(account)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < stretched(5)
         assert Change.objects.count() == 2
         # Long enough for the relay's patience to have grown.
         time.sleep(3)
 
         server.start()
-        wait_until(lambda: held_token(redis, first), seconds=10, what="the write in Redis")
-        wait_until(lambda: not Change.objects.exists(), seconds=10, what="all writes in Redis")
+        wait_until(lambda: held_token(redis, first), what="the write in Redis")
+        wait_until(lambda: not Change.objects.exists(), what="all writes in Redis")
         assert differences() == []
 
 
@@ -171,10 +182,10 @@ def test_a_silent_redis_delays_a_write_by_a_quarter_of_a_second_and_only_the_fir
         durations.append(time.monotonic() - began)
     server.resume()
 
-    assert durations[0] < 2
-    assert sum(durations[1:]) < 0.9
+    assert durations[0] < stretched(2)
+    assert sum(durations[1:]) < stretched(0.9)
     # What the sleeping server finds in its sockets when it wakes is refused or brought up to date.
-    wait_until(lambda: is_published(account), seconds=10, what="the rest in Redis")
+    wait_until(lambda: is_published(account), what="the rest in Redis")
     relay = Relay(patient_store(), threading.Event())
     relay.sweep()
     relay.repair_accounts()
@@ -194,7 +205,7 @@ def test_a_process_killed_between_its_commit_and_its_publication_loses_nothing(
     nursery = child(*PROGRAM, "relays")
     nursery.tell()
 
-    wait_until(lambda: not Change.objects.exists(), seconds=10, what="the relay to publish it")
+    wait_until(lambda: not Change.objects.exists(), what="the relay to publish it")
     assert differences() == []
 
 
@@ -210,11 +221,11 @@ def test_a_redis_that_was_emptied_is_rebuilt_under_writers(child: Program, redis
     for _ in range(3):
         time.sleep(0.3)
         redis.flushall()
-        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=60, what="the rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the rebuild")
     writers.tell("enough")
     assert int(writers.hear()) > 0
 
-    wait_until(lambda: not Change.objects.exists(), seconds=10, what="the rest")
+    wait_until(lambda: not Change.objects.exists(), what="the rest")
     assert differences() == []
 
 
@@ -230,7 +241,7 @@ def test_a_promoted_replica_that_was_behind_is_noticed_although_its_number_is_ri
     nursery.tell()
     nursery.hear()
     with Redis.from_url(server.url) as redis:
-        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the first rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the first rebuild")
         with transaction.atomic():
             gone = make_access_key(account)
         older = {key: redis.dump(key) for key in redis.scan_iter()}
@@ -248,8 +259,8 @@ def test_a_promoted_replica_that_was_behind_is_noticed_although_its_number_is_ri
         replica.execute()
         server.restart()
 
-        wait_until(lambda: not redis.exists(keys().token(gone.digest)), seconds=15, what="the rebuild")
-        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the rebuild's end")
+        wait_until(lambda: not redis.exists(keys().token(gone.digest)), what="the rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the rebuild's end")
         assert differences() == []
 
 
@@ -264,7 +275,7 @@ def test_a_rebuild_killed_in_the_middle_is_taken_over_by_the_next_relay(
     nursery = child(*PROGRAM, "relays")
     nursery.tell()
     relay = int(nursery.hear())
-    wait_until(lambda: redis.keys(keys().token("*")), seconds=30, what="the rebuild to begin")
+    wait_until(lambda: redis.keys(keys().token("*")), what="the rebuild to begin")
     os.kill(relay, signal.SIGKILL)
     assert redis.hget(keys().epoch, "complete") == b"0"
     abandoned = Epoch.objects.get().id
@@ -272,8 +283,8 @@ def test_a_rebuild_killed_in_the_middle_is_taken_over_by_the_next_relay(
     nursery.tell()
     nursery.hear()
 
-    wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=60, what="the rebuild")
-    wait_until(lambda: not Change.objects.exists(), seconds=10, what="the rest")
+    wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the rebuild")
+    wait_until(lambda: not Change.objects.exists(), what="the rest")
     assert Epoch.objects.get().id != abandoned
     assert differences() == []
 
@@ -290,7 +301,7 @@ def test_two_relays_rebuild_once(
     nursery.hear()
     nursery.hear()
 
-    wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=30, what="the rebuild")
+    wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the rebuild")
     first = Epoch.objects.get().id
     time.sleep(2.5)
     assert Epoch.objects.get().id == first
@@ -307,19 +318,19 @@ def test_the_relay_outlives_both_servers_and_ends_cleanly(
     assert child("manage.py", "migrate", "-v0", **environment).process.wait(120) == 0
     relay = child("manage.py", "relay", **environment)
     with Redis.from_url(server.url) as redis:
-        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", seconds=60, what="the first rebuild")
+        wait_until(lambda: redis.hget(keys().epoch, "complete") == b"1", what="the first rebuild")
 
         postgres.stop()
         time.sleep(1.5)
         postgres.start()
         child(*PROGRAM, "make_account", "during", **environment | {"REDIS_URL": "redis://127.0.0.1:1/0"}).hear()
-        wait_until(lambda: redis.keys(keys().token("*")), seconds=10, what="publishing after PostgreSQL's return")
+        wait_until(lambda: redis.keys(keys().token("*")), what="publishing after PostgreSQL's return")
 
         server.stop()
         time.sleep(1.5)
         server.start()
         child(*PROGRAM, "make_account", "after", **environment | {"REDIS_URL": "redis://127.0.0.1:1/0"}).hear()
-        wait_until(lambda: len(redis.keys(keys().token("*"))) == 2, seconds=10, what="publishing after Redis's return")
+        wait_until(lambda: len(redis.keys(keys().token("*"))) == 2, what="publishing after Redis's return")
 
     assert psutil.Process(relay.process.pid).is_running()
     relay.process.send_signal(signal.SIGTERM)

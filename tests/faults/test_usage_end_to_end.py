@@ -20,8 +20,9 @@ from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
 from snapshots.redis_client import keys
-from tests.faults.conftest import Program, wait_until
+from tests.faults.conftest import Program
 from tests.fixtures import Api, open_account
+from tests.patience import wait_until
 from tests.servers import FaultyRedis
 from tests.workers import SnapshotWriter, Tenant, WorkerProcess, free_port, worker_process
 from usage import ledger
@@ -49,7 +50,7 @@ def upstream() -> Iterator[str]:
         return True
 
     try:
-        wait_until(answers, seconds=30, what="the stand-in answers")
+        wait_until(answers, what="the stand-in answers")
         yield f"{url}/v1"
     finally:
         process.terminate()
@@ -114,7 +115,7 @@ def test_each_attempt_is_there_once_whatever_was_killed(
         for where in ("before the write", "in the write", "after the write"):
             with worker_process(environ, tmp_path) as worker:
                 asked += [ask(worker, token, stream=number % 2 == 1) for number in range(4)]
-                wait_until(lambda: client.xlen(keys().usage) > 0, seconds=10, what="the worker told of something")
+                wait_until(lambda: client.xlen(keys().usage) > 0, what="the worker told of something")
                 killed = child("-m", "tests.faults.ingesting", where, REDIS_URL=server.url)
                 assert killed.process.wait(60) == -signal.SIGKILL
                 asked.append(ask(worker, token, stream=True))
@@ -126,13 +127,11 @@ def test_each_attempt_is_there_once_whatever_was_killed(
 
             wait_until(
                 lambda: ingest.run(seconds=1) >= 0 and len(listed(api)) >= 3 * len(asked),
-                seconds=20,
                 what="all attempts are there",
             )
             # Nothing more comes.
             wait_until(
                 lambda: ingest.run(seconds=1) >= 0 and client.xlen(keys().usage) == 0,
-                seconds=20,
                 what="the stream is empty",
             )
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_core.tokens import ACCESS_KEY_PREFIX, API_KEY_PREFIX, digest, generate, is_well_formed
+from tests.patience import stretched
 
 PREFIXES = [ACCESS_KEY_PREFIX, API_KEY_PREFIX]
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
@@ -94,7 +95,7 @@ def test_a_huge_text_is_refused_at_once():
     refused = [is_well_formed(ACCESS_KEY_PREFIX, huge) for _ in range(1_000)]
 
     assert not any(refused)
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < stretched(1)
 
 
 def test_a_token_cannot_be_foretold_from_a_seed():

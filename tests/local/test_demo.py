@@ -16,7 +16,6 @@ def test_the_demo_walks_from_a_provider_key_to_a_revoked_access_key():
         env=shell(),
         capture_output=True,
         text=True,
-        timeout=170,
         check=False,
     )
 

@@ -7,7 +7,6 @@ import stat
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -22,6 +21,7 @@ from local.embedded.postgres import find_installation
 from local.embedded.redis import find_redis_server
 from local.embedded.server import free_port
 from local.embedded.unprivileged import refuge, set_aside
+from tests.patience import wait_until
 
 IS_ROOT = os.geteuid() == 0
 
@@ -249,11 +249,10 @@ def test_a_server_whose_parent_was_killed_ends_and_its_home_can_be_used_again(ki
         pid = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
 
-    deadline = time.monotonic() + 30
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" and time.monotonic() < deadline:
-        time.sleep(0.05)
     if sys.platform == "linux":
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+        wait_until(
+            lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie", what="the server ends"
+        )
     with (PostgresServer if kind == "PostgresServer" else RedisServer)(place / "home") as server:
         assert server.is_running
 

@@ -6,7 +6,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from urllib.parse import urlsplit
 
 import psutil
@@ -20,6 +19,7 @@ from local.evaluation import Var
 from local.manage import environment_of
 from tests.databases import create_database, template_database
 from tests.gateway_run import GatewayRun, shell
+from tests.patience import PATIENCE, stretched, wait_until
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -51,7 +51,7 @@ def refusal(var, **environ):
         env=shell(**environ),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=stretched(PATIENCE),
         check=False,
     )
     assert done.returncode == 1
@@ -65,17 +65,13 @@ def first_run(whole_gateway):
 
 
 @pytest.fixture(scope="module")
-def first_tree(first_run):
-    """The IDs of the first run's processes, while it runs."""
-    return first_run.tree
-
-
-@pytest.fixture(scope="module")
-def second_run(first_run, first_tree):
+def second_run(first_run):
     """The same again after the first has ended, in a shell that has sourced dev.env."""
     sourced = first_run.dev_env
+    before = first_run.tree
     first_run.process.terminate()
-    first_run.process.wait(60)
+    first_run.process.wait(stretched(PATIENCE))
+    assert not [pid for pid in before if is_alive(pid)]
     run = GatewayRun(first_run.var, **sourced)
     yield run
     run.close()
@@ -99,7 +95,7 @@ def test_both_planes_are_alive_and_ready(first_run, plane, path):
 def test_the_curl_command_works_as_pasted(first_run):
     commands = first_run.said.partition("Try it in another terminal:\n")[2].partition("\n\n")[0]
 
-    answer = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, timeout=30, check=True)
+    answer = subprocess.run(["sh", "-c", commands], capture_output=True, text=True, check=True)
 
     token = first_run.dev_env["AI_GATEWAY_API_KEY"]
     listed = json.loads(first_run.get("CONTROL_PLANE_URL", "/access-keys", token=token)[1])
@@ -161,10 +157,8 @@ def test_a_relay_that_was_killed_comes_back(first_run):
     relay.kill()
 
     first_run.wait_for("relay was ended by SIGKILL")
-    deadline = time.monotonic() + 30
-    while not [one for one in psutil.Process(first_run.process.pid).children() if "relay" in one.cmdline()]:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    supervisor = psutil.Process(first_run.process.pid)
+    wait_until(lambda: [one for one in supervisor.children() if "relay" in one.cmdline()], what="another relay")
 
 
 def test_a_redis_that_was_killed_comes_back_at_its_address(first_run):
@@ -177,10 +171,8 @@ def test_a_redis_that_was_killed_comes_back_at_its_address(first_run):
     first_run.wait_for("Redis ended; its log")
     with Redis.from_url(first_run.dev_env["REDIS_URL"], retry=Retry(ConstantBackoff(0.5), 60)) as client:
         assert client.ping()
-    deadline = time.monotonic() + 60
-    while {first_run.get(plane, "/readyz")[0] for plane in ("CONTROL_PLANE_URL", "DATA_PLANE_URL")} != {200}:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    planes = ("CONTROL_PLANE_URL", "DATA_PLANE_URL")
+    wait_until(lambda: {first_run.get(plane, "/readyz")[0] for plane in planes} == {200}, what="both are ready")
 
 
 def test_a_second_run_at_the_same_time_is_refused_in_one_line(first_run):
@@ -205,8 +197,7 @@ def test_another_run_goes_beside_the_first_on_servers_that_its_environment_names
         run.close()
 
 
-def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, first_tree, second_run):
-    assert not [pid for pid in first_tree if is_alive(pid)]
+def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, second_run):
     assert second_run.dev_env["AI_GATEWAY_API_KEY"] == first_run.dev_env["AI_GATEWAY_API_KEY"]
     assert "Starting PostgreSQL." in second_run.said
     assert "Making an account" not in second_run.said
@@ -220,7 +211,7 @@ def test_ctrl_c_ends_every_process_cleanly(second_run):
 
     second_run.process.send_signal(signal.SIGINT)
 
-    assert second_run.process.wait(60) == 0
+    assert second_run.process.wait(stretched(PATIENCE)) == 0
     assert not [pid for pid in tree if is_alive(pid)]
     assert "database system is shut down" in (second_run.var / "log" / "postgres.log").read_text()
 

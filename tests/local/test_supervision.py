@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.patience import wait_until
+
 SUPERVISOR = textwrap.dedent(
     """
     import sys
@@ -61,7 +63,8 @@ class Supervised:
         )
         self.pids = [int(pid) for pid in self.line().removeprefix("started").split()]
         for name in programs:
-            wait_until(lambda name=name: "ready" in (directory / f"{name}.log").read_text())
+            log = directory / f"{name}.log"
+            wait_until(lambda log=log: "ready" in log.read_text(), what="the programs")  # type: ignore[misc]
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -93,13 +96,6 @@ def is_alive(pid):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def wait_until(is_so, *, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("what", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -135,7 +131,7 @@ def test_what_a_process_started_ends_with_it(supervise, tmp_path):
     supervised.process.terminate()
 
     assert supervised.process.wait(10) == 0
-    wait_until(lambda: not is_alive(grandchild))
+    wait_until(lambda: not is_alive(grandchild), what="the programs")
 
 
 def test_a_process_that_falls_is_named_with_the_end_of_its_log_and_started_again(supervise, tmp_path):
@@ -149,7 +145,7 @@ def test_a_process_that_falls_is_named_with_the_end_of_its_log_and_started_again
     assert supervised.line() == "ready"
     assert supervised.line() == f"{supervised.pids[0]} at work"
     assert supervised.line() == "It is started again in 1 s."
-    wait_until(lambda: (tmp_path / "first.log").read_text().count("at work") == 2)
+    wait_until(lambda: (tmp_path / "first.log").read_text().count("at work") == 2, what="the programs")
     again = int((tmp_path / "first.log").read_text().split()[-3])
     supervised.process.terminate()
     assert supervised.process.wait(10) == 0
@@ -176,4 +172,4 @@ def test_no_process_outlives_a_killed_supervisor(supervise):
 
     supervised.process.kill()
 
-    wait_until(lambda: not [pid for pid in supervised.pids if is_alive(pid)])
+    wait_until(lambda: not [pid for pid in supervised.pids if is_alive(pid)], what="the programs")

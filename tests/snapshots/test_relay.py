@@ -1,7 +1,6 @@
 """The relay's looks, one by one: what each notices, and what it does about it."""
 
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -20,6 +19,7 @@ from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import pause, version_envelope
 from snapshots.redis_client import keys, patient_store
 from snapshots.relay import Relay
+from tests.patience import wait_until
 from tests.snapshots.rows import (
     commit_unpublished,
     delete,
@@ -75,12 +75,11 @@ def test_a_relay_chains_the_audit_by_itself_even_without_redis(
 
     relay.start()
 
-    deadline = time.monotonic() + 30
-    while Pending.objects.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    stop.set()
-    relay.join(30)
-    assert not relay.is_alive()
+    try:
+        wait_until(lambda: not Pending.objects.exists(), what="the relay chains")
+    finally:
+        stop.set()
+        relay.join()
     assert chain.head().number == 1
 
 

@@ -21,6 +21,7 @@ from snapshots.redis_client import document_keys, inline_store, keys, patient_st
 from snapshots.relay import Relay
 from snapshots.workers import forget_silent_workers, read_workers
 from tests.fixtures import Api, open_account
+from tests.patience import wait_until
 
 pytestmark = pytest.mark.usefixtures("_live")
 
@@ -309,10 +310,7 @@ def test_who_waits_for_a_dead_worker_takes_the_threads_of_nobody_else(api: Api, 
     waiters = [threading.Thread(target=wait_aside, args=(what,)) for _ in range(waiting.MOST_WAITERS)]
     for waiter in waiters:
         waiter.start()
-    until = time.monotonic() + 5
-    while len(waiting._watch._waits) < waiting.MOST_WAITERS:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: len(waiting._watch._waits) >= waiting.MOST_WAITERS, what="all places are taken")
 
     in_vain = api.post("/access-keys", {}, prefer="wait=5")
     worker.report(position=10**8)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.conftest import wait_until
+from tests.patience import PATIENCE, stretched, wait_until
 from tests.workers import ROOT
 
 
@@ -38,7 +38,7 @@ def test_an_interrupted_run_ends_every_process_and_removes_every_file(how, says)
         start_new_session=True,
     )
     try:
-        wait_until(lambda: len([*says.glob("[01]")]) == 2, seconds=120, what="both workers have started everything")
+        wait_until(lambda: len([*says.glob("[01]")]) == 2, what="both workers have started everything")
         said = [one.read_text().splitlines() for one in says.glob("[01]")]
         places, started = {lines[0] for lines in said}, {int(pid) for lines in said for pid in lines[1:]}
         # Python processes, PostgreSQL and its own, Redis: of both workers and of the run.
@@ -52,7 +52,7 @@ def test_an_interrupted_run_ends_every_process_and_removes_every_file(how, says)
         else:
             # The tests' own process, whose parent it is that tidies up.
             psutil.Process(run.pid).children()[0].kill()
-        run.wait(60)
+        run.wait(stretched(PATIENCE))
     finally:
         for pid in (
             {run.pid, *(one.pid for one in psutil.Process(run.pid).children(recursive=True))} if _alive(run.pid) else ()

@@ -13,9 +13,10 @@ from django.db import connection
 from tests.fault_proxy import FaultProxy
 from tests.faults.conftest import Program
 from tests.fixtures import open_account
+from tests.patience import eventually
 from tests.servers import FaultyRedis
 from tests.steady import SteadyTraffic
-from tests.workers import Client, eventually, free_port, worker_process
+from tests.workers import Client, free_port, worker_process
 
 pytestmark = pytest.mark.faults
 
@@ -68,7 +69,7 @@ async def test_with_everything_else_gone_no_request_fails(
                 except aiohttp.ClientConnectionError:
                     return False
 
-            await eventually(is_up, within=60)
+            await eventually(is_up)
             value = "sk-good-0123456789abcdefghij"
             await manage("POST", "/provider-keys", {"providerId": "openai", "name": "first", "value": value})
             keys = [await manage("POST", "/access-keys", {}) for _ in range(3)]
@@ -78,7 +79,7 @@ async def test_with_everything_else_gone_no_request_fails(
                     return {await client.status(key["token"]) for key in keys} == {200}
                 return False
 
-            await eventually(serves, within=60)
+            await eventually(serves)
             deleted = keys.pop()
             await manage("DELETE", f"/access-keys/{deleted['id']}")
             async with SteadyTraffic(process.url, [key["token"] for key in keys], rate=RATE) as traffic:

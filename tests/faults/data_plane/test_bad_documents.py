@@ -26,8 +26,9 @@ from gateway_core.snapshot import (
 )
 from gateway_core.worker_reports import open_report
 from local.stand_in import StandIn
+from tests.patience import eventually
 from tests.steady import SteadyTraffic
-from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, eventually
+from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess
 
 pytestmark = pytest.mark.faults
 
@@ -231,7 +232,7 @@ async def test_no_document_of_the_corpus_is_taken_or_costs_a_request(
             return [name for name, location in told.items() if location not in said]
 
         with suppress(AssertionError):
-            await eventually(lambda: not untold(), within=60)
+            await eventually(lambda: not untold())
         assert not untold()
         # A good document after the bad one is in force: nothing is stuck.
         for case in cases.values():

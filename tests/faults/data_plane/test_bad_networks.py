@@ -12,9 +12,10 @@ import pytest
 from gateway_core import tokens
 from local.stand_in import StandIn
 from tests.fault_proxy import FaultProxy
+from tests.patience import eventually
 from tests.servers import FaultyRedis
 from tests.steady import SteadyTraffic
-from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, eventually, worker_process
+from tests.workers import Client, SnapshotWriter, Tenant, WorkerProcess, worker_process
 
 pytestmark = pytest.mark.faults
 
@@ -63,7 +64,7 @@ async def client(process: WorkerProcess) -> AsyncIterator[Client]:
             except aiohttp.ClientError:
                 return False
 
-        await eventually(is_ready, within=60)
+        await eventually(is_ready)
         yield client
 
 
@@ -73,7 +74,7 @@ async def settled(client: Client) -> None:
     async def is_in_sync() -> bool:
         return bool((await client.readiness())["snapshot"]["isInSync"])
 
-    await eventually(is_in_sync, within=30)
+    await eventually(is_in_sync)
 
 
 async def test_no_fault_of_the_network_refuses_a_known_key_or_calls_a_valid_one_invalid(
@@ -129,7 +130,7 @@ async def test_what_was_trimmed_from_the_stream_while_the_network_was_down_is_re
         async def is_deleted() -> bool:
             return await client.status(doomed) == 401
 
-        await eventually(has_passed, within=20)
+        await eventually(has_passed)
         await eventually(is_deleted)
     assert set(traffic.statuses) == {200}
     assert tokens.digest(doomed) not in (await client.get("/metrics")).body.decode()
