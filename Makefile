@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 UV = $(PY) -m uv pip compile
-# Twice the cores of a small machine: the tests that wait on real processes overlap with those that compute.
-TEST_WORKERS ?= 4
+# One more than the cores of a small machine: the tests that wait on real processes overlap with those that compute.
+TEST_WORKERS ?= 3
+PYTEST = $(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check check-web format lock openapi release-check clean
+.PHONY: help run try demo manage test test-all test-steady bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -41,8 +42,14 @@ demo: $(VENV)/.local ## Walk from a provider key to a routed request against a s
 manage: $(VENV)/.local ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
 	@$(PY) -m local.manage $(ARGS)
 
-test: $(VENV)/.dev ## All tests, on real PostgreSQL and Redis of their own
-	$(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup $(ARGS)
+test: $(VENV)/.dev ## Every promise with small numbers, on real PostgreSQL and Redis of their own: four minutes
+	$(PYTEST) $(ARGS)
+
+test-all: $(VENV)/.dev ## The same tests with full numbers, and every test that only makes sense with them
+	$(PYTEST) --full $(ARGS)
+
+test-steady: $(VENV)/.dev ## Ten runs of `make test`, five of them beside a load of 8; ARGS="--runs 2" makes fewer
+	$(PY) -m tests.repeated $(ARGS) -- $(PYTEST) -q
 
 bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
 	$(PY) -m benchmarks.data_plane $(ARGS)
@@ -63,7 +70,7 @@ bench-dashboard: $(VENV)/.dev ## Time every page of the dashboard in an account 
 	$(PY) -m benchmarks.dashboard $(ARGS)
 
 screenshots: $(VENV)/.dev ## Take the pictures in docs/screenshots anew (needs chromium)
-	SCREENSHOTS=$(CURDIR)/docs/screenshots $(PY) -m pytest tests/browser/test_screenshots.py $(ARGS)
+	SCREENSHOTS=$(CURDIR)/docs/screenshots $(PY) -m pytest --full tests/browser/test_screenshots.py $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, layers, migrations, OpenAPI
 	$(PY) -m ruff format --check .

@@ -12,6 +12,7 @@ from redis import Redis
 from accounts.models import Account
 from gateway_core.usage_events import UsageEvent
 from snapshots.redis_client import keys
+from tests import tiers
 from tests.events import an_event, send
 from tests.faults.conftest import Program
 from tests.patience import stretched, wait_until
@@ -88,10 +89,10 @@ def test_an_ingest_that_stands_still_holds_nobody_up_and_counts_nothing_twice_wh
 
 def test_ingests_killed_again_and_again_count_each_event_once(child: Program, redis: "Redis", account: Account) -> None:
     chance = random.Random(11)
-    events = some_events(account, 20_000)
+    events = some_events(account, tiers.number(4_000, full=20_000))
     send_all(redis, events, size=20)
 
-    for _ in range(6):
+    for _ in range(tiers.number(3, full=6)):
         loop = child("manage.py", "ingest_usage", "--loop")
         before = redis.xlen(keys().usage)
         wait_until(lambda before=before: redis.xlen(keys().usage) < before, what="it works")  # type: ignore[misc]
