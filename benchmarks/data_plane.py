@@ -30,7 +30,8 @@ from redis import Redis
 
 from benchmarks import load
 from benchmarks.load import PACED_STREAM, SHORT_JSON, STREAM, Ask
-from data_plane.state.store import HeldAccount, Versioned
+from data_plane.state.documents import Versioned
+from data_plane.state.held import HeldAccount
 from gateway_core import envelopes, ids, policy, sealing, snapshot
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.envelopes import DocumentKeys

@@ -24,7 +24,7 @@ Source: docs/decisions/0009-snapshots.md.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
 
@@ -221,6 +221,28 @@ class Keys:
     def change(self, account: str) -> str:
         """The place that a change is bound to; its number is Redis's to give, its version fences replays."""
         return f"{self.changes}\n{account}"
+
+
+class EpochInRedis:
+    """The hash `epoch` as it was read: which life of Redis this is, and how far its change stream goes."""
+
+    __slots__ = ("id", "is_complete", "number")
+    FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
+
+    def __init__(self, *, id: str, is_complete: bool, number: int) -> None:  # noqa: A002 -- the hash's own field
+        self.id = id
+        self.is_complete = is_complete
+        self.number = number
+
+    @classmethod
+    def of(cls, values: Iterable[bytes | None]) -> "EpochInRedis":
+        """From the values of its fields."""
+        identity, complete, number = (b"" if value is None else value for value in values)
+        return cls(
+            id=identity.decode("ascii", "replace"),
+            is_complete=complete == b"1",
+            number=int(number) if number.isdigit() else 0,
+        )
 
 
 # What stands in a change's `account` field when the catalog changed.

@@ -1,9 +1,8 @@
 """Redis as the control plane uses it: short waits, no retries, and every write through a script that fences it."""
 
-from collections.abc import Iterable
 from functools import cache
 from importlib import resources
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from django.conf import settings
 from redis import Redis
@@ -12,7 +11,7 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from gateway_core.envelopes import DocumentKeys
-from gateway_core.snapshot import Keys
+from gateway_core.snapshot import EpochInRedis, Keys
 
 # A write waits for a silent Redis no longer than this (architecture, decision 6): the first silence ends the attempt.
 INLINE_SECONDS: Final = 0.25
@@ -38,7 +37,7 @@ class SnapshotRedis:
         self.remove: Script = self.redis.register_script(_script("remove"))
         self.sign: Script = self.redis.register_script(_script("sign"))
 
-    def epoch(self) -> "EpochInRedis":
+    def epoch(self) -> EpochInRedis:
         """What Redis itself says about its life."""
         answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
         return EpochInRedis.of(answer)
@@ -47,28 +46,6 @@ class SnapshotRedis:
         """Which process of Redis answers; empty where it does not say."""
         facts: Any = self.redis.info("server")
         return str(facts.get("run_id", ""))
-
-
-class EpochInRedis:
-    """The hash `epoch`, as it was read."""
-
-    __slots__ = ("id", "is_complete", "number")
-    FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
-
-    def __init__(self, *, id: str, is_complete: bool, number: int) -> None:  # noqa: A002 -- the hash's own field
-        self.id = id
-        self.is_complete = is_complete
-        self.number = number
-
-    @classmethod
-    def of(cls, values: Iterable[bytes | None]) -> "EpochInRedis":
-        """From the values of its fields."""
-        identity, complete, number = (b"" if value is None else value for value in values)
-        return cls(
-            id=identity.decode("ascii", "replace"),
-            is_complete=complete == b"1",
-            number=int(number) if number.isdigit() else 0,
-        )
 
 
 @cache

@@ -22,9 +22,10 @@ from django.db.models import Exists
 from redis.exceptions import RedisError
 
 from accounts.models import Account
+from gateway_core.snapshot import EpochInRedis
 from snapshots.models import Change, Publication
 from snapshots.outbox import WriteReceipt
-from snapshots.redis_client import EpochInRedis, inline_store, keys
+from snapshots.redis_client import inline_store, keys
 from snapshots.workers import Reports, Workers, workers_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)

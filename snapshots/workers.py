@@ -14,8 +14,9 @@ from typing import Any, Final
 import structlog
 
 from gateway_core.envelopes import NotAuthentic
+from gateway_core.snapshot import EpochInRedis
 from gateway_core.worker_reports import WorkerReport, open_report
-from snapshots.redis_client import EpochInRedis, SnapshotRedis, document_keys, inline_store, keys
+from snapshots.redis_client import SnapshotRedis, document_keys, inline_store, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 

@@ -28,7 +28,8 @@ from data_plane.http import headers as header_rules
 from data_plane.http.bodies import Body
 from data_plane.http.errors import AnswerCut, AttemptsFailed, GatewayError, KeysUnusable, RateLimited, TotalTimeout
 from data_plane.metrics import Metrics
-from data_plane.state.store import HeldAccount, WorkerState
+from data_plane.state.held import HeldAccount
+from data_plane.state.store import WorkerState
 from data_plane.usage.attempt_record import Record, RequestUsage
 from data_plane.usage.token_counting import asking_for_usage, reader_of
 from gateway_core.catalog import Format, Surface

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from data_plane.forwarding.upstream import Way
-from data_plane.state.store import HeldAccount
+from data_plane.state.held import HeldAccount
 from gateway_core import base_urls
 from gateway_core.addresses import AddressPolicy
 from gateway_core.base_urls import BaseUrl, UpstreamRules

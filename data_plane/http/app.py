@@ -25,7 +25,7 @@ from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
-from data_plane.state.store import HeldAccount, HeldToken
+from data_plane.state.held import HeldAccount, HeldToken
 from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
@@ -52,6 +52,8 @@ class App:
 
     def __init__(self, settings: WorkerSettings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
         self.is_draining = False
+        # How many requests came in, for the worker's report.
+        self.requests = 0
         self._settings = settings
         self._follower = follower
         self._usage = usage
@@ -75,7 +77,7 @@ class App:
         # Taken out: scope and caller would hold each other.
         caller: Caller = scope.pop("caller")
         exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface))
-        self._follower.requests += 1
+        self.requests += 1
         try:
             if surface is not None:
                 await self._forward(scope, exchange, surface, caller)

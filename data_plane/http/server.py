@@ -14,8 +14,9 @@ from data_plane.forwarding.upstream import Upstream
 from data_plane.http.app import App
 from data_plane.http.protocol import CallerProtocol
 from data_plane.settings import WorkerSettings
-from data_plane.state.follower import Follower, redis_client
+from data_plane.state.follower import Follower
 from data_plane.state.keeper import Keeper
+from data_plane.state.reading import redis_client
 from data_plane.usage.emitter import UsageEmitter
 
 log = structlog.get_logger("data_plane.http.server")
@@ -33,7 +34,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.keeper = Keeper(settings)
-        self.follower = Follower(settings, self.keeper.find())
+        self.follower = Follower(settings, self.keeper.find(), requests=lambda: self.app.requests)
         self.upstream = Upstream()
         self.usage = UsageEmitter(
             redis_client(settings.redis_url),

@@ -16,7 +16,7 @@ import structlog
 
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
-from data_plane.state.snapshot_file import FileHeader, Kept, Moment, SnapshotFiles, parts_of
+from data_plane.state.snapshot_file import FileContents, FileHeader, Moment, SnapshotFiles, parts_of
 from data_plane.state.store import WorkerState
 from gateway_core.snapshot import Keys
 
@@ -43,7 +43,7 @@ class Keeper:
         self._is_closing = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def find(self) -> Kept | None:
+    def find(self) -> FileContents | None:
         """What a worker before this one held; None where there is nothing that can be used."""
         return None if self._files is None else self._files.find(staleness=self._settings.staleness)
 
@@ -74,7 +74,7 @@ class Keeper:
         """Write if there is reason to; how many seconds it took."""
         store, stale = follower.store, follower.stale_seconds
         # What the last file held is not read anew yet: that file tells its age more honestly than a new one would.
-        if stale is None or follower.kept is not None or not (store.accounts or store.catalog.version):
+        if stale is None or follower.is_restoring or not (store.accounts or store.catalog.version):
             return 0.0
         began = time.monotonic()
         held = _fingerprint(store)

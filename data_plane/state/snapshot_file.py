@@ -114,7 +114,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     documents: tuple[Document, ...]
 
 
-class KeptAccount:
+class FileAccount:
     """An account as a file holds it."""
 
     __slots__ = ("documents", "is_overtaken", "tokens", "unfit", "version")
@@ -129,7 +129,7 @@ class KeptAccount:
         self.tokens: dict[str, Document] = {}
 
 
-class Kept:
+class FileContents:
     """What a file held, not yet verified document by document."""
 
     def __init__(self, head: FileHeader, age: float) -> None:
@@ -137,7 +137,7 @@ class Kept:
         # Seconds since it was in sync.
         self.age = age
         self.catalog: list[Document] = []
-        self.accounts: dict[str, KeptAccount] = {}
+        self.accounts: dict[str, FileAccount] = {}
         self.account_of: dict[str, str] = {}
 
     def add(self, part: Part) -> None:
@@ -145,7 +145,7 @@ class Kept:
         if part.account == CATALOG:
             self.catalog += part.documents
             return
-        account = self.accounts.setdefault(part.account, KeptAccount())
+        account = self.accounts.setdefault(part.account, FileAccount())
         account.version = max(account.version, part.version)
         account.unfit.update(part.unfit)
         for document in part.documents:
@@ -212,7 +212,7 @@ class SnapshotFiles:
 
     # ── reading ──
 
-    def find(self, *, staleness: float) -> Kept | None:
+    def find(self, *, staleness: float) -> FileContents | None:
         """The newest state that can be used. Each file that cannot is told of in the log, and costs nothing else.
 
         Args:
@@ -221,7 +221,7 @@ class SnapshotFiles:
         now = Moment.now()
         for path in sorted(self._directory.glob(f"*{_SUFFIX}"), key=self._in_sync_at, reverse=True):
             try:
-                return self._kept(path, now=now, staleness=staleness)
+                return self._read_contents(path, now=now, staleness=staleness)
             except (FileRefused, OSError) as fault:
                 log.warning("a snapshot file was refused", path=str(path), reason=str(fault))
         return None
@@ -238,7 +238,7 @@ class SnapshotFiles:
         except NotAuthentic as fault:
             raise FileRefused(str(fault)) from None
 
-    def _kept(self, path: Path, *, now: Moment, staleness: float) -> Kept:
+    def _read_contents(self, path: Path, *, now: Moment, staleness: float) -> FileContents:
         content = memoryview(_read(path, _LARGEST + 1))
         if len(content) > _LARGEST:
             raise FileRefused(f"it is larger than {_LARGEST} bytes")
@@ -248,14 +248,14 @@ class SnapshotFiles:
         try:
             pieces = _pieces(content[_BEGIN:])
             head = _head_decoder.decode(next(pieces))
-            kept = Kept(head, head.in_sync.seconds_until(now))
-            if kept.age >= staleness:
-                raise FileRefused(f"it was last in sync {round(kept.age)} seconds ago")
+            contents = FileContents(head, head.in_sync.seconds_until(now))
+            if contents.age >= staleness:
+                raise FileRefused(f"it was last in sync {round(contents.age)} seconds ago")
             for piece in pieces:
-                kept.add(_part_decoder.decode(piece))
+                contents.add(_part_decoder.decode(piece))
         except (msgspec.DecodeError, StopIteration, struct.error) as fault:
             raise FileRefused(f"its content is not of this release: {type(fault).__name__}") from None
-        return kept
+        return contents
 
     # ── writing ──
 

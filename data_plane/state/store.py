@@ -1,11 +1,30 @@
-"""What a worker holds in memory: tokens, accounts, the catalog. No I/O; its only writer is the change follower.
+"""What a worker holds in memory: tokens, accounts and the catalog, at one position of the change stream. No I/O.
 
-Everything comes in as an authenticated envelope and goes through `DocumentReader`. Each change is applied in one
-synchronous step, so that a request sees one state or the next and nothing between. What does not verify, is
-malformed or is older than what is held is refused and remembered as a refusal; the last good one goes on serving.
+Each change is applied in one synchronous step, so that a request sees one state or the next and nothing between. A
+document that does not verify, is malformed or is older than what is held is refused and remembered as a refusal; the
+last good one goes on serving. Two things are fenced by version and never go back while they are held: an account with
+each of its documents, and a token.
 
-Two things are fenced by version and never go back while they are held: an account with each document of it, and a
-token. What was deleted leaves a tombstone for that reason.
+An account is in one of these states:
+
+    state    meaning                                             next
+    absent   not held                                            loaded (install_account), restored (restore_account)
+    current  all that was published is in force                  stale, behind
+    behind   current, but for documents that were refused        current (a good one comes), stale
+    stale    serves, takes no changes, waits to be read again    current, behind (install_account)
+
+`start_at` makes every account stale, as does a change that does not carry its documents (`is_partial`) or one that is
+refused whole. `restored` accounts, from a snapshot file, are stale from the start. `behind` counts behind and stale
+accounts: those with publications that were passed and are not in force.
+
+A token is in one of these states:
+
+    state           meaning                                           next
+    absent          nothing is known of it                            live, deleted, unknown
+    unknown         Redis has no such token (remembered, bounded)     absent (any change that names it, any new start)
+    live            held with its account                             deleted, not understood
+    deleted         a tombstone: an older document cannot come back   live (a newer document)
+    not understood  newer than this release: answered with 503        live, deleted
 
 Source: architecture, decisions 7 and 8; docs/decisions/0050-worker-store.md.
 """
@@ -13,276 +32,40 @@ Source: architecture, decisions 7 and 8; docs/decisions/0050-worker-store.md.
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
-import msgspec
-
-from gateway_core import snapshot
-from gateway_core.catalog import Catalog, ModelsDocument, Surface
-from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
-from gateway_core.policy import Denial, Plan, SnapshotIncomplete, resolve
-from gateway_core.sealing import Binding, Keyring, SealBroken, managed_binding
-from gateway_core.snapshot import (
-    CATALOG,
-    MANAGED_DOCUMENT,
-    MAX_DOCUMENT_BYTES,
-    MODELS_DOCUMENT,
-    VERSION_DOCUMENT,
-    AccountSnapshot,
-    ChangeDocument,
-    DocumentNotUnderstood,
-    DocumentRefused,
-    Keys,
-    ManagedKeysDocument,
-    ProviderKeyDocument,
-    TokenDocument,
-    token_document,
+from data_plane.state.documents import (
+    Contents,
+    DocumentNotTaken,
+    DocumentReader,
+    StreamChange,
+    Versioned,
+    not_understood,
+    shown,
 )
+from data_plane.state.held import HeldAccount, HeldToken
+from data_plane.state.held_catalog import HeldCatalog
+from gateway_core.catalog import Catalog
+from gateway_core.sealing import Keyring
+from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, token_document
 from gateway_core.worker_reports import Refusal
-
-CATALOG_DOCUMENTS: Final = (MODELS_DOCUMENT, MANAGED_DOCUMENT)
 
 _UNKNOWN_TOKENS: Final = 20_000
 _TOMBSTONES: Final = 20_000
-_PLANS: Final = 2_000
 _REMEMBERED_REFUSALS: Final = 8
 _TOKEN: Final = token_document("")
 _MICROSECONDS: Final = 1_000_000
 
 
-class DocumentNotTaken(Exception):
-    """A document that was not taken: where it stood, and why."""
-
-    def __init__(self, location: str, reason: str) -> None:
-        super().__init__(f"{location}: {reason}")
-        self.location = location
-        self.reason = reason
-
-
-class Versioned(NamedTuple):
-    """A document as it was read. None: deleted, or of a kind or form that this release does not understand."""
-
-    version: int
-    document: msgspec.Struct | None
-    is_understood: bool = True
-    # As it was read, where a file keeps what is held (data_plane.state.snapshot_file).
-    envelope: bytes | None = None
-
-
-class StreamChange(NamedTuple):
-    """One entry of the change stream, read."""
-
-    account: str
-    version: int
-    documents: dict[str, Versioned]
-    is_partial: bool
-
-
-class Contents(NamedTuple):
-    """An account's hash, read. `refused`: the documents that were there and not taken."""
-
-    version: int
-    documents: dict[str, Versioned]
-    refused: frozenset[str]
-
-
-class DocumentReader:
-    """Verifies and decodes what stands in Redis."""
-
-    def __init__(self, keys: Keys, document_keys: DocumentKeys, *, keeps_envelopes: bool = False) -> None:
-        self.keys = keys
-        self._document_keys = document_keys
-        self._keeps_envelopes = keeps_envelopes
-
-    def document(self, account: str, name: str, envelope: bytes) -> Versioned:
-        """A document of an account (or of the catalog), or a token's.
-
-        Raises:
-            DocumentNotTaken: not authentic for this place, or not such a document.
-        """
-        location = self.keys.location(account, name)
-        kept = envelope if self._keeps_envelopes else None
-        try:
-            version, body = self._document_keys.verify(Purpose.DOCUMENT, location, envelope, limit=MAX_DOCUMENT_BYTES)
-            document = _read_catalog(name, body) if account == CATALOG else snapshot.read(name, body)
-            return Versioned(version, document, envelope=kept)
-        except DocumentNotUnderstood:
-            return Versioned(version, None, is_understood=False, envelope=kept)
-        except (NotAuthentic, DocumentRefused) as fault:
-            raise DocumentNotTaken(_shown(location), str(fault)) from None
-
-    def change(self, account: str, envelope: bytes) -> StreamChange:
-        """An entry of the change stream with every document in it. One that is refused refuses the whole entry.
-
-        Raises:
-            DocumentNotTaken: as `document`.
-        """
-        location = self.keys.change(account)
-        try:
-            version, body = self._document_keys.verify(Purpose.CHANGE, location, envelope)
-            change = snapshot.decode(ChangeDocument, body)
-        except (NotAuthentic, DocumentRefused) as fault:
-            raise DocumentNotTaken(_shown(location), str(fault)) from None
-        documents = {}
-        for name, inner in change.documents.items():
-            read = Versioned(version, None) if inner is None else self.document(account, name, inner)
-            self._check_belongs(account, name, read, version)
-            documents[name] = read
-        return StreamChange(account, version, documents, change.is_partial)
-
-    def contents(
-        self, account: str, version: int, fields: Iterable[tuple[str, bytes]]
-    ) -> tuple[Contents, list[DocumentNotTaken]]:
-        """Some fields of an account's hash whose version is known; a field that is refused refuses only itself."""
-        documents: dict[str, Versioned] = {}
-        refusals: dict[str, DocumentNotTaken] = {}
-        for name, envelope in fields:
-            try:
-                read = self.document(account, name, envelope)
-                self._check_belongs(account, name, read, version)
-            except DocumentNotTaken as refusal:
-                refusals[name] = refusal
-            else:
-                documents[name] = read
-        return Contents(version, documents, frozenset(refusals)), list(refusals.values())
-
-    def _check_belongs(self, account: str, name: str, read: Versioned, version: int) -> None:
-        if read.version > version:
-            raise DocumentNotTaken(_shown(self.keys.location(account, name)), "newer than the version of its account")
-        if isinstance(read.document, TokenDocument) and read.document.account != account:
-            raise DocumentNotTaken(_shown(self.keys.location(account, name)), "a token of another account")
-
-
-class HeldAccount:
-    """An account as a worker holds it: its snapshot, and what was made of it for requests."""
-
-    __slots__ = (
-        "_opened",
-        "_plans",
-        "_plans_of",
-        "documents",
-        "id",
-        "is_stale",
-        "refused",
-        "snapshot",
-        "targets",
-        "tokens",
-        "unfit",
-    )
-
-    def __init__(self, account: str) -> None:
-        self.id = account
-        self.snapshot = AccountSnapshot(account)
-        self.documents: dict[str, Versioned] = {}
-        # Documents that were refused without a last good one: a denial from such a snapshot proves nothing.
-        self.unfit: frozenset[str] = frozenset()
-        # Documents and tokens of which Redis holds what was not taken, whether or not a last good one serves.
-        self.refused: frozenset[str] = frozenset()
-        # Waits to be loaded anew; until then it serves and takes no changes.
-        self.is_stale = False
-        # The digests of its tokens that are held, tombstones included.
-        self.tokens: set[str] = set()
-        # Where requests to its custom providers go (data_plane.forwarding.targets), by provider and surface.
-        self.targets: dict[tuple[str, Surface], object] = {}
-        self._opened: dict[str, tuple[ProviderKeyDocument, str | None]] = {}
-        self._plans: dict[tuple[str | None, tuple[str, ...], Surface], Plan | Denial] = {}
-        self._plans_of: Catalog | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that was published of it is in force."""
-        return not self.is_stale and not self.refused
-
-    def take(self, version: int, documents: Mapping[str, Versioned]) -> None:
-        """Go to a newer version by the documents that changed."""
-        self.snapshot.apply(version, {name: read.document for name, read in documents.items()})
-        self.documents.update(documents)
-        gone = {name for name, read in documents.items() if read.is_understood}
-        self.unfit = (self.unfit - gone) | _not_understood(documents)
-        self.refused = (self.refused - gone) | _not_understood(documents)
-        self._forget()
-
-    def become(
-        self,
-        version: int,
-        documents: dict[str, Versioned],
-        unfit: frozenset[str],
-        refused: frozenset[str] = frozenset(),
-    ) -> None:
-        """Go to a state that was loaded whole, but for what was refused; its tokens are another matter."""
-        fresh = AccountSnapshot(self.id)
-        fresh.apply(version, {name: read.document for name, read in documents.items() if read.document is not None})
-        self.snapshot = fresh
-        self.documents = documents
-        self.unfit = unfit | _not_understood(documents)
-        self.refused = refused | _not_understood(documents)
-        self.is_stale = False
-        self._forget()
-
-    def _forget(self) -> None:
-        self._plans.clear()
-        self.targets.clear()
-        held = self.snapshot.provider_keys
-        self._opened = {key: opened for key, opened in self._opened.items() if held.get(key) is opened[0]}
-
-    def resolve(
-        self, catalog: Catalog, configuration: str | None, requested: tuple[str, ...], surface: Surface
-    ) -> Plan | Denial:
-        """The policy's answer, remembered for as long as snapshot and catalog stay as they are.
-
-        Raises:
-            SnapshotIncomplete: no decision can be made from what is held.
-        """
-        if self._plans_of is not catalog:
-            self._plans.clear()
-            self._plans_of = catalog
-        asked = (configuration, requested, surface)
-        outcome = self._plans.get(asked)
-        if outcome is None:
-            outcome = resolve(self.snapshot, catalog, configuration=configuration, requested=requested, surface=surface)
-            if isinstance(outcome, Denial) and (self.unfit or catalog.version == 0):
-                raise SnapshotIncomplete("a denial from a snapshot that is not whole")
-            if len(self._plans) >= _PLANS:
-                self._plans.clear()
-            self._plans[asked] = outcome
-        return outcome
-
-    def value_of(self, provider_key: str, keyring: Keyring) -> tuple[str | None, bool]:
-        """A provider key's value, opened once for a document; None where it does not open. And whether that is news."""
-        document = self.snapshot.provider_keys[provider_key]
-        known = self._opened.get(provider_key)
-        if known is not None and known[0] is document:
-            return known[1], False
-        try:
-            value: str | None = keyring.open(document.sealed, Binding(self.id, document.provider, provider_key))
-        except SealBroken:
-            value = None
-        self._opened[provider_key] = (document, value)
-        return value, True
-
-
-class HeldToken:
-    """What is known of an access token. `document` None: deleted, or not understood by this release."""
-
-    __slots__ = ("account", "document", "envelope", "is_understood", "version")
-
-    def __init__(self, account: HeldAccount, read: Versioned) -> None:
-        self.account = account
-        self.version = read.version
-        self.envelope = read.envelope
-        self.is_understood = read.is_understood
-        self.document = read.document if isinstance(read.document, TokenDocument) else None
-
-
 class Loading:
     """A read of Redis under way, with the changes that the follower passes meanwhile."""
 
-    __slots__ = ("beginnings", "changes", "epoch", "position")
+    __slots__ = ("changes", "epoch", "position", "starts")
 
-    def __init__(self, epoch: str | None, position: int, beginnings: int) -> None:
+    def __init__(self, epoch: str | None, position: int, starts: int) -> None:
         self.epoch = epoch
         self.position = position
-        self.beginnings = beginnings
+        self.starts = starts
         self.changes: list[StreamChange] = []
 
     def changes_of(self, account: str) -> list[StreamChange]:
@@ -297,21 +80,15 @@ class WorkerState:
         self.reader = reader
         self.epoch: str | None = None
         self.position = 0
-        # How often it began to follow anew: changes that lie between were not passed.
-        self._beginnings = 0
+        # How often the follower started again: changes that lie between were not passed.
+        self._starts = 0
         self.tokens: dict[str, HeldToken] = {}
         self.accounts: dict[str, HeldAccount] = {}
-        self.catalog = Catalog(ModelsDocument(providers={}))
-        self.catalog_documents: dict[str, Versioned] = {}
-        # Where the stream stood when the catalog was last read from its hash: older entries are in it already.
-        self._catalog_position = 0
-        # The operator's sealed keys by provider (managed inference), and their values.
-        self.managed: Mapping[str, bytes] = {}
-        self._managed_values: dict[str, tuple[bytes, str | None]] = {}
+        self._held_catalog = HeldCatalog()
         self.refusals = 0
         self.last_refusals: deque[Refusal] = deque(maxlen=_REMEMBERED_REFUSALS)
         self.news: list[DocumentNotTaken] = []
-        # Accounts (and `catalog`) that have to be read anew: the follower empties this.
+        # Accounts (and `catalog`) that have to be read again.
         self.wanted: set[str] = set()
         # Held accounts with publications that were passed and are not in force, each with its first and last number.
         self.behind: dict[str, tuple[int, int]] = {}
@@ -332,20 +109,25 @@ class WorkerState:
 
     def refuse_document(self, account: str, name: str, reason: str) -> None:
         """Remember a refusal by the document's name."""
-        self.refuse(DocumentNotTaken(_shown(self.reader.keys.location(account, name)), reason))
+        self.refuse(DocumentNotTaken(shown(self.reader.keys.location(account, name)), reason))
 
     # ── the change stream ──
 
-    def begin(self, epoch: str, position: int) -> None:
-        """Follow from here; whatever is held has to be read anew, and serves until then."""
+    def start_at(self, epoch: str, position: int) -> None:
+        """Follow from here. Everything that is held becomes stale: it serves, and has to be read again."""
         self.epoch = epoch
         self.position = position
-        self._beginnings += 1
+        self._starts += 1
         self._unknown.clear()
         for account in self.accounts.values():
             account.is_stale = True
             self.behind[account.id] = (0, position)
         self.wanted.update(self.accounts, (CATALOG,))
+
+    def take_wanted(self) -> set[str]:
+        """The accounts (and `catalog`) that have to be read again; from now on they count as being read."""
+        wanted, self.wanted = self.wanted, set()
+        return wanted
 
     def pass_entry(self, number: int, account: str, envelope: bytes) -> None:
         """Go to the next position: apply one entry of the change stream, whole or not at all."""
@@ -376,7 +158,7 @@ class WorkerState:
         if change.is_partial:
             self._unknown.clear()
         if account is not None and not change.is_partial and change.version <= account.snapshot.version:
-            self.refuse(DocumentNotTaken(_shown(self.reader.keys.change(change.account)), "an older change put back"))
+            self.refuse(DocumentNotTaken(shown(self.reader.keys.change(change.account)), "an older change put back"))
             return
         for name, read in change.documents.items():
             if name.startswith(_TOKEN):
@@ -411,7 +193,7 @@ class WorkerState:
             self.behind.pop(account.id, None)
 
     def _report_not_understood(self, account: str, documents: Mapping[str, Versioned]) -> None:
-        for name in _not_understood(documents):
+        for name in not_understood(documents):
             self.refuse_document(account, name, "has fields that this release does not understand")
 
     def _apply_catalog(self, change: StreamChange) -> None:
@@ -419,8 +201,8 @@ class WorkerState:
             self.wanted.add(CATALOG)
         elif change.version > self.catalog.version:
             self.install_catalog(change.documents)
-        elif self.position > self._catalog_position:
-            self.refuse(DocumentNotTaken(_shown(self.reader.keys.change(CATALOG)), "an older change put back"))
+        elif self.position > self._held_catalog.position:
+            self.refuse(DocumentNotTaken(shown(self.reader.keys.change(CATALOG)), "an older change put back"))
 
     def _want(self, account: str) -> None:
         if held := self.accounts.get(account):
@@ -458,15 +240,15 @@ class WorkerState:
 
     # ── loading ──
 
-    def begin_loading(self) -> Loading:
-        """Note the position before Redis is read; whoever begins also ends."""
-        loading = Loading(self.epoch, self.position, self._beginnings)
+    def start_loading(self) -> Loading:
+        """Note the position before Redis is read. Every call needs an `end_loading`."""
+        loading = Loading(self.epoch, self.position, self._starts)
         self._loadings.append(loading)
         return loading
 
     def is_continued(self, loading: Loading) -> bool:
         """Whether every change since this read began has been passed, and gathered for it."""
-        return loading.beginnings == self._beginnings
+        return loading.starts == self._starts
 
     def end_loading(self, loading: Loading) -> None:
         """Gather no more changes for this read."""
@@ -547,35 +329,27 @@ class WorkerState:
             self.behind.setdefault(account, (0, self.position))
         self._catch_up(held)
 
-    def install_catalog(self, documents: Mapping[str, Versioned], *, position: int = 0) -> None:
-        """Take in the catalog's documents. One that is older, missing or not understood leaves the last good one.
+    # ── the catalog ──
 
-        Args:
-            documents: by name.
-            position: where the stream stood when they were read from the hash; 0 where a change brought them.
-        """
-        self._catalog_position = max(self._catalog_position, position)
-        held = self.catalog_documents
-        newer: dict[str, Versioned] = {}
-        for name in CATALOG_DOCUMENTS:
-            read, last = documents.get(name), held.get(name)
-            if read is None or read.document is None or (last is not None and read.version == last.version):
-                continue
-            if last is not None and read.version < last.version:
-                self.refuse_document(CATALOG, name, "older than what is held")
-            else:
-                newer[name] = read
-        if not newer:
-            return
-        held.update(newer)
-        models = held.get(MODELS_DOCUMENT)
-        if models is None or not isinstance(models.document, ModelsDocument):
-            return
-        managed = held.get(MANAGED_DOCUMENT)
-        if managed is not None and isinstance(managed.document, ManagedKeysDocument):
-            self.managed = managed.document.keys
-            self._managed_values = {one: known for one, known in self._managed_values.items() if one in self.managed}
-        self.catalog = Catalog(models.document, version=max(one.version for one in held.values()), managed=self.managed)
+    @property
+    def catalog(self) -> Catalog:
+        """Models, prices and which providers have a managed key. Version 0 until one was read."""
+        return self._held_catalog.catalog
+
+    @property
+    def catalog_documents(self) -> Mapping[str, Versioned]:
+        """The catalog's documents by name."""
+        return self._held_catalog.documents
+
+    def install_catalog(self, documents: Mapping[str, Versioned], *, position: int = 0) -> None:
+        """Take in the catalog's documents, as `HeldCatalog.install`."""
+        self._held_catalog.install(documents, position=position, refuse=self.refuse_document)
+
+    def managed_value(self, provider: str, keyring: Keyring) -> tuple[str | None, bool]:
+        """The operator's own key for a provider, as `HeldCatalog.managed_value`."""
+        return self._held_catalog.managed_value(provider, keyring)
+
+    # ── what a snapshot file held ──
 
     def restore_account(self, account: str, contents: Contents) -> None:
         """Take in an account as a worker before this one held it. It serves, and waits to be read anew."""
@@ -594,22 +368,6 @@ class WorkerState:
             if read.document is None and read.is_understood:
                 self._bury(digest)
 
-    def managed_value(self, provider: str, keyring: Keyring) -> tuple[str | None, bool]:
-        """The operator's own key for a provider, opened once; None where there is none that opens. And whether that is
-        news."""
-        sealed = self.managed.get(provider)
-        if sealed is None:
-            return None, False
-        known = self._managed_values.get(provider)
-        if known is not None and known[0] == sealed:
-            return known[1], False
-        try:
-            value: str | None = keyring.open(sealed, managed_binding(provider))
-        except SealBroken:
-            value = None
-        self._managed_values[provider] = (sealed, value)
-        return value, True
-
     def remember_unknown(self, digest: str) -> None:
         """No token has this digest; holds until a change names it."""
         self._unknown[digest] = None
@@ -624,28 +382,3 @@ class WorkerState:
 def _of_account(documents: Mapping[str, Versioned], *, but: Iterable[str] = ()) -> dict[str, Versioned]:
     left_out = set(but)
     return {name: read for name, read in documents.items() if not name.startswith(_TOKEN) and name not in left_out}
-
-
-def _not_understood(documents: Mapping[str, Versioned]) -> frozenset[str]:
-    return frozenset(name for name, read in documents.items() if not read.is_understood)
-
-
-def _read_catalog(name: str, body: bytes) -> msgspec.Struct | None:
-    if name == MANAGED_DOCUMENT:
-        return snapshot.decode(ManagedKeysDocument, body)
-    if name != MODELS_DOCUMENT:
-        return None
-    try:
-        document = _models_decoder.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as fault:
-        raise DocumentRefused(f"not a ModelsDocument: {type(fault).__name__}") from None
-    if document.must_understand:
-        raise DocumentNotUnderstood("a ModelsDocument with fields that this release does not understand")
-    return document
-
-
-_models_decoder: Final = msgspec.json.Decoder(ModelsDocument)
-
-
-def _shown(location: str) -> str:
-    return location.rstrip("\n").replace("\n", " ")

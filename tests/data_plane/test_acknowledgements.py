@@ -38,14 +38,14 @@ def hold_up(worker: Running, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Loads of the worker wait until this is set. Set it first for what has to be loaded before."""
     may_read = asyncio.Event()
     may_read.set()
-    follower = worker.worker.follower
-    original = follower._read_together
+    reader = worker.worker.follower.reader
+    original = reader.read_together
 
     async def read_later(*args: Any) -> Any:
         await may_read.wait()
         return await original(*args)
 
-    monkeypatch.setattr(follower, "_read_together", read_later)
+    monkeypatch.setattr(reader, "read_together", read_later)
     return may_read
 
 
@@ -155,7 +155,8 @@ async def test_a_read_that_a_gap_overtook_counts_for_nothing(
     """It was read before the entries that the gap swallowed: installed, it would pass for the newest state."""
     await holding(worker, alice)
     follower = worker.worker.follower
-    original, has_read, may_go_on = follower._read_together, asyncio.Event(), asyncio.Event()
+    reader = follower.reader
+    original, has_read, may_go_on = reader.read_together, asyncio.Event(), asyncio.Event()
 
     async def go_on_later(*args: Any) -> Any:
         found = await original(*args)
@@ -163,7 +164,7 @@ async def test_a_read_that_a_gap_overtook_counts_for_nothing(
         await may_go_on.wait()
         return found
 
-    monkeypatch.setattr(follower, "_read_together", go_on_later)
+    monkeypatch.setattr(reader, "read_together", go_on_later)
     alice.publish({snapshot.SETTINGS_DOCUMENT: snapshot.SettingsDocument(total_timeout="3s")}, is_partial=True)
     await has_read.wait()
     # The entry of this one is lost before anybody reads it.
@@ -171,9 +172,9 @@ async def test_a_read_that_a_gap_overtook_counts_for_nothing(
     writer.redis.xdel(writer.names.changes, f"{lost}-0")
     other = writer.tenant().settings()
     await eventually(lambda: worker.store.position >= other)
-    loads = dict(follower._account_loads)
+    loads = dict(follower.loader.account_loads)
     assert not applied(worker, alice, lost)
-    monkeypatch.setattr(follower, "_read_together", original)
+    monkeypatch.setattr(reader, "read_together", original)
     may_go_on.set()
 
     await asyncio.wait(loads.values())
@@ -184,16 +185,16 @@ async def test_a_read_that_a_gap_overtook_counts_for_nothing(
 async def test_a_worker_is_in_the_count_before_it_judges_anything(
     make_worker: MakeWorker, writer: SnapshotWriter, monkeypatch: pytest.MonkeyPatch
 ):
-    from data_plane.state.follower import Follower
+    from data_plane.state.following import Following
 
     counted: list[bool] = []
-    original = Follower._synchronise
+    original = Following._synchronise
 
-    async def look_first(self: Follower) -> None:
-        counted.append(bool(writer.redis.hexists(writer.names.workers, self.id)))
+    async def look_first(self: Following) -> None:
+        counted.append(bool(writer.redis.hexists(writer.names.workers, self._reporter.worker)))
         await original(self)
 
-    monkeypatch.setattr(Follower, "_synchronise", look_first)
+    monkeypatch.setattr(Following, "_synchronise", look_first)
     await make_worker()
 
     assert counted[0]

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_plane.state.store import DocumentReader, WorkerState
+from data_plane.state.documents import DocumentReader
+from data_plane.state.store import WorkerState
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import (
@@ -112,14 +113,14 @@ async def test_who_waits_for_a_load_does_not_lose_it_by_anothers_leaving(
 ):
     alice.keys(GOOD)
     token = alice.token()
-    follower = worker.worker.follower
-    original = follower._read_together
+    reader = worker.worker.follower.reader
+    original = reader.read_together
 
     async def read_slowly(*args: Any) -> Any:
         await asyncio.sleep(0.3)
         return await original(*args)
 
-    monkeypatch.setattr(follower, "_read_together", read_slowly)
+    monkeypatch.setattr(reader, "read_together", read_slowly)
     started = [asyncio.create_task(worker.client.chat(token)) for _ in range(20)]
     await asyncio.sleep(0.15)
     for call in started[::2]:
@@ -136,14 +137,14 @@ async def test_what_is_read_ahead_of_the_follower_waits_for_it(
     """A token that names a configuration of the same publication, read before the follower has seen either."""
     key = alice.keys(GOOD)[0]
     assert await worker.client.status(alice.token()) == 200
-    follower, may_read = worker.worker.follower, asyncio.Event()
-    original = follower._read_entries
+    reader, may_read = worker.worker.follower.reader, asyncio.Event()
+    original = reader.read_entries
 
     async def read_later() -> Any:
         await may_read.wait()
         return await original()
 
-    monkeypatch.setattr(follower, "_read_entries", read_later)
+    monkeypatch.setattr(reader, "read_entries", read_later)
     await asyncio.sleep(0.6)
     configuration = alice.configuration(Rule(provider="openai", steps=(Step(type="user", keys=(key,)),)))
     token = alice.token(configuration=configuration)
@@ -280,7 +281,7 @@ def test_no_interleaving_of_loads_and_changes_brings_an_old_state_back(
 ):
     """A load reads Redis at one position and is installed later; changes come in between, some put back, some twice."""
     store = WorkerState(DocumentReader(KEYS, DOCUMENT_KEYS))
-    store.begin("epoch", 0)
+    store.start_at("epoch", 0)
     entries = versions * 2 if twice else versions
     begun_after = min(begun_after, len(entries))
     installed_after = min(max(installed_after, begun_after), len(entries))
@@ -288,7 +289,7 @@ def test_no_interleaving_of_loads_and_changes_brings_an_old_state_back(
     loading = read = None
     for number in range(len(entries) + 1):
         if number == begun_after:
-            loading = store.begin_loading()
+            loading = store.start_loading()
             # What Redis holds by then: it takes nothing that is not newer.
             read = max(entries[:number], default=0)
         if number == installed_after and loading is not None and read:
@@ -310,16 +311,16 @@ def test_no_interleaving_of_loads_and_changes_brings_an_old_state_back(
 @pytest.mark.parametrize("deleted_first", [True, False])
 def test_a_token_that_is_deleted_while_it_is_loaded_stays_deleted(deleted_first: bool):
     store = WorkerState(DocumentReader(KEYS, DOCUMENT_KEYS))
-    store.begin("epoch", 0)
+    store.start_at("epoch", 0)
     digest = "0" * 64
     name = snapshot.token_document(digest)
     document = TokenDocument(account=ACCOUNT, access_key="aigk_01h455vb4pex5vsknk084sn02q")
     envelope = DOCUMENT_KEYS.sign(Purpose.DOCUMENT, KEYS.location(ACCOUNT, name), 5, snapshot.encode(document))
     whole, _ = store.reader.contents(ACCOUNT, 5, [("settings", settings_envelope(5))])
-    first = store.begin_loading()
+    first = store.start_loading()
     store.install_account(first, ACCOUNT, whole)
     store.end_loading(first)
-    loading = store.begin_loading()
+    loading = store.start_loading()
     read = store.reader.document(ACCOUNT, name, envelope)
 
     if deleted_first:

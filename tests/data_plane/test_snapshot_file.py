@@ -118,10 +118,10 @@ async def test_what_was_deleted_while_no_worker_ran_gets_not_one_request_through
 
     # No wait for the first contact: the requests come before it.
     async with start(loading_spread=0.3, in_sync=False) as worker:
-        assert worker.worker.follower.kept is not None
+        assert worker.worker.follower.is_restoring
         assert [await worker.client.status(doomed) for _ in range(5)] == [401] * 5
         assert await worker.client.status(kept) == 200
-        await eventually(lambda: worker.worker.follower.kept is None)
+        await eventually(lambda: not worker.worker.follower.is_restoring)
         assert await worker.client.status(doomed) == 401
 
 
@@ -155,11 +155,11 @@ async def test_everything_is_read_anew_once_redis_is_there(start: Start, alice: 
         follower = worker.worker.follower
         await eventually(lambda: follower.store.position > number)
         # Should Redis go away now, the file would serve: who waits for all workers must not count this one yet.
-        assert follower.kept is not None
+        assert follower.is_restoring
         assert not follower.report(0).has_applied(charlie.id, number)
         newer = charlie.settings(total_timeout="7s")
         await eventually(lambda: follower.report(0).has_applied(charlie.id, newer))
-        await eventually(lambda: follower.kept is None)
+        await eventually(lambda: not follower.is_restoring)
         assert follower.report(0).has_applied(charlie.id, number)
 
         assert all(held_by(worker, token) for token in shown)
@@ -193,7 +193,7 @@ async def test_what_redis_has_older_than_the_file_is_refused(
         assert await worker.client.status(doomed) == 401
         # Even as a new life, in which nothing counts but the versions.
         writer.begin_epoch()
-        await eventually(lambda: worker.worker.follower.kept is None)
+        await eventually(lambda: not worker.worker.follower.is_restoring)
         assert await worker.client.status(token) == 200
         assert await worker.client.status(doomed) == 401
         assert worker.store.refusals
@@ -216,7 +216,7 @@ async def test_a_deletion_in_the_file_is_not_undone_by_an_older_redis(
 
     async with start() as worker:
         assert await worker.client.status(doomed) == 401
-        await eventually(lambda: worker.worker.follower.kept is None)
+        await eventually(lambda: not worker.worker.follower.is_restoring)
         assert await worker.client.status(doomed) == 401
 
 
@@ -235,10 +235,10 @@ async def test_what_redis_told_of_is_not_served_from_the_file_when_redis_goes_aw
         behind = parts._replace(netloc=parts.netloc.rpartition(":")[0] + f":{proxy.port}").geturl()
         async with start(redis_url=behind, in_sync=False) as worker:
             follower = worker.worker.follower
-            await eventually(follower._has_asked.is_set)
+            await eventually(follower.sync.has_asked.is_set)
             # From now on nothing is read anew by itself, for want of a better moment.
-            follower._spread = 3600
-            follower._tasks.pop().cancel()
+            follower.loader.spread = 3600
+            follower.tasks.pop().cancel()
             await proxy.heal()
             await eventually(lambda: follower.is_in_sync)
             await worker.reaches(alice.delete_token(doomed))
@@ -328,7 +328,7 @@ async def test_a_state_beyond_its_staleness_is_refused_at_the_start_and_later(st
     await asyncio.sleep(0.3)
 
     async with start(is_redis_there=False, staleness=0.2) as worker:
-        assert worker.worker.follower.kept is None
+        assert not worker.worker.follower.is_restoring
         assert await worker.client.status(token) == 503
 
     async with start(is_redis_there=False, staleness=5.0) as worker:

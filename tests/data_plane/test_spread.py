@@ -67,7 +67,7 @@ async def test_what_a_request_asks_for_does_not_wait_for_its_moment(
     worker = await make_worker(loading_spread=0.0)
     shown, other = alice.token(), alice.token()
     await worker.client.status(shown)
-    worker.worker.follower._spread = 3600
+    worker.worker.follower.loader.spread = 3600
     writer.begin_epoch()
     await eventually(lambda: worker.store.epoch == writer.epoch)
     assert worker.store.accounts[alice.id].is_stale

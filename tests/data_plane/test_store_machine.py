@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from data_plane.state.store import DocumentReader, Loading, WorkerState
+from data_plane.state.documents import DocumentReader
+from data_plane.state.store import Loading, WorkerState
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
 from gateway_core.snapshot import ChangeDocument, Keys, SettingsDocument, TokenDocument
@@ -47,7 +48,7 @@ class Following(RuleBasedStateMachine):
         self.publications: dict[int, tuple[str, int]] = {}
         self.reads: list[Read] = []
         self.newest_held = {"account": 0, "token": 0}
-        self.store.begin("epoch 1", 0)
+        self.store.start_at("epoch 1", 0)
         self.publish("settings", is_partial=False)
 
     @rule(what=WHAT, is_partial=st.booleans())
@@ -85,7 +86,7 @@ class Following(RuleBasedStateMachine):
         """The follower's own steps."""
         for number in [each for each in sorted(self.stream) if each > self.store.position][:count]:
             if number != self.store.position + 1:
-                self.store.begin(self.store.epoch or "", number)
+                self.store.start_at(self.store.epoch or "", number)
             else:
                 self.store.pass_entry(number, ACCOUNT, self.stream[number])
 
@@ -93,12 +94,12 @@ class Following(RuleBasedStateMachine):
     def begin_another_epoch(self) -> None:
         """Redis was rebuilt."""
         self.epochs += 1
-        self.store.begin(f"epoch {self.epochs}", self.number)
+        self.store.start_at(f"epoch {self.epochs}", self.number)
 
     @rule()
     def begin_a_load(self) -> None:
         """The position is noted, then Redis is read."""
-        loading = self.store.begin_loading()
+        loading = self.store.start_loading()
         self.reads.append(Read(loading, self.number, self.version, dict(self.fields), self.token))
 
     @precondition(lambda self: self.reads)

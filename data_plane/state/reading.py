@@ -1,0 +1,244 @@
+"""Reads of Redis for what the worker holds: each verified, and valid at a known position of the change stream.
+
+A read counts only if the change stream has passed the position at which Redis answered, and if Redis was not rebuilt
+meanwhile. So a document is never older than the position that the worker reports.
+
+Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, cast
+
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from data_plane.state.documents import CATALOG_DOCUMENTS, Contents, DocumentNotTaken, Versioned
+from data_plane.state.store import Loading, WorkerState
+from data_plane.state.sync import NotInSync, Sync
+from gateway_core.snapshot import CATALOG, VERSION_DOCUMENT, EpochInRedis, Keys, token_document
+
+log = structlog.get_logger("data_plane.state.reading")
+
+_BLOCK_MS: Final = 500
+_REDIS_TIMEOUT: Final = 2.0
+# An entry may have 256 KiB. All entries of one read are applied before another request gets its turn.
+_ENTRIES_AT_ONCE: Final = 100
+_WAIT_FOR_POSITION: Final = 2.0
+_READS_AT_ONCE: Final = 16
+# So many documents are verified before other requests get their turn.
+_DOCUMENTS_AT_ONCE: Final = 100
+TOKENS_AT_ONCE: Final = 500
+
+
+class SnapshotReader:
+    """Reads the change stream, accounts, tokens and the catalog."""
+
+    def __init__(self, redis: Redis, keys: Keys, store: WorkerState, sync: Sync) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._store = store
+        self._sync = sync
+        self._reads_at_once = asyncio.Semaphore(_READS_AT_ONCE)
+
+    async def read_epoch(self) -> EpochInRedis:
+        """Which life of Redis this is, and how far its change stream goes.
+
+        Raises:
+            NotInSync: Redis is empty, or holds no epoch that can be read.
+        """
+        return _epoch(await _awaited(self._redis.hmget(self._keys.epoch, EpochInRedis.FIELDS)))
+
+    async def read_entries(self) -> list[tuple[int, str, bytes]]:
+        """The next entries of the change stream: (number, account, envelope). Waits up to 500 ms for the first."""
+        found = await _awaited(
+            self._redis.xread(
+                {self._keys.changes: f"{self._store.position}-0"}, count=_ENTRIES_AT_ONCE, block=_BLOCK_MS
+            )
+        )
+        entries = []
+        for _, batch in found or ():
+            for entry_id, fields in batch:
+                number = int(entry_id.partition(b"-")[0])
+                account = fields.get(b"account", b"").decode("utf-8", "replace")
+                entries.append((number, account, fields.get(b"change", b"")))
+        return entries
+
+    async def read_together(self, loading: Loading, command: tuple[str, ...]) -> Any:
+        """Run one command of Redis, and wait until the worker has passed the position at which Redis answered.
+
+        Raises:
+            NotInSync: Redis was emptied or rebuilt meanwhile.
+        """
+        async with self._reads_at_once, self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(self._keys.epoch, EpochInRedis.FIELDS)
+            pipeline.execute_command(*command)
+            found, answer = await asyncio.wait_for(pipeline.execute(), _REDIS_TIMEOUT * 2)
+        epoch = _epoch(found)
+        if not epoch.is_complete or epoch.id != loading.epoch or epoch.number < loading.position:
+            raise NotInSync("Redis changed its state while it was read")
+        async with asyncio.timeout(_WAIT_FOR_POSITION):
+            while self._store.position < epoch.number:
+                await self._sync.moved.wait()
+        return answer
+
+    def check_is_continued(self, loading: Loading) -> None:
+        """
+        Raises:
+            NotInSync: the follower started again during this read, so changes in between were not passed.
+        """
+        if not self._store.is_continued(loading):
+            raise NotInSync("Redis began anew while it was read")
+
+    async def read_token(self, loading: Loading, digest: str) -> Versioned | None:
+        """A token's document; None where Redis has none.
+
+        Raises:
+            DocumentNotTaken: it does not verify.
+            NotInSync: as `read_together`.
+        """
+        found = await self.read_together(loading, ("GET", self._keys.token(digest)))
+        # A token stands at its digest, whichever account owns it.
+        return None if found is None else self.verify("", token_document(digest), found)
+
+    async def read_tokens(
+        self, loading: Loading, account: str, digests: list[str]
+    ) -> tuple[dict[str, Versioned | None], set[str]]:
+        """Tokens of an account, in pieces.
+
+        Returns:
+            (tokens, refused): the documents by digest, None where Redis has none; the digests of those that do not
+            verify.
+        """
+        tokens: dict[str, Versioned | None] = {}
+        refused: set[str] = set()
+        for start in range(0, len(digests), TOKENS_AT_ONCE):
+            part = digests[start : start + TOKENS_AT_ONCE]
+            found = await self.read_together(loading, ("MGET", *map(self._keys.token, part)))
+            for digest, envelope in zip(part, found, strict=True):
+                if envelope is None:
+                    tokens[digest] = None
+                    continue
+                try:
+                    tokens[digest] = self.verify(account, token_document(digest), envelope)
+                except DocumentNotTaken:
+                    refused.add(digest)
+            await asyncio.sleep(0)
+        return tokens, refused
+
+    async def read_account(self, loading: Loading, account: str) -> Contents:
+        """An account's hash, without its tokens.
+
+        Raises:
+            DocumentNotTaken: its version is missing or does not verify.
+            NotInSync: as `read_together`.
+        """
+        fields = await self.read_together(loading, ("HGETALL", self._keys.account(account)))
+        envelope = fields.pop(VERSION_DOCUMENT.encode(), None)
+        if envelope is None:
+            raise self.refuse(account, VERSION_DOCUMENT, "missing")
+        version = self.verify(account, VERSION_DOCUMENT, envelope).version
+        names = [(name.decode("utf-8", "surrogateescape"), field) for name, field in fields.items()]
+        return await self.verify_all(account, version, names)
+
+    async def read_catalog(self) -> tuple[dict[str, Versioned], int]:
+        """The catalog.
+
+        Returns:
+            (documents, position): the documents by name, and where the change stream stood when they were read.
+
+        Raises:
+            DocumentNotTaken: one of them does not verify.
+        """
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(self._keys.catalog, CATALOG_DOCUMENTS)
+            pipeline.hget(self._keys.epoch, "number")
+            found, number = await pipeline.execute()
+        if found[0] is None:
+            log.warning("there is no catalog in Redis yet")
+        documents = {
+            name: self.verify(CATALOG, name, envelope)
+            for name, envelope in zip(CATALOG_DOCUMENTS, found, strict=True)
+            if envelope is not None
+        }
+        return documents, int(number or 0)
+
+    async def verify_all(self, account: str, version: int, envelopes: list[tuple[str, bytes]]) -> Contents:
+        """Verify an account's documents (name, envelope) in pieces. Those that do not verify stand in `refused`."""
+        documents: dict[str, Versioned] = {}
+        refused: set[str] = set()
+        for start in range(0, len(envelopes), _DOCUMENTS_AT_ONCE):
+            piece = envelopes[start : start + _DOCUMENTS_AT_ONCE]
+            part, refusals = self._store.reader.contents(account, version, piece)
+            documents |= part.documents
+            refused |= part.refused
+            for refusal in refusals:
+                self._store.refuse(refusal)
+            await asyncio.sleep(0)
+        return Contents(version, documents, frozenset(refused))
+
+    def verify(self, account: str, name: str, envelope: bytes) -> Versioned:
+        """Verify one document. A refusal is remembered and logged.
+
+        Raises:
+            DocumentNotTaken: it does not verify.
+        """
+        try:
+            return self._store.reader.document(account, name, envelope)
+        except DocumentNotTaken as refusal:
+            self._store.refuse(refusal)
+            self.log_refusals()
+            raise
+
+    def refuse(self, account: str, name: str, reason: str) -> DocumentNotTaken:
+        """Remember and log a refusal; the exception to raise."""
+        self._store.refuse_document(account, name, reason)
+        self.log_refusals()
+        return DocumentNotTaken(self._keys.location(account, name).strip().replace("\n", " "), reason)
+
+    def log_refusals(self) -> None:
+        """Log the refusals since the last call."""
+        for refusal in self._store.news:
+            log.error("a document was refused", location=refusal.location, reason=refusal.reason)
+        self._store.news.clear()
+
+
+def redis_client(url: str) -> Redis:
+    """A client with short timeouts and without retries: its callers know better what to do then."""
+    return Redis.from_url(
+        url,
+        socket_timeout=_REDIS_TIMEOUT,
+        socket_connect_timeout=_REDIS_TIMEOUT,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
+    )
+
+
+def reason_of(fault: BaseException) -> str:
+    """A fault as one field of a log line."""
+    return f"{type(fault).__name__}: {fault}"
+
+
+def log_load_fault(what: str, fault: BaseException) -> None:
+    """Log why a load failed: Redis's trouble as a warning, a mistake of ours with its traceback."""
+    if isinstance(fault, NotInSync | RedisError | OSError):
+        log.warning(what, reason=reason_of(fault))
+    elif not isinstance(fault, DocumentNotTaken):  # those are logged when they are refused
+        log.error(what, exc_info=fault)
+
+
+def _epoch(found: Iterable[bytes | None]) -> EpochInRedis:
+    identity, complete, number = found
+    if not identity:
+        raise NotInSync("Redis is empty")
+    if not identity.isascii() or not (number or b"0").isdigit():
+        raise NotInSync("Redis holds no epoch that can be read")
+    return EpochInRedis.of((identity, complete, number))
+
+
+async def _awaited(command: Any) -> Any:
+    """redis-py types its commands for its synchronous and its asynchronous client alike; this one is asynchronous."""
+    return await cast("Awaitable[Any]", command)
