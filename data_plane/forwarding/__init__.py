@@ -1,1 +1,1 @@
-"""From a plan to an upstream's answer: attempts, targets, connections, time limits and streams."""
+"""From a plan to an upstream's answer: bodies, headers, attempts, targets, connections, time limits and streams."""

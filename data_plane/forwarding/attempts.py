@@ -11,22 +11,20 @@ Source: contract, section 9; docs/decisions/0051-attempts.md.
 """
 
 import asyncio
-import email.utils
-import time
-from enum import Enum
 from typing import Final, NamedTuple
 
 import aiohttp
 
+from data_plane.errors import AnswerCut, AttemptsFailed, GatewayError, KeysUnusable, RateLimited, TotalTimeout
+from data_plane.forwarding import headers as header_rules
+from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.exchange import Exchange
 from data_plane.forwarding.limits import estimated_input_tokens, lowered_maxima
+from data_plane.forwarding.outcomes import AttemptOutcome, Failure, listed_failures, outcome_of, retry_after_of
 from data_plane.forwarding.sse import EventStream
 from data_plane.forwarding.targets import Target, Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Answer, Upstream
-from data_plane.http import headers as header_rules
-from data_plane.http.bodies import Body
-from data_plane.http.errors import AnswerCut, AttemptsFailed, GatewayError, KeysUnusable, RateLimited, TotalTimeout
 from data_plane.metrics import Metrics
 from data_plane.state.held import HeldAccount
 from data_plane.state.store import WorkerState
@@ -38,44 +36,14 @@ from gateway_core.sealing import Keyring
 from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
 
 LOOP_HEADER: Final = b"gateway-loop"
-_FAILED: Final = frozenset({401, 402, 403, 408, 429})
 _RATE_LIMITED: Final = 429
-_OK: Final = range(200, 300)
-_REFUSED: Final = range(400, 500)
 _HELD_BYTES: Final = 1024 * 1024
 _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_SECONDS: Final = 0.25
 _SHORTEST_VALUE: Final = 8
-_TOLD_ATTEMPTS: Final = 20
-_LONGEST_RETRY: Final = 3600
 # With a key of the operator's these are not the caller's to choose.
 _OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
-
-
-class AttemptOutcome(Enum):
-    """What an upstream's status means for the plan."""
-
-    ANSWERED = "answered"
-    FAILED = "failed"
-    REFUSED = "refused"
-
-
-def outcome_of(status: int) -> AttemptOutcome:
-    """What comes after an answer with this status."""
-    if status in _OK:
-        return AttemptOutcome.ANSWERED
-    return AttemptOutcome.REFUSED if status in _REFUSED and status not in _FAILED else AttemptOutcome.FAILED
-
-
-class Failure(NamedTuple):
-    """An attempt that gave no answer. `status`: the upstream's, or a word for what happened."""
-
-    provider: str
-    model: str
-    mask: str
-    status: str
-    retry_after: int | None = None
 
 
 class AttemptCall(NamedTuple):
@@ -274,7 +242,7 @@ class AttemptMachine:
                 self._usage.status = response.status
                 verdict = outcome_of(response.status)
                 if verdict is AttemptOutcome.FAILED:
-                    retry_after = _retry_after(response) if response.status == _RATE_LIMITED else None
+                    retry_after = retry_after_of(response) if response.status == _RATE_LIMITED else None
                     await _discard(response)
                     raise _Failed(str(response.status), retry_after)
                 if verdict is AttemptOutcome.REFUSED and not is_last:
@@ -309,8 +277,8 @@ class AttemptMachine:
             return KeysUnusable()
         if all(failure.status == str(_RATE_LIMITED) for failure in failures):
             waits = [failure.retry_after for failure in failures if failure.retry_after is not None]
-            return RateLimited(_told(RateLimited.__doc__, failures), retry_after=min(waits, default=1))
-        return AttemptsFailed(_told(AttemptsFailed.__doc__, failures))
+            return RateLimited(listed_failures(RateLimited.__doc__, failures), retry_after=min(waits, default=1))
+        return AttemptsFailed(listed_failures(AttemptsFailed.__doc__, failures))
 
     # ── the answer ──
 
@@ -380,7 +348,7 @@ class AttemptMachine:
 async def _first_bytes(response: Answer, surface: Surface) -> _Begun:
     """The first whole event of a stream; all of any other answer, if it is not too large to hold."""
     content = response.content
-    if response.is_event_stream and response.status in _OK:
+    if response.is_event_stream and outcome_of(response.status) is AttemptOutcome.ANSWERED:
         events = EventStream(surface)
         first = b""
         while not first:
@@ -431,25 +399,6 @@ def _is_encoded(response: Answer) -> bool:
 def _is_framed(response: Answer) -> bool:
     """Whether the answer's end is told by the protocol, and not by the end of the connection."""
     return response.content_length is not None or response.is_chunked
-
-
-def _retry_after(response: Answer) -> int | None:
-    text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        seconds = int(text[:9])
-    else:
-        try:
-            seconds = round(email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-        except (ValueError, OverflowError):
-            return None
-    return max(1, min(seconds, _LONGEST_RETRY))
-
-
-def _told(lead: str | None, failures: list[Failure]) -> str:
-    told = [f"{one.provider}:{one.model} with {one.mask}: {one.status}" for one in failures[:_TOLD_ATTEMPTS]]
-    if len(failures) > _TOLD_ATTEMPTS:
-        told.append(f"and {len(failures) - _TOLD_ATTEMPTS} more")
-    return f"{lead} {'; '.join(told)}."
 
 
 def format_of(surface: Surface) -> Format:

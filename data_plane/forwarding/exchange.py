@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
+from data_plane import errors
+from data_plane.forwarding.bodies import Receive
+from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.sse import TAIL, apart_from
-from data_plane.http import errors
-from data_plane.http.bodies import Receive
-from data_plane.http.headers import Headers
 from gateway_core.catalog import Format
 
 Send = Callable[[Any], Awaitable[None]]

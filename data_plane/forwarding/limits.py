@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
-from data_plane.http.bodies import Body
-from data_plane.http.errors import InputTooLong
+from data_plane.errors import InputTooLong
+from data_plane.forwarding.bodies import Body
 from gateway_core.catalog import Surface
 
 _CHARACTERS_PER_TOKEN: Final = 3.5

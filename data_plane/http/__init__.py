@@ -1,1 +1,1 @@
-"""The worker's HTTP side: the server, the parser, the routes, request bodies, headers and errors."""
+"""The worker's HTTP side: the server, the parser of HTTP, and the routes."""

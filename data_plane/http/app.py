@@ -12,15 +12,16 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from data_plane import errors
+from data_plane.forwarding import bodies
+from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import LOOP_HEADER, AttemptCall, AttemptMachine, Machinery, format_of
+from data_plane.forwarding.bodies import Body, ClientLeft, Receive
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.limits import check_input
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Upstream
-from data_plane.http import bodies, errors
-from data_plane.http import headers as header_rules
-from data_plane.http.bodies import Body, ClientLeft, Receive
 from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings

@@ -21,8 +21,8 @@ from typing import Any, Protocol
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from data_plane import errors
 from data_plane.forwarding.exchange import new_request_id
-from data_plane.http import errors
 from gateway_core.catalog import Format
 
 _BODILESS = (204, 304)
@@ -45,7 +45,7 @@ class _Cycle(RequestResponseCycle):
     _head = b""
 
     async def send(self, message: Any) -> None:
-        """ASGI's. Headers come in lower case and well-formed (data_plane.http.headers): they are not checked again."""
+        """ASGI's. Headers come in lower case and well-formed (data_plane.forwarding.headers); they are not checked."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from data_plane.http.errors import SnapshotUnavailable, SnapshotUnfit
+from data_plane.errors import SnapshotUnavailable, SnapshotUnfit
 from data_plane.state.documents import DocumentNotTaken
 from data_plane.state.held import HeldToken
 from data_plane.state.reading import SnapshotReader, log_load_fault

@@ -8,7 +8,7 @@ import asyncio
 import time
 from typing import Final
 
-from data_plane.http.errors import SnapshotUnavailable
+from data_plane.errors import SnapshotUnavailable
 
 # Without an answer of Redis for so long, what is not held cannot be judged.
 _IN_SYNC_SECONDS: Final = 2.0

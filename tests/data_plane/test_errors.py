@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from data_plane.http import errors
-from data_plane.http.errors import GatewayError
+from data_plane import errors
+from data_plane.errors import GatewayError
 from gateway_core.catalog import Format
 from gateway_core.policy import Denial, DenialCode
 from tests.workers import ROOT

@@ -14,7 +14,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data_plane.http.errors import AttemptsFailed, RateLimited
+from data_plane.errors import AttemptsFailed, RateLimited
 from gateway_core import snapshot
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
 from gateway_core.explanation import ALL_ATTEMPTS_FAILED, ExplainedAttempt, Explanation, explain

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from data_plane.http.headers import downstream
+from data_plane.forwarding.headers import downstream
 from gateway_core.redaction import mask
 from local.stand_in import StandIn
 from tests.workers import Client, Tenant, saying

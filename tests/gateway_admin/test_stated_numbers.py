@@ -7,8 +7,8 @@ import pytest
 
 from account_settings.models import GatewayConfiguration
 from configurations import router, scope
-from data_plane.forwarding.attempts import AttemptOutcome, outcome_of
-from data_plane.http import bodies
+from data_plane.forwarding import bodies
+from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from gateway_core import base_urls
 from provider_keys import values
 from rest import fields, idempotency, pagination, parsers, propagation

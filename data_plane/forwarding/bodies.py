@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from data_plane.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlow, ModelInvalid
 from data_plane.forwarding.time_limit import TimeLimit
-from data_plane.http.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlow, ModelInvalid
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
 # A body over the limit is read on to here and thrown away, so that its sender can read the answer.
