@@ -1,4 +1,7 @@
-"""Access keys over the wire (contract, section 2), and as the data plane sees them."""
+"""Holds: access_keys.views, access_keys.services, access_keys.snapshot_documents
+
+Access keys over the wire (contract, section 2), and as the data plane sees them.
+"""
 
 import json
 import threading

@@ -1,4 +1,7 @@
-"""A database from a backup: what was revoked since stays revoked, and nothing is guessed."""
+"""Holds: access_keys.restoring
+
+A database from a backup: what was revoked since stays revoked, and nothing is guessed.
+"""
 
 from io import StringIO
 from typing import Any

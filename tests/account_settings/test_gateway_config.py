@@ -1,4 +1,7 @@
-"""`/gateway-config`: one object of an account, always there, obeyed by every request."""
+"""Holds: account_settings.views, account_settings.services, account_settings.snapshot_documents
+
+`/gateway-config`: one object of an account, always there, obeyed by every request.
+"""
 
 import re
 import threading

@@ -1,4 +1,7 @@
-"""API keys over the wire (contract, section 6)."""
+"""Holds: accounts.views, accounts.services
+
+API keys over the wire (contract, section 6).
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Who gets in: a good API key, and nothing like one."""
+"""Holds: accounts.authentication
+
+Who gets in: a good API key, and nothing like one.
+"""
 
 import threading
 from datetime import timedelta

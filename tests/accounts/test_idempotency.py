@@ -1,4 +1,7 @@
-"""Idempotency-Key: one effect, one answer, and nothing in the row that opens by itself."""
+"""Holds: accounts.idempotency
+
+Idempotency-Key: one effect, one answer, and nothing in the row that opens by itself.
+"""
 
 import threading
 from datetime import timedelta

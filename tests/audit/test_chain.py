@@ -1,4 +1,7 @@
-"""The chain: whatever is done to the audit behind the triggers' back is found, and named."""
+"""Holds: audit.chain
+
+The chain: whatever is done to the audit behind the triggers' back is found, and named.
+"""
 
 import threading
 from io import StringIO

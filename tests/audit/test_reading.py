@@ -1,4 +1,7 @@
-"""Reading the audit: whose events, which of them, at what cost."""
+"""Holds: audit.models, audit.recording
+
+Reading the audit: whose events, which of them, at what cost.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""What a service's write leaves in the audit, and what it never does."""
+"""Holds: audit.recording
+
+What a service's write leaves in the audit, and what it never does.
+"""
 
 import pytest
 import structlog

@@ -1,4 +1,7 @@
-"""Settings → API keys in a browser: a token, its expiry in the person's own zone, its end by a typed name."""
+"""Holds: dashboard.pages.api_keys
+
+Settings → API keys in a browser: a token, its expiry in the person's own zone, its end by a typed name.
+"""
 
 from accounts.models import Membership
 from tests.browser.conftest import PHONE

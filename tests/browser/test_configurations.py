@@ -1,4 +1,7 @@
-"""Configurations in the browser: built by mouse and keyboard, refused at the field, tested, told apart and restored."""
+"""Holds: dashboard.pages.configurations, dashboard.pages.configuration_editor
+
+Configurations in the browser: built by mouse and keyboard, refused at the field, tested, told apart and restored.
+"""
 
 import json
 import re

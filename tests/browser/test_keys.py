@@ -1,4 +1,7 @@
-"""Keys in a browser: from an upstream's key to a routed request, a rotation, and what only a typed name can do."""
+"""Holds: dashboard.pages.provider_keys, dashboard.pages.access_keys
+
+Keys in a browser: from an upstream's key to a routed request, a rotation, and what only a typed name can do.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""Members in a browser: an invitation from one person to another, and the command search."""
+"""Holds: dashboard.pages.members
+
+Members in a browser: an invitation from one person to another, and the command search.
+"""
 
 from accounts.models import Membership
 from configurations.services import create_configuration

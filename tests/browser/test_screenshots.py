@@ -1,4 +1,6 @@
-"""Every page with a realistic account, looked at in both themes and on a phone; `make screenshots` keeps what it sees.
+"""Holds: dashboard.pages
+
+Every page with a realistic account, looked at in both themes and on a phone; `make screenshots` keeps what it sees.
 
 The walk itself is the test: no script error, nothing that the content security policy refuses, nothing serious for axe.
 In the small tier two pages are looked at in dark, and no picture is taken.

@@ -1,4 +1,7 @@
-"""Signing in, in a browser: a password, too many wrong ones, an authenticator app."""
+"""Holds: dashboard.sign_in
+
+Signing in, in a browser: a password, too many wrong ones, an authenticator app.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""Explaining over the wire: the policy's answer for keys, configurations and drafts, with nothing written."""
+"""Holds: configurations.explain
+
+Explaining over the wire: the policy's answer for keys, configurations and drafts, with nothing written.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Two requests at once, on two connections: what a rule names is there, and what is named is not deleted.
+"""Holds: configurations.services
+
+Two requests at once, on two connections: what a rule names is there, and what is named is not deleted.
 
 Django's foreign keys are checked at the commit, so neither its own look before a deletion nor an insert by itself holds
 anything. These tests fail when services trust them.

@@ -1,4 +1,7 @@
-"""Revisions: what each write keeps, what a restore does, and how two of them are told apart."""
+"""Holds: configurations.revisions
+
+Revisions: what each write keeps, what a restore does, and how two of them are told apart.
+"""
 
 from importlib import import_module
 from types import SimpleNamespace

@@ -1,4 +1,7 @@
-"""The rules of `router` (contract, section 3), each on the wire."""
+"""Holds: configurations.router
+
+The rules of `router` (contract, section 3), each on the wire.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The OpenAPI schemas of `access` and `router` are written by hand; here they meet what the check takes and refuses."""
+"""Holds: configurations.schema
+
+The OpenAPI schemas of `access` and `router` are written by hand; here they meet what the check takes and refuses.
+"""
 
 import re
 

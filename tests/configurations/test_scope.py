@@ -1,4 +1,7 @@
-"""The rules of `access` (contract, section 3), each on the wire."""
+"""Holds: configurations.scope
+
+The rules of `access` (contract, section 3), each on the wire.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""What writes publish: which documents they touch, and what the data plane makes of them."""
+"""Holds: configurations.snapshot_documents
+
+What writes publish: which documents they touch, and what the data plane makes of them.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""`/access-key-configurations` on the wire, but for the rules of access and router (contract, section 3)."""
+"""Holds: configurations.views
+
+`/access-key-configurations` on the wire, but for the rules of access and router (contract, section 3).
+"""
 
 from typing import Any
 

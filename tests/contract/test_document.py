@@ -1,4 +1,7 @@
-"""The OpenAPI document says what there is: every route and method, and nothing that is not."""
+"""Holds: rest.schema, gateway_admin.urls
+
+The OpenAPI document says what there is: every route and method, and nothing that is not.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""Every route of the API × every method × no key, bad key, another account's key.
+"""Holds: gateway_admin.urls
+
+Every route of the API × every method × no key, bad key, another account's key.
 
 The table is checked against the URL map: a new route fails this module until it is listed here.
 """

@@ -1,4 +1,6 @@
-"""Every mutating endpoint of the URL map: it leaves its event, and where the audit cannot be written it writes nothing.
+"""Holds: gateway_admin.urls, audit.recording
+
+Every mutating endpoint of the URL map: it leaves its event, and where the audit cannot be written it writes nothing.
 
 The endpoints come from the table that test_every_route holds against the URL map, so a new one is walked by itself.
 """

@@ -1,4 +1,6 @@
-"""The API, held by Schemathesis to its own OpenAPI document: every check; in the full tier every warning is a failure.
+"""Holds: rest.schema, gateway_admin.urls
+
+The API, held by Schemathesis to its own OpenAPI document: every check; in the full tier every warning is a failure.
 
 The run has two accounts, so that it also looks for objects that leak from one into the other. Its hooks give it real
 objects to speak of, since a run in which all is 404 proves nothing.

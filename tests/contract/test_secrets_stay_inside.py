@@ -1,4 +1,6 @@
-"""One marked secret through every way in, and then a look everywhere that it must not be.
+"""Holds: local.run, gateway_core.redaction
+
+One marked secret through every way in, and then a look everywhere that it must not be.
 
 The whole gateway runs as `make run` starts it, with a stand-in upstream, so that every log, every Redis value and the
 database are the real ones.

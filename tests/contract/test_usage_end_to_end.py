@@ -1,4 +1,6 @@
-"""From a caller's request to `/usage`, through everything that `make run` starts: each attempt once, with its tokens
+"""Holds: data_plane.usage.emitter, usage.ingest, usage.views
+
+From a caller's request to `/usage`, through everything that `make run` starts: each attempt once, with its tokens
 and its cost, whatever fails or is killed on the way. And credits, from a ledger to a refusal and back.
 """
 

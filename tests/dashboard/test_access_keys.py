@@ -1,4 +1,7 @@
-"""The access keys section: a token once, a key found among many, and every change by the API's own rules."""
+"""Holds: dashboard.pages.access_keys
+
+The access keys section: a token once, a key found among many, and every change by the API's own rules.
+"""
 
 from datetime import timedelta
 

@@ -1,4 +1,7 @@
-"""Many access keys changed at once: each by itself, none beyond the account, and an account of every one."""
+"""Holds: dashboard.pages.access_keys_at_once
+
+Many access keys changed at once: each by itself, none beyond the account, and an account of every one.
+"""
 
 import pytest
 

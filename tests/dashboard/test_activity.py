@@ -1,4 +1,7 @@
-"""Activity: events found by what people remember of them, and one request from beginning to end."""
+"""Holds: dashboard.pages.activity
+
+Activity: events found by what people remember of them, and one request from beginning to end.
+"""
 
 import csv
 import io

@@ -1,4 +1,7 @@
-"""Settings → API keys, the page that the others are made after."""
+"""Holds: dashboard.pages.api_keys
+
+Settings → API keys, the page that the others are made after.
+"""
 
 import pytest
 from django.test import Client

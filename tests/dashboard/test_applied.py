@@ -1,4 +1,7 @@
-"""After a write that takes trust away, the page says where it is in force, and makes nothing up where nobody knows."""
+"""Holds: dashboard.wording.apply_status
+
+After a write that takes trust away, the page says where it is in force, and makes nothing up where nobody knows.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""The audit page: who changed what, told to those whose account it is."""
+"""Holds: dashboard.pages.audit
+
+The audit page: who changed what, told to those whose account it is.
+"""
 
 import csv
 import io

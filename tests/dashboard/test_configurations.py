@@ -1,4 +1,7 @@
-"""The Configurations section on the server's side: whose it is, what it costs, and that its rules are the API's."""
+"""Holds: dashboard.pages.configurations
+
+The Configurations section on the server's side: whose it is, what it costs, and that its rules are the API's.
+"""
 
 import json
 

@@ -1,4 +1,7 @@
-"""Credits: what is left, what moved it, and the way to the payment page."""
+"""Holds: dashboard.pages.credits
+
+Credits: what is left, what moved it, and the way to the payment page.
+"""
 
 from decimal import Decimal
 

@@ -1,4 +1,7 @@
-"""The frame of the dashboard: who may enter, which account they are in, what each role may do."""
+"""Holds: dashboard.templatetags.dashboard
+
+The frame of the dashboard: who may enter, which account they are in, what each role may do.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""The data-plane page: who has applied what, and what is known when Redis is gone."""
+"""Holds: dashboard.pages.data_plane
+
+The data-plane page: who has applied what, and what is known when Redis is gone.
+"""
 
 import time
 

@@ -1,4 +1,6 @@
-"""Every page of the URL map, as nobody, viewer, editor and stranger: a new page is walked from its first day.
+"""Holds: dashboard.pages
+
+Every page of the URL map, as nobody, viewer, editor and stranger: a new page is walked from its first day.
 
 Alice owns the account, Bob is a member of it with a lower role, Charlie owns another account.
 """

@@ -1,4 +1,7 @@
-"""Settings → Gateway configuration."""
+"""Holds: dashboard.pages.settings
+
+Settings → Gateway configuration.
+"""
 
 import pytest
 from django.test import Client

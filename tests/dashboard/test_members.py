@@ -1,4 +1,7 @@
-"""Members: invitations, roles, and the owner that an account always keeps."""
+"""Holds: dashboard.pages.members
+
+Members: invitations, roles, and the owner that an account always keeps.
+"""
 
 import threading
 

@@ -1,4 +1,7 @@
-"""Overview: what went on, told from the sums, and the first steps."""
+"""Holds: dashboard.pages.overview
+
+Overview: what went on, told from the sums, and the first steps.
+"""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,7 @@
-"""The provider keys section: a value goes in and never comes out again, whatever happens to the form that held it."""
+"""Holds: dashboard.pages.provider_keys
+
+The provider keys section: a value goes in and never comes out again, whatever happens to the form that held it.
+"""
 
 import logging
 from datetime import timedelta

@@ -1,4 +1,7 @@
-"""The providers section: the catalog as it is, and an account's own upstreams by the API's rules."""
+"""Holds: dashboard.pages.providers
+
+The providers section: the catalog as it is, and an account's own upstreams by the API's rules.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""What a configuration lets through in words, and what a change of it takes away."""
+"""Holds: dashboard.wording.scope_summary
+
+What a configuration lets through in words, and what a change of it takes away.
+"""
 
 import uuid
 

@@ -1,4 +1,7 @@
-"""No page asks more questions of the database because there is more in it."""
+"""Holds: dashboard.pages
+
+No page asks more questions of the database because there is more in it.
+"""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,7 @@
-"""The command search: the account's own things, cheaply."""
+"""Holds: dashboard.pages.search
+
+The command search: the account's own things, cheaply.
+"""
 
 import pytest
 from django.test import Client

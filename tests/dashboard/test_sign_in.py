@@ -1,4 +1,7 @@
-"""Signing in: the password, the code, the throttle, and what the browser is told to refuse."""
+"""Holds: dashboard.sign_in
+
+Signing in: the password, the code, the throttle, and what the browser is told to refuse.
+"""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""A worker says of a publication that it is applied only where it is in force."""
+"""Holds: data_plane.state.follower
+
+A worker says of a publication that it is applied only where it is in force.
+"""
 
 import asyncio
 import time

@@ -1,4 +1,7 @@
-"""The attempt machine: order, triggers, timeouts, and what a caller is told at the end."""
+"""Holds: data_plane.forwarding.attempts
+
+The attempt machine: order, triggers, timeouts, and what a caller is told at the end.
+"""
 
 import asyncio
 import time

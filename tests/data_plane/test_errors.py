@@ -1,4 +1,7 @@
-"""The tree of errors is whole: every class has its code, its sentence, its status, its line in the documentation."""
+"""Holds: data_plane.http.errors
+
+The tree of errors is whole: every class has its code, its sentence, its status, its line in the documentation.
+"""
 
 from collections.abc import Iterator
 

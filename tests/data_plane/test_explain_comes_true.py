@@ -1,4 +1,6 @@
-"""What `explain` says of a request, the worker then does: provider, model, key and order.
+"""Holds: gateway_core.explanation, data_plane.forwarding.attempts
+
+What `explain` says of a request, the worker then does: provider, model, key and order.
 
 Random accounts, configurations, requests and failures. The failures are assumed in the one and made by the upstream in
 the other.

@@ -1,4 +1,7 @@
-"""The change follower: what it holds is one state after the other, and nobody waits for Redis who need not."""
+"""Holds: data_plane.state.follower, data_plane.state.store
+
+The change follower: what it holds is one state after the other, and nobody waits for Redis who need not.
+"""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,7 @@
-"""Requests that are forwarded: what goes upstream, and what comes back."""
+"""Holds: data_plane.forwarding.exchange, data_plane.http.headers
+
+Requests that are forwarded: what goes upstream, and what comes back.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,7 @@
-"""Caps on tokens, in force within the second: what a request may say, and how long its answer may become."""
+"""Holds: data_plane.forwarding.limits
+
+Caps on tokens, in force within the second: what a request may say, and how long its answer may become.
+"""
 
 import base64
 from typing import Any

@@ -1,4 +1,7 @@
-"""Managed inference: the operator's own key, for accounts that have credits, for models that have a price."""
+"""Holds: data_plane.forwarding.targets
+
+Managed inference: the operator's own key, for accounts that have credits, for models that have a price.
+"""
 
 from collections.abc import Callable
 from typing import Any

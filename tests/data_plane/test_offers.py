@@ -1,4 +1,7 @@
-"""Offers to change the protocol are passed over: the request is answered as any other."""
+"""Holds: data_plane.http.protocol
+
+Offers to change the protocol are passed over: the request is answered as any other.
+"""
 
 import asyncio
 import json

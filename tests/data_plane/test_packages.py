@@ -1,4 +1,7 @@
-"""The `openai` and `anthropic` packages, given a base URL and an access key and nothing else."""
+"""Holds: data_plane.http.app
+
+The `openai` and `anthropic` packages, given a base URL and an access key and nothing else.
+"""
 
 from types import ModuleType
 from typing import Any

@@ -1,4 +1,7 @@
-"""What is refused before anything is sent, and how it is told."""
+"""Holds: data_plane.http.app, data_plane.http.errors
+
+What is refused before anything is sent, and how it is told.
+"""
 
 import time
 

@@ -1,4 +1,7 @@
-"""What a worker starts with, and what it refuses to start without."""
+"""Holds: data_plane.settings
+
+What a worker starts with, and what it refuses to start without.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""Bodies that come slowly or not whole, from either side."""
+"""Holds: data_plane.http.bodies, data_plane.http.protocol
+
+Bodies that come slowly or not whole, from either side.
+"""
 
 import asyncio
 import json

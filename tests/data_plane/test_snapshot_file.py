@@ -1,4 +1,6 @@
-"""The snapshot file: the last known good across a worker's own restart. It helps where Redis is away, and else nothing.
+"""Holds: data_plane.state.snapshot_file
+
+The snapshot file: the last known good across a worker's own restart. It helps where Redis is away, and else nothing.
 
 Workers in this process; `tests/faults/data_plane/test_restarts.py` does the same to real ones.
 """

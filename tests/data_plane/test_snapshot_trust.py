@@ -1,4 +1,6 @@
-"""Redis is not trusted: what it holds counts only where a holder of a document key put it, and never an older state.
+"""Holds: data_plane.state.store, data_plane.state.follower
+
+Redis is not trusted: what it holds counts only where a holder of a document key put it, and never an older state.
 
 In each test somebody who can write Redis does his worst; it is refused and reported, and the last good one serves on.
 """

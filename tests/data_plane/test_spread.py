@@ -1,4 +1,7 @@
-"""Many workers that start, or lose their Redis, in one moment do not load from it in one moment."""
+"""Holds: data_plane.state.follower
+
+Many workers that start, or lose their Redis, in one moment do not load from it in one moment.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

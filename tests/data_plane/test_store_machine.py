@@ -1,4 +1,7 @@
-"""Publications, loads, gaps, new epochs and replays in any order: nothing old comes back, no claim comes too early."""
+"""Holds: data_plane.state.store
+
+Publications, loads, gaps, new epochs and replays in any order: nothing old comes back, no claim comes too early.
+"""
 
 from typing import Any, NamedTuple
 

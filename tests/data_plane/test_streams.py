@@ -1,4 +1,7 @@
-"""Streams: as they come, never taken for complete when they are not."""
+"""Holds: data_plane.forwarding.sse, data_plane.forwarding.exchange
+
+Streams: as they come, never taken for complete when they are not.
+"""
 
 import asyncio
 import json

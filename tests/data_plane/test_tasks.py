@@ -1,4 +1,7 @@
-"""Ending tasks: also those that lose a cancellation."""
+"""Holds: data_plane.tasks
+
+Ending tasks: also those that lose a cancellation.
+"""
 
 import asyncio
 from contextlib import suppress

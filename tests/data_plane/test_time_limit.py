@@ -1,4 +1,7 @@
-"""The one timer of a request."""
+"""Holds: data_plane.forwarding.time_limit
+
+The one timer of a request.
+"""
 
 import asyncio
 

@@ -1,4 +1,7 @@
-"""What is read out of answers: every dialect of usage, whole and streamed, in pieces of any size."""
+"""Holds: data_plane.usage.token_counting
+
+What is read out of answers: every dialect of usage, whole and streamed, in pieces of any size.
+"""
 
 import json
 import random

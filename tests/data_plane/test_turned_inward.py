@@ -1,4 +1,6 @@
-"""Requests cannot be turned inward, nor their keys elsewhere: not by a base URL, a resolver, a redirect or a body.
+"""Holds: data_plane.forwarding.upstream, gateway_core.base_urls
+
+Requests cannot be turned inward, nor their keys elsewhere: not by a base URL, a resolver, a redirect or a body.
 
 What must not be reached is a listener that counts; and every connection that this process makes is seen by an audit
 hook, whatever its port.

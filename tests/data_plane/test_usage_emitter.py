@@ -1,4 +1,7 @@
-"""The emitter: what was recorded arrives once, and costs no request anything, whatever Redis does."""
+"""Holds: data_plane.usage.emitter, data_plane.usage.spool
+
+The emitter: what was recorded arrives once, and costs no request anything, whatever Redis does.
+"""
 
 import asyncio
 import os

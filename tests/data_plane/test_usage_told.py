@@ -1,4 +1,7 @@
-"""Each attempt is told once, with what it used, before its answer's last piece."""
+"""Holds: data_plane.usage.attempt_record
+
+Each attempt is told once, with what it used, before its answer's last piece.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,7 @@
-"""Connections to upstreams: judged by the address that they are made to, at the moment they are made."""
+"""Holds: data_plane.forwarding.upstream
+
+Connections to upstreams: judged by the address that they are made to, at the moment they are made.
+"""
 
 import asyncio
 import datetime as dt

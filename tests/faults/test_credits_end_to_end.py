@@ -1,4 +1,7 @@
-"""Credits that run out and come back, as a caller of the data plane sees them: all processes are real."""
+"""Holds: usage.ledger, account_settings.snapshot_documents
+
+Credits that run out and come back, as a caller of the data plane sees them: all processes are real.
+"""
 
 import json
 import os

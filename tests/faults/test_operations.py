@@ -1,4 +1,6 @@
-"""What operators do to a deployment that serves: rotate its keys, restore its database, move its Redis, upgrade it.
+"""Holds: snapshots.rebuild, snapshots.signing, local.stand_in
+
+What operators do to a deployment that serves: rotate its keys, restore its database, move its Redis, upgrade it.
 
 Each by the commands of docs/operations.md, run as processes, with callers who go on asking real workers. No valid
 request may be refused. This process plays the control plane, with the settings of a process that was started anew.

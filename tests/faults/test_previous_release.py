@@ -1,4 +1,6 @@
-"""The worker of the newest release serves with today's control plane, as during every upgrade.
+"""Holds: data_plane, gateway_core.snapshot
+
+The worker of the newest release serves with today's control plane, as during every upgrade.
 
 Its code comes out of this repository's history, by the commit that CHANGELOG.md names under the release. The promise
 stands in docs/releasing.md.

@@ -1,4 +1,7 @@
-"""A write that waits for the workers: what it says is so at each of them, and a silent one is told apart. All real."""
+"""Holds: snapshots.waiting, snapshots.workers
+
+A write that waits for the workers: what it says is so at each of them, and a silent one is told apart. All real.
+"""
 
 import json
 import os

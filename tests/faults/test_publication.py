@@ -1,4 +1,6 @@
-"""Publication on bad days: processes stopped and killed, Redis gone, emptied, or older than it was.
+"""Holds: snapshots.publisher, snapshots.relay, snapshots.rebuild
+
+Publication on bad days: processes stopped and killed, Redis gone, emptied, or older than it was.
 
 The last word is always the deep comparison: every document in Redis decoded, against those compiled from PostgreSQL.
 """

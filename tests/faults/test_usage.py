@@ -1,4 +1,7 @@
-"""Usage on bad days: killed at each step, Redis gone and emptied; each event still counts exactly once."""
+"""Holds: usage.ingest
+
+Usage on bad days: killed at each step, Redis gone and emptied; each event still counts exactly once.
+"""
 
 import random
 import signal

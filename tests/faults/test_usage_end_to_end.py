@@ -1,4 +1,7 @@
-"""From a caller to `/usage`, with real processes that are killed on the way: each attempt is there once."""
+"""Holds: usage.ingest, data_plane.usage.emitter
+
+From a caller to `/usage`, with real processes that are killed on the way: each attempt is there once.
+"""
 
 import json
 import os

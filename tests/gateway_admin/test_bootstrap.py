@@ -1,4 +1,7 @@
-"""`manage.py bootstrap`."""
+"""Holds: gateway_admin.management.commands.bootstrap
+
+`manage.py bootstrap`.
+"""
 
 from io import StringIO
 

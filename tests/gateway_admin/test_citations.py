@@ -1,4 +1,7 @@
-"""What code and documents cite exists: sections, decisions, files, modules. Each decision record has the same parts."""
+"""Holds: docs
+
+What code and documents cite exists: sections, decisions, files, modules. Each decision record has the same parts.
+"""
 
 import importlib
 import re

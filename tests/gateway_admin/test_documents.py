@@ -1,4 +1,7 @@
-"""What the documents name is there: links, pictures, targets of make, settings' page, every decision."""
+"""Holds: docs, README.md
+
+What the documents name is there: links, pictures, targets of make, settings' page, every decision.
+"""
 
 import re
 import subprocess

@@ -1,4 +1,7 @@
-"""`/healthz` and `/readyz` of the control plane. A database or Redis that is away: tests/rest/test_on_a_server.py."""
+"""Holds: gateway_admin.health
+
+`/healthz` and `/readyz` of the control plane. A database or Redis that is away: tests/rest/test_on_a_server.py.
+"""
 
 import pytest
 from django.db import connection

@@ -1,4 +1,7 @@
-"""What the control plane tells Prometheus: the state of the deployment, and nothing of a tenant."""
+"""Holds: gateway_admin.metrics
+
+What the control plane tells Prometheus: the state of the deployment, and nothing of a tenant.
+"""
 
 import pytest
 from django.utils import timezone

@@ -1,4 +1,7 @@
-"""docs/operations.md names no command and no option that is not there."""
+"""Holds: docs/operations.md
+
+docs/operations.md names no command and no option that is not there.
+"""
 
 import re
 import shlex

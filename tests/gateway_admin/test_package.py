@@ -1,4 +1,7 @@
-"""The wheel: every room is in it with its data files, and the version has one home."""
+"""Holds: pyproject.toml, gateway_core.release
+
+The wheel: every room is in it with its data files, and the version has one home.
+"""
 
 import subprocess
 import tomllib

@@ -1,4 +1,7 @@
-"""Each process runs on its own list of packages, and one version of a package stands in all lists."""
+"""Holds: requirements
+
+Each process runs on its own list of packages, and one version of a package stands in all lists.
+"""
 
 import os
 import re

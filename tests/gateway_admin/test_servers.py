@@ -1,4 +1,7 @@
-"""The test run's own environment."""
+"""Holds: tests.servers
+
+The test run's own environment.
+"""
 
 import os
 import socket

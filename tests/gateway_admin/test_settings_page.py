@@ -1,4 +1,7 @@
-"""docs/settings.md is true: it lists every setting that the code reads, and no other."""
+"""Holds: docs/settings.md
+
+docs/settings.md is true: it lists every setting that the code reads, and no other.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The numbers, fields and paths that documents state are the code's."""
+"""Holds: docs
+
+The numbers, fields and paths that documents state are the code's.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Where a request may go: one list, every dangerous form."""
+"""Holds: gateway_core.addresses
+
+Where a request may go: one list, every dangerous form.
+"""
 
 import pytest
 

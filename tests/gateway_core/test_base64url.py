@@ -1,3 +1,5 @@
+"""Holds: gateway_core.base64url"""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

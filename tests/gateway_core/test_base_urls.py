@@ -1,4 +1,7 @@
-"""How a base URL is read: once, in one way, as a resolver would."""
+"""Holds: gateway_core.base_urls
+
+How a base URL is read: once, in one way, as a resolver would.
+"""
 
 import ipaddress
 

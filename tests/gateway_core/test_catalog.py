@@ -1,4 +1,7 @@
-"""The catalog: our own facts on the built-in providers, and the models that the price data knows."""
+"""Holds: gateway_core.catalog
+
+The catalog: our own facts on the built-in providers, and the models that the price data knows.
+"""
 
 import pytest
 

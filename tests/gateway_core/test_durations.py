@@ -1,3 +1,5 @@
+"""Holds: gateway_core.durations"""
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,3 +1,5 @@
+"""Holds: gateway_core.envelopes"""
+
 import base64
 import copy
 import hashlib

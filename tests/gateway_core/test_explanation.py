@@ -1,4 +1,7 @@
-"""Explaining: the policy's decision in words, with the place that decided and the change that would help."""
+"""Holds: gateway_core.explanation
+
+Explaining: the policy's decision in words, with the place that decided and the change that would help.
+"""
 
 import msgspec
 import pytest

@@ -1,3 +1,5 @@
+"""Holds: gateway_core.ids"""
+
 import itertools
 import os
 import threading

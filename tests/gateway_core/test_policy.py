@@ -1,4 +1,7 @@
-"""The policy, as tables: what a request may do under which configuration."""
+"""Holds: gateway_core.policy
+
+The policy, as tables: what a request may do under which configuration.
+"""
 
 import msgspec
 import pytest

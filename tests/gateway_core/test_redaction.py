@@ -1,3 +1,5 @@
+"""Holds: gateway_core.redaction"""
+
 import string
 import time
 

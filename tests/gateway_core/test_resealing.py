@@ -1,4 +1,7 @@
-"""The stream between the planes: nothing is opened for a stranger, nothing is lost to a cut pipe."""
+"""Holds: gateway_core.resealing
+
+The stream between the planes: nothing is opened for a stranger, nothing is lost to a cut pipe.
+"""
 
 import pytest
 

@@ -1,3 +1,5 @@
+"""Holds: gateway_core.sealing"""
+
 import base64
 import copy
 import itertools

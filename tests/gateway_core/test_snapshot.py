@@ -1,4 +1,7 @@
-"""The snapshot's documents: what a worker accepts, and how an account's state moves on."""
+"""Holds: gateway_core.snapshot
+
+The snapshot's documents: what a worker accepts, and how an account's state moves on.
+"""
 
 import math
 

@@ -1,3 +1,5 @@
+"""Holds: gateway_core.tokens"""
+
 import hashlib
 import random
 import re

@@ -1,4 +1,7 @@
-"""Usage events and batches: what counts as one."""
+"""Holds: gateway_core.usage_events
+
+Usage events and batches: what counts as one.
+"""
 
 import time
 import uuid

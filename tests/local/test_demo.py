@@ -1,4 +1,7 @@
-"""`make demo`: the README's walk, as a newcomer sees it."""
+"""Holds: local.demo
+
+`make demo`: the README's walk, as a newcomer sees it.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,7 @@
-"""PostgreSQL and Redis as `make run` starts them: real processes, real directories."""
+"""Holds: local.embedded.server, local.embedded.postgres, local.embedded.redis
+
+PostgreSQL and Redis as `make run` starts them: real processes, real directories.
+"""
 
 import os
 import shutil

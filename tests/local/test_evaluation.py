@@ -1,4 +1,7 @@
-"""What a run keeps under var/."""
+"""Holds: local.evaluation
+
+What a run keeps under var/.
+"""
 
 import os
 import stat

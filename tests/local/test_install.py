@@ -1,4 +1,7 @@
-"""The first minute: Python is checked in words before anything is made, and a failed try does not spoil the next."""
+"""Holds: requirements/install.py, Makefile
+
+The first minute: Python is checked in words before anything is made, and a failed try does not spoil the next.
+"""
 
 import runpy
 import shutil

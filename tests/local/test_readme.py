@@ -1,4 +1,7 @@
-"""The README's walk, pasted as it stands into a shell beside `make try`."""
+"""Holds: README.md
+
+The README's walk, pasted as it stands into a shell beside `make try`.
+"""
 
 import re
 import shutil

@@ -1,4 +1,7 @@
-"""`make run`, as a person uses it: everything real, from an empty directory."""
+"""Holds: local.run
+
+`make run`, as a person uses it: everything real, from an empty directory.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The supervisor, with small programs in place of ours."""
+"""Holds: local.supervision
+
+The supervisor, with small programs in place of ours.
+"""
 
 import os
 import signal

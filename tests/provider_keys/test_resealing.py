@@ -1,4 +1,7 @@
-"""Moving stored values to a new sealing key, by the three commands as an operator runs them."""
+"""Holds: provider_keys.resealing
+
+Moving stored values to a new sealing key, by the three commands as an operator runs them.
+"""
 
 import io
 import os

@@ -1,4 +1,6 @@
-"""No value of a provider key is anywhere but sealed: marked ones go through every write, then everything is searched.
+"""Holds: provider_keys.services, gateway_core.sealing
+
+No value of a provider key is anywhere but sealed: marked ones go through every write, then everything is searched.
 
 A name of a field is not a value: an unknown one is named in its refusal, and masked where it looks like a key. The
 search knows the mark as it stands and in the encodings in which it might slip through.

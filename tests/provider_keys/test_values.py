@@ -1,4 +1,7 @@
-"""A provider key's value in clear: what it may be, and that it shows nothing of itself."""
+"""Holds: provider_keys.values
+
+A provider key's value in clear: what it may be, and that it shows nothing of itself.
+"""
 
 import copy
 import json

@@ -1,4 +1,7 @@
-"""`/provider-keys` on the wire (contract, section 4)."""
+"""Holds: provider_keys.views
+
+`/provider-keys` on the wire (contract, section 4).
+"""
 
 import base64
 import hashlib

@@ -1,4 +1,7 @@
-"""Where a custom provider may stand, over the wire: when it is created, and when it is changed."""
+"""Holds: providers.base_url_check
+
+Where a custom provider may stand, over the wire: when it is created, and when it is changed.
+"""
 
 import socket
 import threading

@@ -1,4 +1,7 @@
-"""`/catalog/providers` and `/catalog/models`: the built-in providers, for everybody with an API key."""
+"""Holds: providers.catalog
+
+`/catalog/providers` and `/catalog/models`: the built-in providers, for everybody with an API key.
+"""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""The operator's own upstream keys: sealed on arrival, published with the catalog, told to nobody."""
+"""Holds: providers.managed
+
+The operator's own upstream keys: sealed on arrival, published with the catalog, told to nobody.
+"""
 
 import io
 import logging

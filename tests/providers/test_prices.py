@@ -1,4 +1,7 @@
-"""Refreshing prices: newer ones where they can be had and hold up, the last good ones everywhere else."""
+"""Holds: providers.price_refresh
+
+Refreshing prices: newer ones where they can be had and hold up, the last good ones everywhere else.
+"""
 
 import json
 import logging

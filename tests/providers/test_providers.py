@@ -1,4 +1,7 @@
-"""Custom providers over the wire (contract, section 5), but for where they may stand (test_base_urls)."""
+"""Holds: providers.views, providers.services
+
+Custom providers over the wire (contract, section 5), but for where they may stand (test_base_urls).
+"""
 
 import threading
 

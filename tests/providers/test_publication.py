@@ -1,4 +1,7 @@
-"""From the wire to Redis: a provider and the account's settings are where the data plane reads them, at once."""
+"""Holds: providers.snapshot_documents
+
+From the wire to Redis: a provider and the account's settings are where the data plane reads them, at once.
+"""
 
 import pytest
 

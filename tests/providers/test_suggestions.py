@@ -1,4 +1,7 @@
-"""What an unknown name could have been: told in refusals, and at a bounded price."""
+"""Holds: providers.provider_names
+
+What an unknown name could have been: told in refusals, and at a bounded price.
+"""
 
 import time
 

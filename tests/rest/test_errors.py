@@ -1,4 +1,7 @@
-"""The tree of errors, and the one shape that it has on the wire."""
+"""Holds: rest.errors
+
+The tree of errors, and the one shape that it has on the wire.
+"""
 
 import re
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Fields take a JSON type as it is; forms refuse what they do not know."""
+"""Holds: rest.fields
+
+Fields take a JSON type as it is; forms refuse what they do not know.
+"""
 
 from datetime import UTC, datetime
 from typing import Any

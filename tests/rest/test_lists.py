@@ -1,4 +1,7 @@
-"""Lists: newest first, by key (contract, section 1)."""
+"""Holds: rest.pagination
+
+Lists: newest first, by key (contract, section 1).
+"""
 
 import uuid
 from urllib.parse import parse_qs, urlsplit

@@ -1,4 +1,7 @@
-"""What only a real server shows: raw HTTP, lengths that lie, HEAD, and a database that goes away."""
+"""Holds: gateway_admin.wsgi, rest.parsers
+
+What only a real server shows: raw HTTP, lengths that lie, HEAD, and a database that goes away.
+"""
 
 import os
 import time

@@ -1,4 +1,7 @@
-"""What a body may be, before anybody asks what it means."""
+"""Holds: rest.parsers
+
+What a body may be, before anybody asks what it means.
+"""
 
 import contextlib
 import io

@@ -1,4 +1,7 @@
-"""ETag and If-Match, on every object of the API that has them."""
+"""Holds: rest.preconditions
+
+ETag and If-Match, on every object of the API that has them.
+"""
 
 import threading
 

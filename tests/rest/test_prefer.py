@@ -1,4 +1,7 @@
-"""`Prefer`, as RFC 7240 writes it."""
+"""Holds: rest.propagation
+
+`Prefer`, as RFC 7240 writes it.
+"""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,7 @@
-"""The base that the client called, and whom we believe about it."""
+"""Holds: rest.uris
+
+The base that the client called, and whom we believe about it.
+"""
 
 import pytest
 from django.urls import set_script_prefix

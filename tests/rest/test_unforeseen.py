@@ -1,4 +1,7 @@
-"""What nobody foresaw: 500 in the API's own form, in the log whole, in the answer not at all."""
+"""Holds: rest.errors
+
+What nobody foresaw: 500 in the API's own form, in the log whole, in the answer not at all.
+"""
 
 import logging
 

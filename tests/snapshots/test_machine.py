@@ -1,4 +1,7 @@
-"""Whatever happens, in whatever order: one look of each sort by the relay, and Redis is what PostgreSQL says."""
+"""Holds: snapshots.relay
+
+Whatever happens, in whatever order: one look of each sort by the relay, and Redis is what PostgreSQL says.
+"""
 
 import threading
 from collections.abc import Callable

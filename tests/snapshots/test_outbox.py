@@ -1,4 +1,7 @@
-"""The outbox: a change and its write are one, and publishing begins after the commit."""
+"""Holds: snapshots.outbox
+
+The outbox: a change and its write are one, and publishing begins after the commit.
+"""
 
 import pytest
 from django.conf import LazySettings

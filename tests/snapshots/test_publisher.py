@@ -1,4 +1,7 @@
-"""The publisher: nothing uncommitted is published, nothing committed is lost, and Redis never goes back."""
+"""Holds: snapshots.publisher
+
+The publisher: nothing uncommitted is published, nothing committed is lost, and Redis never goes back.
+"""
 
 import threading
 from collections.abc import Callable, Collection, Iterator

@@ -1,4 +1,7 @@
-"""The rebuild: a new epoch, everything written from PostgreSQL, nothing older over something newer."""
+"""Holds: snapshots.rebuild
+
+The rebuild: a new epoch, everything written from PostgreSQL, nothing older over something newer.
+"""
 
 import threading
 from collections.abc import Collection

@@ -1,4 +1,7 @@
-"""The relay's looks, one by one: what each notices, and what it does about it."""
+"""Holds: snapshots.relay
+
+The relay's looks, one by one: what each notices, and what it does about it.
+"""
 
 import threading
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Signing anew: another signature, and nothing else in Redis that anybody could notice."""
+"""Holds: snapshots.signing
+
+Signing anew: another signature, and nothing else in Redis that anybody could notice.
+"""
 
 from io import StringIO
 from typing import Any

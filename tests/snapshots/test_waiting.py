@@ -1,4 +1,7 @@
-"""Who waits for the workers is told what is so, and never that a write has failed. The workers here are reports."""
+"""Holds: snapshots.waiting
+
+Who waits for the workers is told what is so, and never that a write has failed. The workers here are reports.
+"""
 
 import threading
 import time

@@ -1,4 +1,7 @@
-"""The list of workers: everything about them that an account may know, and nothing of its neighbours or of hosts."""
+"""Holds: snapshots.workers
+
+The list of workers: everything about them that an account may know, and nothing of its neighbours or of hosts.
+"""
 
 from collections.abc import Callable
 from io import StringIO

@@ -1,4 +1,7 @@
-"""Holds: tests.keeper — a run that is interrupted leaves no process and no file behind."""
+"""Holds: tests.keeper
+
+A run that is interrupted leaves no process and no file behind.
+"""
 
 import os
 import signal

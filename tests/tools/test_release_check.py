@@ -1,4 +1,7 @@
-"""The check of a release: version, changelog and tags agree, in this tree and in made-up ones."""
+"""Holds: tools.release_check
+
+The check of a release: version, changelog and tags agree, in this tree and in made-up ones.
+"""
 
 import pytest
 

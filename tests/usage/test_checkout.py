@@ -1,4 +1,7 @@
-"""Buying credits: against a stand-in of the payment provider's API on loopback."""
+"""Holds: usage.checkout
+
+Buying credits: against a stand-in of the payment provider's API on loopback.
+"""
 
 import json
 import time

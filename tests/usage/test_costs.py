@@ -1,4 +1,7 @@
-"""Costs: our arithmetic gives what the price library gives, for every model and any counts, and faster."""
+"""Holds: usage.costs
+
+Costs: our arithmetic gives what the price library gives, for every model and any counts, and faster.
+"""
 
 import copy
 import random

@@ -1,4 +1,7 @@
-"""Ingest: each event counts once, and only what a worker really told."""
+"""Holds: usage.ingest
+
+Ingest: each event counts once, and only what a worker really told.
+"""
 
 import threading
 import time

@@ -1,4 +1,7 @@
-"""Credits: every movement is an entry, the sums agree with the entries, and a replay moves nothing."""
+"""Holds: usage.ledger
+
+Credits: every movement is an entry, the sums agree with the entries, and a replay moves nothing.
+"""
 
 import io
 import uuid

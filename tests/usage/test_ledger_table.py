@@ -1,4 +1,7 @@
-"""The ledger's table itself: it only grows."""
+"""Holds: usage.models
+
+The ledger's table itself: it only grows.
+"""
 
 import pytest
 from django.db import DatabaseError, connection, transaction

@@ -1,4 +1,7 @@
-"""The months of the event table: there when they are needed, gone when the retention has passed."""
+"""Holds: usage.partitions
+
+The months of the event table: there when they are needed, gone when the retention has passed.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

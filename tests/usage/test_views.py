@@ -1,4 +1,7 @@
-"""`/usage`, `/usage/overview` and `/credits` on the wire."""
+"""Holds: usage.views
+
+`/usage`, `/usage/overview` and `/credits` on the wire.
+"""
 
 import random
 from collections import defaultdict

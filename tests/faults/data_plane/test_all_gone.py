@@ -1,4 +1,7 @@
-"""Everything but the worker is gone: control plane, relay, PostgreSQL and Redis. What is in force stays in force."""
+"""Holds: data_plane.state.follower
+
+Everything but the worker is gone: control plane, relay, PostgreSQL and Redis. What is in force stays in force.
+"""
 
 import asyncio
 import os

@@ -1,4 +1,6 @@
-"""A corpus of bad snapshot documents, fed to a worker under traffic: each is refused and reported, no request fails.
+"""Holds: data_plane.state.store, gateway_core.envelopes
+
+A corpus of bad snapshot documents, fed to a worker under traffic: each is refused and reported, no request fails.
 
 Some are by somebody who can write Redis, most by somebody who holds the document keys and publishes nonsense: a control
 plane with a bug, a careless hand.

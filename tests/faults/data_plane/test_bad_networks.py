@@ -1,4 +1,7 @@
-"""Between a worker and its Redis is a network with bad days: no known key is refused, no valid one called invalid."""
+"""Holds: data_plane.state.follower
+
+Between a worker and its Redis is a network with bad days: no known key is refused, no valid one called invalid.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,6 @@
-"""Callers who leave: nobody gets another's answer, and nothing of theirs stays behind.
+"""Holds: data_plane.forwarding.exchange
+
+Callers who leave: nobody gets another's answer, and nothing of theirs stays behind.
 
 Every request names a model of its own, which the upstream repeats in each piece of its answer, so that any answer that
 went astray would show. The full number is

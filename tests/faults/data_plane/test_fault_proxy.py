@@ -1,4 +1,7 @@
-"""The fault proxy does to a connection what it says: the tests that lean on it mean what they say."""
+"""Holds: tests.fault_proxy
+
+The fault proxy does to a connection what it says: the tests that lean on it mean what they say.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator

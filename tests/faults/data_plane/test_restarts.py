@@ -1,4 +1,7 @@
-"""A worker that is restarted while Redis is away, with a snapshot file: good, damaged, or none."""
+"""Holds: data_plane.state.snapshot_file
+
+A worker that is restarted while Redis is away, with a snapshot file: good, damaged, or none.
+"""
 
 import asyncio
 import time

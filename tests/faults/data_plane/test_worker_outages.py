@@ -1,4 +1,7 @@
-"""Bad days of a worker: Redis gone, slow, empty, older; the worker stopped; a drain. Real processes, real faults."""
+"""Holds: data_plane.state.follower, data_plane.http.server
+
+Bad days of a worker: Redis gone, slow, empty, older; the worker stopped; a drain. Real processes, real faults.
+"""
 
 import asyncio
 import contextlib
