@@ -1,4 +1,4 @@
-"""Holds: data_plane.http.errors
+"""Holds: data_plane.errors
 
 The tree of errors is whole: every class has its code, its sentence, its status, its line in the documentation.
 """

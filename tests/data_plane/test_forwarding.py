@@ -1,4 +1,4 @@
-"""Holds: data_plane.forwarding.exchange, data_plane.http.headers
+"""Holds: data_plane.forwarding.exchange, data_plane.forwarding.headers
 
 Requests that are forwarded: what goes upstream, and what comes back.
 """

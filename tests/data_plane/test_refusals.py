@@ -1,4 +1,4 @@
-"""Holds: data_plane.http.app, data_plane.http.errors
+"""Holds: data_plane.http.app, data_plane.errors
 
 What is refused before anything is sent, and how it is told.
 """

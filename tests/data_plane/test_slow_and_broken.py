@@ -1,4 +1,4 @@
-"""Holds: data_plane.http.bodies, data_plane.http.protocol
+"""Holds: data_plane.forwarding.bodies, data_plane.http.protocol
 
 Bodies that come slowly or not whole, from either side.
 """
