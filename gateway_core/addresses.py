@@ -1,7 +1,7 @@
-"""Which network addresses an outgoing request may reach. Pure: nothing is resolved here.
+"""Which network addresses an outgoing request may reach. Pure functions: this module resolves no names.
 
-`ipaddress.is_global` passes a dozen dangerous ones, hence an explicit list. Names must be judged by the addresses that
-they resolve to, and every connection by the address that it is made to: at write time, and again at connect time.
+`ipaddress.is_global` accepts a dozen dangerous networks, so this module has an explicit list. A caller checks a name
+by the addresses that it resolves to: when it is written, and again when a connection is made.
 
 Source: the IANA special-purpose address registries; docs/decisions/0011-outgoing-addresses.md.
 """
@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressClass(StrEnum):
-    """What an address is that is not simply a host on the internet."""
+    """The kind of an address that is not an ordinary host on the internet."""
 
     LOOPBACK = "loopback"
     PRIVATE = "private"
@@ -27,7 +27,7 @@ class AddressClass(StrEnum):
 
 
 _LIST: Final = (
-    # Cloud metadata, before the wider networks that hold it.
+    # Cloud metadata stands first, because the wider networks below contain these addresses.
     ("169.254.169.254/32", AddressClass.METADATA),
     ("169.254.170.0/24", AddressClass.METADATA),  # Amazon ECS and EKS
     ("168.63.129.16/32", AddressClass.METADATA),  # Azure's host
@@ -53,7 +53,7 @@ _LIST: Final = (
     ("203.0.113.0/24", AddressClass.RESERVED),
     ("224.0.0.0/4", AddressClass.RESERVED),  # multicast
     ("240.0.0.0/4", AddressClass.RESERVED),  # with the broadcast address
-    # Inside 2000::/3; all else outside of it is reserved anyway, so NAT64 and the unspecified address are.
+    # These are inside 2000::/3. Everything outside of it is reserved by `classify`: NAT64, the unspecified address.
     ("2001::/23", AddressClass.RESERVED),  # Teredo and other protocol assignments
     ("2001:db8::/32", AddressClass.RESERVED),
     ("3fff::/20", AddressClass.RESERVED),
@@ -64,15 +64,15 @@ _GLOBAL_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
 _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
-# What is said of an upstream that may not be called in clear over the internet.
+# The reason for refusing an http:// upstream on the internet.
 WANTS_TLS: Final = "an address on the internet, which wants https://"
 
 
 def parse(text: str) -> Address:
-    """An address as a socket knows it; an IPv4 address in IPv6 clothes becomes itself again, a scope is dropped.
+    """Read an address. An IPv4-mapped IPv6 address becomes the IPv4 address, and a scope (`%eth0`) is dropped.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an IP address.
     """
     address = ipaddress.ip_address(text.partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
@@ -81,14 +81,15 @@ def parse(text: str) -> Address:
 
 
 def classify(address: Address) -> AddressClass | None:
-    """What an address is, or None for a host on the internet."""
+    """The kind of an address, or None for an ordinary host on the internet."""
     for network, kind in _CLASSES:
         if address.version == network.version and address in network:
             return kind
     if isinstance(address, ipaddress.IPv6Address):
         carried = _carried(address)
         if carried is not None:
-            # A translator's or a tunnel's way to an IPv4 address. Who allows its network does not mean the metadata.
+            # A translator or a tunnel leads to this IPv4 address. An operator who allows the network of the
+            # translator does not mean the metadata address behind it.
             return AddressClass.METADATA if classify(carried) is AddressClass.METADATA else AddressClass.RESERVED
         if address not in _GLOBAL_UNICAST:
             return AddressClass.RESERVED
@@ -96,7 +97,7 @@ def classify(address: Address) -> AddressClass | None:
 
 
 def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address within an IPv6 one: compatible, translated (RFC 6052), 6to4, ISATAP."""
+    """The IPv4 address inside an IPv6 address (compatible, translated by RFC 6052, 6to4, ISATAP), or None."""
     bits = int(address)
     if address.sixtofour is not None:
         return address.sixtofour
@@ -106,21 +107,21 @@ def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 class AddressPolicy(NamedTuple):
-    """What one kind of upstream may resolve to, beyond the internet."""
+    """The addresses that one kind of upstream may resolve to, beyond hosts on the internet."""
 
-    # Networks that the operator allows, whatever they are; metadata addresses only when named one by one.
+    # Networks of any kind that the operator allows. A metadata address is allowed only by a network of one address.
     allowed: tuple[Network, ...] = ()
     loopback: bool = False
     private: bool = False
-    # The operator named this very upstream.
+    # True where the operator named this upstream: every address is allowed.
     anywhere: bool = False
-    # False for http:// upstreams: only what the other fields name.
+    # False for http:// upstreams: they may reach only the addresses that the other fields allow.
     internet: bool = True
-    # Ports of this machine that are never an upstream: the gateway's own.
+    # The gateway's own ports on this machine. They are never an upstream.
     own_ports: frozenset[int] = frozenset()
 
     def refusal(self, text: str, port: int) -> str | None:
-        """Why a connection to an address is refused, or None where it is allowed."""
+        """The reason why a connection to an address is refused, or None where it is allowed."""
         try:
             address = parse(text)
         except ValueError:
@@ -149,7 +150,7 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """Networks from their texts (`10.1.0.0/16`, `fd00::/8`, `192.168.1.7`).
 
     Raises:
-        ValueError: one is none, or has bits set beyond its prefix.
+        ValueError: a text is not a network, or has bits set beyond its prefix.
     """
     return tuple(ipaddress.ip_network(text.strip()) for text in texts if text.strip())
 

@@ -15,14 +15,14 @@ def decode(text: str) -> bytes:
     """The bytes behind the text.
 
     Raises:
-        ValueError: anything but the one text that `encode` makes. The message does not repeat the text.
+        ValueError: the text is not exactly what `encode` makes. The message does not repeat the text.
     """
     raw: bytes | None
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
         raw = None
-    # The standard decoder passes over foreign characters and unused bits, hence the way back.
+    # The standard decoder ignores foreign characters and unused bits, so the result is encoded again and compared.
     if raw is None or encode(raw) != text:
         raise ValueError("not unpadded URL-safe base64")
     return raw

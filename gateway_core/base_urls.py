@@ -1,11 +1,11 @@
-"""How the `baseUrl` of an upstream is read and judged. Pure: names are resolved by the caller.
+"""How the `baseUrl` of an upstream is read and checked. Pure functions: the caller resolves names.
 
-Two readers of one URL that understand it differently are how a check is passed and another host is called. So a URL
-is read once, here, into its parts; whatever two readers could take differently is refused; and what both planes go on
-with is the canonical text made of those parts (`https://api.example.com/v1`), never what was written. A host that a
-resolver would take for an address (`0x7f000001`, `127.1`, `①②⑦.0.0.1`) is that address.
+If two programs read one URL differently, the check passes one host and the request goes to another. So a URL is read
+once, here, into its parts. A URL that two programs could read differently is refused. Both planes use the canonical
+text made of those parts (`https://api.example.com/v1`), never the text that a client wrote. A host that a resolver
+would take for an address (`0x7f000001`, `127.1`, `①②⑦.0.0.1`) is that address.
 
-Where a host may stand is the question of gateway_core.addresses; which of its rules hold for a URL is answered here.
+gateway_core.addresses says which addresses a host may have; this module says which of those rules hold for a URL.
 
 Source: contract, section 5; RFC 3986; the WHATWG URL standard, section 3.5 (IPv4 numbers);
 docs/decisions/0011-outgoing-addresses.md and 0070-base-urls.md.
@@ -28,7 +28,7 @@ _LONGEST_HOST: Final = 253
 _INTERNAL: Final = ".internal"
 _OCTETS: Final = 4
 _OCTET: Final = 255
-_NO_ADDRESS: Final = "This host ends in a number and is no IPv4 address."
+_NO_ADDRESS: Final = "This host ends in a number, but it is not an IPv4 address."
 
 _URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>[^?#]*)(?:\?(?P<query>[^#]*))?(?P<fragment>#.*)?"
@@ -40,9 +40,9 @@ _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PATH: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 _QUERY: Final = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
 _DOT_SEGMENT: Final = re.compile(r"(?:\.|%2[Ee]){1,2}")
-# A slash or a backslash in hiding: some servers and proxies see one, others do not.
+# An encoded slash, backslash or NUL: some servers and proxies decode it, others do not.
 _HIDDEN_SLASH: Final = re.compile(r"%(?:2[Ff]|5[Cc]|00)")
-# What the resolver of Linux and RFC 6761 take for this machine without asking anybody.
+# Names that Linux resolvers and RFC 6761 treat as this machine, without a look-up.
 _LOCAL_NAMES: Final = frozenset(
     {"localhost", "localhost.localdomain", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}
 )
@@ -50,21 +50,21 @@ _LOCAL_ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
 class BaseUrlRefused(ValueError):
-    """This is no base URL that an upstream may have. The text tells the rule and repeats nothing of the URL."""
+    """An upstream may not have this base URL. The message states the rule and repeats nothing of the URL."""
 
 
 class BaseUrl(NamedTuple):
     """A base URL in its parts, each in its canonical form."""
 
     scheme: str
-    # Lower-case ASCII, without a dot at its end; an address without brackets.
+    # Lower-case ASCII without a dot at its end. An IPv6 address has no brackets here.
     host: str
     port: int
     # Begins with a slash and does not end with one.
     path: str
     # Without the question mark; None where there is none.
     query: str | None
-    # The address that the host is, where it is none of DNS.
+    # The host again where it is an IP address; None where it is a name.
     address: str | None
 
     @property
@@ -105,7 +105,7 @@ class BaseUrl(NamedTuple):
 
 
 class UpstreamRules(NamedTuple):
-    """What the operator of this deployment allows custom providers beyond the internet."""
+    """The hosts and networks that the operator allows custom providers to use, beyond hosts on the internet."""
 
     # UPSTREAM_ALLOWED_NETWORKS.
     networks: tuple[Network, ...] = ()
@@ -117,11 +117,11 @@ class UpstreamRules(NamedTuple):
     own_ports: frozenset[int] = frozenset()
 
     def policy(self, base_url: BaseUrl) -> AddressPolicy:
-        """Which addresses this URL's host may have: asked when it is written, and for each connection."""
+        """The addresses that this URL's host may have. Checked when the URL is written, and for each connection."""
         is_allowed = self.allows_host(base_url.host)
         return AddressPolicy(
             allowed=self.networks,
-            # Never link-local or metadata, whatever a name that the operator trusts may resolve to one day.
+            # Never link-local or metadata: a name that the operator trusts may resolve to one of those one day.
             loopback=is_allowed or (self.loopback and not base_url.is_internal),
             private=base_url.is_internal or is_allowed,
             internet=base_url.scheme == "https" or base_url.is_internal or is_allowed,
@@ -133,12 +133,12 @@ class UpstreamRules(NamedTuple):
         return host in self.hosts or any(f"*.{end}" in self.hosts for end in _ends(host))
 
     def refusal(self, base_url: BaseUrl, addresses: Iterable[str]) -> str | None:
-        """Why a base URL may not be stored, or None where it may.
+        """The reason why a base URL may not be stored, or None where it may.
 
         Args:
             base_url: as `parse` read it.
-            addresses: what its host resolves to now; none where it does not resolve. One that is refused is enough:
-                which of them a connection takes is nobody's choice.
+            addresses: the addresses that its host resolves to now; empty where it does not resolve. One refused
+                address is enough, because nobody can choose which of them a connection uses.
         """
         policy = self.policy(base_url)
         found = list(base_url.known_addresses or addresses)
@@ -161,7 +161,7 @@ def parse(text: str) -> BaseUrl:
         text: as a client wrote it.
 
     Raises:
-        BaseUrlRefused: it is no http:// or https:// URL, has credentials or a fragment, or can be read in two ways.
+        BaseUrlRefused: it is not an http:// or https:// URL, has credentials or a fragment, or can be read in two ways.
     """
     if len(text) > MAX_LENGTH:
         raise BaseUrlRefused(f"A base URL has at most {MAX_LENGTH} characters.")
@@ -186,7 +186,7 @@ def parse_hosts(texts: Iterable[str]) -> frozenset[str]:
     """The hosts of UPSTREAM_ALLOWED_HOSTS in the form in which they are compared.
 
     Raises:
-        ValueError: one is neither a host nor `*.` and a host.
+        ValueError: a text is neither a host nor `*.` followed by a host.
     """
     found = set()
     for text in texts:
@@ -201,15 +201,15 @@ def parse_hosts(texts: Iterable[str]) -> frozenset[str]:
 
 
 def _authority(text: str, scheme: str) -> tuple[str, int, str | None]:
-    """Host, port, and the address that the host is."""
+    """Return (host, port, address). The address is the host again where it is an IP address, None otherwise."""
     if text.startswith("["):
         found = _IN_BRACKETS.fullmatch(text)
         if found is None:
-            raise BaseUrlRefused("This host is no IPv6 address; a zone cannot be named.")
+            raise BaseUrlRefused("This host is not an IPv6 address, or it names a zone.")
         try:
             host = _host_of(IPv6Address(found[1]))
         except ValueError:
-            raise BaseUrlRefused("This host is no IPv6 address; a zone cannot be named.") from None
+            raise BaseUrlRefused("This host is not an IPv6 address, or it names a zone.") from None
         return host, _port(found[2], scheme), host
     name, colon, port = text.partition(":")
     host, address = _host(name)
@@ -225,13 +225,13 @@ def _port(text: str | None, scheme: str) -> int:
 
 
 def _host(text: str) -> tuple[str, str | None]:
-    """The host as a resolver understands it, and the address that it is."""
+    """Return (host, address): the host as a resolver understands it, and the same again where it is an IP address."""
     if not text:
         raise BaseUrlRefused("A base URL names a host.")
     name = _ascii(text).lower().removesuffix(".")
     labels = name.split(".")
     if len(name) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
-        raise BaseUrlRefused("This is no host name: labels of letters, digits and hyphens, with dots between them.")
+        raise BaseUrlRefused("This is not a host name: labels of letters, digits and hyphens, with dots between them.")
     if _NUMBER.fullmatch(labels[-1]):
         host = _host_of(_ipv4(labels))
         return host, host
@@ -239,15 +239,15 @@ def _host(text: str) -> tuple[str, str | None]:
 
 
 def _ascii(text: str) -> str:
-    """A host as the resolver asks for it: full-width forms and foreign dots made plain, then IDNA."""
+    """A host in ASCII, as a resolver looks it up: full-width letters and foreign dots are replaced; then IDNA."""
     if text.isascii():
         return text
     plain = unicodedata.normalize("NFKC", text).replace("\u3002", ".")
     try:
-        # Python's own resolver goes the same way (IDNA 2003); it drops what is invisible.
+        # Python's own resolver does the same (IDNA 2003). It drops invisible characters.
         return plain if plain.isascii() else plain[: _LONGEST_HOST + 1].encode("idna").decode("ascii")
     except UnicodeError:
-        raise BaseUrlRefused("This is no host name, in no script.") from None
+        raise BaseUrlRefused("This is not a host name in any script.") from None
 
 
 def _ipv4(parts: list[str]) -> IPv4Address:
@@ -295,7 +295,7 @@ def _query(text: str | None) -> str | None:
 
 
 def _ends(host: str) -> Iterable[str]:
-    """`gpu.lab.lan` → `lab.lan`, `lan`."""
+    """The parent domains of a host: `gpu.lab.lan` gives `lab.lan`, then `lan`."""
     while "." in host:
         host = host.partition(".")[2]
         yield host

@@ -1,8 +1,8 @@
-"""Durations as Go writes them (`30s`, `1m30s`, `1.5h`): what `totalTimeout` and `perRequestTimeout` hold.
+"""Durations as Go writes them (`30s`, `1m30s`, `1.5h`), the form of `totalTimeout` and `perRequestTimeout`.
 
 The grammar, the rounding and the overflow rules are those of Go's `time.ParseDuration`, digit for digit, so that a text
-means here what it means to the clients of the published service. Ours is narrower: the duration is above zero, and its
-text not longer than anyone needs.
+means here what it means to the clients of the published service. Two rules are narrower: the duration is above zero,
+and its text has at most 64 characters.
 
 Source: https://pkg.go.dev/time#ParseDuration and src/time/format.go of Go 1.23.
 """
@@ -10,7 +10,7 @@ Source: https://pkg.go.dev/time#ParseDuration and src/time/format.go of Go 1.23.
 import re
 from typing import Final
 
-_LENGTH_LIMIT: Final = 64  # the longest text that says something new has 40 or so; Go has no limit
+_LENGTH_LIMIT: Final = 64  # the longest useful text has about 40 characters; Go has no limit
 _MAXIMUM_NS: Final = 2**63 - 1
 _NS_PER_SECOND: Final = 10**9
 _UNITS_NS: Final = {
@@ -40,7 +40,7 @@ def parse(text: str) -> int:
         1 to 2**63 - 1.
 
     Raises:
-        InvalidDuration: the text says no duration, one that is not above zero, or one that Go cannot hold (292 years).
+        InvalidDuration: the text is not a duration, is not above zero, or is one that Go cannot hold (292 years).
     """
     if not isinstance(text, str) or not text or len(text) > _LENGTH_LIMIT:
         raise InvalidDuration(InvalidDuration.__doc__)
@@ -55,7 +55,7 @@ def parse(text: str) -> int:
 
 
 def to_seconds(ns: int) -> float:
-    """Nanoseconds as the seconds that timers want."""
+    """Convert nanoseconds to seconds, the unit of timers."""
     return ns / _NS_PER_SECOND
 
 

@@ -1,16 +1,17 @@
-"""OpenedEnvelope documents: what lies in Redis counts only if a holder of a document key wrote it, for that very place.
+"""Signed envelopes. A document in Redis is accepted only if a holder of a document key signed it for that exact place.
 
 An envelope is a header of ASCII and then the body, so that a script inside Redis can read the version at a fixed place:
 
     offset  0  "1 "                       the form of the envelope
-    offset  2  8 lower-case hex digits    which document key signed
+    offset  2  8 lower-case hex digits    the ID of the document key that signed
     offset 11  16 decimal digits          the version
     offset 28  43 characters of base64url the MAC
     offset 72  the body
 
-(a space stands at offsets 10, 27 and 71). The MAC is HMAC-SHA256 over location, version and body, each of known length,
-so that no two different documents give the same input. Its key comes from the document key through HKDF-SHA256 with the
-purpose as label: a signed acknowledgement is never a valid document. What this does not stop is in the decision record.
+(a space stands at offsets 10, 27 and 71). The MAC is HMAC-SHA256 over location, version and body. The length of each is
+part of the input, so that no two different documents give the same input. The MAC key is derived from the document key
+by HKDF-SHA256 with the purpose as label: a signed acknowledgement is never a valid document. The decision record lists
+the attacks that this does not stop.
 
 Source: RFC 2104, RFC 5869; docs/decisions/0007-authenticated-documents.md.
 """
@@ -40,11 +41,11 @@ _KEY_ID: Final = re.compile(r"[0-9a-f]{8}")
 
 
 class NotAuthentic(ValueError):
-    """This was not written by a holder of a document key, or not for this place."""
+    """No holder of a document key wrote this envelope, or it was written for another place."""
 
 
 class Purpose(StrEnum):
-    """What an envelope is for. Each purpose has a key of its own; the texts are part of the keys and never change."""
+    """The use of an envelope. Each purpose has a key of its own; the texts are part of the keys and never change."""
 
     DOCUMENT = "document"
     CHANGE = "change"
@@ -54,7 +55,7 @@ class Purpose(StrEnum):
 
 
 class OpenedEnvelope(NamedTuple):
-    """What an envelope held, once its MAC was found right."""
+    """The content of an envelope whose MAC is right."""
 
     version: int
     body: bytes
@@ -68,17 +69,17 @@ def generate_document_key() -> str:
 class DocumentKeys:
     """The deployment's document keys: the first one signs, every one verifies.
 
-    To change a key without a gap, add the new one at the end everywhere, then move it to the front everywhere, then,
-    once everything is signed anew, drop the old one.
+    To change a key without downtime, add the new key at the end of the list everywhere. Then move it to the front
+    everywhere. Drop the old key when everything is signed again.
     """
 
     __slots__ = ("_mac_keys", "_signing_id")
 
     def __init__(self, keys: Iterable[tuple[str, bytes]]) -> None:
-        """Derive the keys of every purpose. Use `parse` for what comes from outside.
+        """Derive the keys of every purpose. Use `parse` for text from outside.
 
         Args:
-            keys: ID and 32 secret bytes of each; at least one.
+            keys: (ID, 32 secret bytes) of each key; at least one.
         """
         self._mac_keys = {
             (purpose, key_id): HKDF(algorithm=SHA256(), length=32, salt=None, info=_label(purpose)).derive(secret)
@@ -92,7 +93,8 @@ class DocumentKeys:
         """The keys from their comma-separated texts.
 
         Raises:
-            ValueError: none at all, one that is malformed, or one given twice. Names the position, never the content.
+            ValueError: there is no key, a key is malformed, or a key is given twice. The message names the position of
+                the key, never its content.
         """
         keys: dict[str, bytes] = {}
         for position, entry in enumerate(text.split(","), start=1):
@@ -122,11 +124,11 @@ class DocumentKeys:
         """The envelope of a body.
 
         Args:
-            purpose: which of the derived keys signs.
-            location: where it will lie; the same body elsewhere is refused.
+            purpose: selects the derived key that signs.
+            location: where the envelope will be stored; the same body is refused at any other place.
             version: 0 to 9,999,999,999,999,999.
             body: any bytes.
-            limit: the longest body, in bytes, that a reader will take.
+            limit: the longest body, in bytes, that a reader accepts.
 
         Raises:
             ValueError: the version or the body's length is out of bounds.
@@ -141,10 +143,10 @@ class DocumentKeys:
     def verify(self, purpose: Purpose, location: str, envelope: bytes, *, limit: int = BODY_LIMIT) -> OpenedEnvelope:
         """The version and the body of an envelope that was signed for this purpose and location.
 
-        Whether the version is newer than one seen before is the caller's to judge.
+        The caller must check that the version is newer than one it saw before.
 
         Raises:
-            NotAuthentic: with the reason, and never with anything of the body.
+            NotAuthentic: the message gives the reason and repeats nothing of the body.
         """
         header = _HEADER.match(envelope)
         if header is None:
@@ -163,7 +165,7 @@ class DocumentKeys:
 
 
 def signing_key_of(envelope: bytes) -> str:
-    """Which document key an envelope says has signed it; empty where it is none of ours. Proves nothing."""
+    """The ID of the document key that an envelope names, not verified; empty where this is not an envelope."""
     header = _HEADER.match(envelope)
     return header[1].decode("ascii") if header else ""
 
@@ -173,7 +175,8 @@ def _label(purpose: Purpose) -> bytes:
 
 
 def _mac(key: bytes, location: str, version: int, body: bytes) -> bytes:
-    # surrogatepass: a field name that is not UTF-8 may reach a reader; it must be refused, not crash the reader.
+    # surrogatepass: a field name that is not UTF-8 may reach a reader. It must be refused and must not crash the
+    # reader.
     place = location.encode("utf-8", "surrogatepass")
     message = b"".join((struct.pack(">QQQ", version, len(place), len(body)), place, body))
     return base64url.encode(hmac.digest(key, message, "sha256")).encode("ascii")

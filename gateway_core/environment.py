@@ -1,4 +1,4 @@
-"""What both planes ask of their environment in the same way. Pure: the environment comes as a mapping."""
+"""Settings that both planes read from their environment in the same way. The environment is passed as a mapping."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -14,10 +14,10 @@ class EnvironmentIncomplete(Exception):
 
 
 def mode(environ: Mapping[str, str]) -> str:
-    """`evaluation` or `production`; evaluation by default only while no server is named.
+    """The mode, `evaluation` or `production`. The default is evaluation, or production once a server is named.
 
     Raises:
-        EnvironmentIncomplete: GATEWAY_MODE says something else.
+        EnvironmentIncomplete: GATEWAY_MODE has another value.
 
     Source: docs/decisions/0002-modes.md.
     """

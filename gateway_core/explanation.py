@@ -1,7 +1,7 @@
-"""What the data plane would do with a request, and why, in a form for people: the policy's own answers, put into words.
+"""Explains in words what the data plane would do with a request, and why.
 
-Nothing is decided here. `explain` asks `gateway_core.policy` and names the places in the configuration that decided,
-as JSON paths of the contract (`router.rules[1]`).
+This module decides nothing. `explain` calls `gateway_core.policy` and names the places in the configuration that
+decided, as JSON paths of the contract (`router.rules[1]`).
 
 Source: contract, section 8; docs/decisions/0012-explain.md.
 """
@@ -25,7 +25,7 @@ from gateway_core.policy import (
 )
 from gateway_core.snapshot import AccountSnapshot
 
-# The code of a plan whose every attempt is assumed to fail; the data plane answers 502 with the same.
+# The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
 ALL_ATTEMPTS_FAILED: Final = "attempts_failed"
 
 
@@ -34,13 +34,13 @@ class Suggestion(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
     # What to do, as a sentence.
     msg: str
-    # Where in the configuration, or in the request, and what belongs there.
+    # The place in the configuration or in the request, and the value to put there.
     path: str | None = None
     add: str | None = None
 
 
 class ExplainedCandidate(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A provider and model that the request could mean, and what decided about it."""
+    """A provider and model that the request could mean, and the decision about it."""
 
     requested: str
     is_allowed: bool
@@ -48,7 +48,7 @@ class ExplainedCandidate(msgspec.Struct, frozen=True, rename="camel", omit_defau
     model: str | None = None
     # The scope entries that allow it; empty where the scope restricts nothing.
     allowed_by: tuple[str, ...] = ()
-    # The rule whose steps give the credentials, or `default`.
+    # The JSON path of the rule whose steps give the credentials, or `default`.
     credentials_from: str | None = None
     error_code: str | None = None
     msg: str | None = None
@@ -70,7 +70,7 @@ class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_default
 
 
 class ExplainedStep(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
-    """A step that is passed over although its candidate is allowed."""
+    """A step that is skipped although its candidate is allowed."""
 
     provider: str
     model: str
@@ -101,11 +101,11 @@ def explain(
     surface: Surface,
     failing: Collection[str] = (),
 ) -> Explanation:
-    """Tell what `resolve` decides, and what would then happen.
+    """Explain what `resolve` decides, and what would happen next.
 
     Args:
         account, catalog, configuration, requested, surface: as for `resolve`.
-        failing: `aigpk_…` IDs and provider IDs whose calls are assumed to fail in a way that failover answers.
+        failing: `aigpk_…` IDs and provider IDs whose calls are assumed to fail in a way that leads to a failover.
 
     Raises:
         SnapshotIncomplete: as `resolve`.
@@ -114,16 +114,20 @@ def explain(
     verdicts = judge(account, catalog, configuration=configuration, requested=requested, surface=surface)
     words = _Words(account, catalog, configuration)
     attempts = () if isinstance(answer, Denial) else words.attempts(answer.attempts, failing)
-    refused = {(one.requested, one.provider, one.model): one for one in answer.skipped if one.step is None}
+    refused = {
+        (skipped.requested, skipped.provider, skipped.model): skipped
+        for skipped in answer.skipped
+        if skipped.step is None
+    }
     explanation = Explanation(
         is_allowed=not isinstance(answer, Denial),
         surface=surface,
         candidates=tuple(words.candidate(verdict, refused) for verdict in verdicts),
         attempts=attempts,
-        skipped_steps=tuple(words.step(one, verdicts) for one in answer.skipped if one.step is not None),
+        skipped_steps=tuple(words.step(skipped, verdicts) for skipped in answer.skipped if skipped.step is not None),
     )
     if isinstance(answer, Denial):
-        decisive = next(one for one in answer.skipped if one.code is answer.code)
+        decisive = next(skipped for skipped in answer.skipped if skipped.code is answer.code)
         return msgspec.structs.replace(
             explanation, error_code=answer.code, msg=answer.message, change=words.change(decisive)
         )
@@ -211,7 +215,7 @@ class _Words:
         )
 
     def change(self, refusal: Skipped) -> Suggestion | None:
-        """What is nearest to hand for whoever wants this candidate served."""
+        """The nearest change that would let this candidate be served, or None where there is none."""
         provider, model = refusal.provider, refusal.model
         if provider is None or model is None:
             near = self.catalog.nearest_models(refusal.requested)
@@ -254,7 +258,7 @@ class _Words:
 
 
 def _rule(decided_by: DecidedBy, rule: int | None, step: int | None = None) -> str:
-    """The JSON path of a rule, or of a step of it; `default` where no rule matched."""
+    """The JSON path of a rule, or of one of its steps; `default` where no rule matched."""
     if decided_by is DecidedBy.DEFAULT or rule is None:
         return "default"
     return f"router.rules[{rule}]" if step is None else f"router.rules[{rule}].steps[{step}]"

@@ -1,7 +1,7 @@
-"""IDs: a UUIDv7 inside, a TypeID (`aigk_01h455vb4pex5vsknk084sn02q`) at the edges.
+"""IDs: a UUIDv7 inside the program, a TypeID (`aigk_01h455vb4pex5vsknk084sn02q`) for people and clients.
 
-The database, the snapshot and the services carry `uuid.UUID`; the prefixed text exists where a person or a client reads
-it. The text sorts as the UUID does, and every UUID has exactly one text, so comparing texts compares IDs.
+The database and the services carry `uuid.UUID`. APIs, pages and the documents of the snapshot carry the prefixed text.
+The text sorts as the UUID does, and every UUID has exactly one text, so comparing texts compares IDs.
 
 Source: https://github.com/jetify-com/typeid/tree/main/spec (version 0.3); docs/decisions/0003-ids.md.
 """
@@ -17,11 +17,11 @@ _SUFFIX_LENGTH: Final = 26
 
 
 class InvalidId(ValueError):
-    """This is not an ID of the kind that is asked for."""
+    """This is not an ID of the expected kind."""
 
 
 class Prefix(StrEnum):
-    """What an ID names. The texts are the wire's and never change."""
+    """The kind of object that an ID names. The texts appear in APIs and documents and never change."""
 
     ACCESS_KEY = "aigk"
     CONFIGURATION = "aigac"
@@ -37,7 +37,7 @@ class Prefix(StrEnum):
 
 
 def new_id() -> uuid.UUID:
-    """A new UUIDv7, greater than every one that this process made before, whichever thread asked."""
+    """A new UUIDv7, greater than every one that this process made before, in any thread."""
     identity: uuid.UUID = uuid_utils.compat.uuid7()
     return identity
 
@@ -48,17 +48,17 @@ def to_text(prefix: Prefix, id: uuid.UUID) -> str:  # noqa: A002 - the domain's 
 
 
 def from_text(prefix: Prefix, text: str) -> uuid.UUID:
-    """The UUID behind an ID's text. Only the one canonical spelling is accepted.
+    """The UUID of an ID's text. Only the canonical spelling is accepted.
 
     Args:
-        prefix: the kind that must be named.
-        text: what a client sent; any object is refused in the same way.
+        prefix: the expected kind.
+        text: the text from a client. An object of any other type is refused in the same way.
 
     Raises:
         InvalidId: another prefix, a wrong length, a character outside the alphabet (upper case too), or over 128 bits.
     """
     lead = f"{prefix}_"
-    # The codec takes a first character above 7, dropping the bits that overflow: two texts would name one object.
+    # The codec accepts a first character above 7 and drops the bits that overflow. Two texts would name one object.
     if (
         not isinstance(text, str)
         or len(text) != len(lead) + _SUFFIX_LENGTH

@@ -1,7 +1,7 @@
-"""The policy: which attempts a request may make, in which order, with whose key; or why it may make none.
+"""The policy: which attempts a request may make, in which order and with which key; or the reason why it may not.
 
-One pure function decides, `resolve`. The data plane carries its plan out, `explain` shows it. Nothing else in this
-project decides who may reach what.
+One pure function decides: `resolve`. The data plane carries out its plan, and `explain` shows it. Nothing else in this
+project decides which provider or model an access key may reach.
 
 Source: contract, sections 3 and 9; docs/decisions/0010-policy.md.
 """
@@ -15,11 +15,11 @@ from gateway_core.snapshot import AccountSnapshot, CompiledConfiguration, Rule
 
 
 class SnapshotIncomplete(Exception):
-    """The snapshot names something that it does not hold; no decision can be made from it (503, never a refusal)."""
+    """The snapshot names an object that it does not contain, so nothing can be decided (503, never a denial)."""
 
 
 class KeySource(StrEnum):
-    """Whose key an attempt shows upstream."""
+    """The owner of the key that an attempt sends upstream: the account, the operator (managed inference), or nobody."""
 
     USER = "user"
     MANAGED = "ngrok"
@@ -27,7 +27,7 @@ class KeySource(StrEnum):
 
 
 class DecidedBy(StrEnum):
-    """What a candidate's credentials come from."""
+    """The source of a candidate's credentials: a rule for its model, a rule for its provider, or the default."""
 
     MODEL_RULE = "model_rule"
     PROVIDER_RULE = "provider_rule"
@@ -35,7 +35,10 @@ class DecidedBy(StrEnum):
 
 
 class DenialCode(StrEnum):
-    """Why a candidate, or a request, is refused; the slugs of docs/errors.md. From the farthest to the nearest miss."""
+    """Why a candidate or a request is denied: the slugs of docs/errors.md.
+
+    The order matters: the last ones came nearest to being allowed, and `resolve` reports the nearest.
+    """
 
     PROVIDER_UNKNOWN = "provider_unknown"
     MODEL_UNKNOWN = "model_unknown"
@@ -51,11 +54,11 @@ _NEARNESS: Final = {code: place for place, code in enumerate(DenialCode)}
 
 
 class Candidate(NamedTuple):
-    """A provider and a model of it that could answer one of the requested names."""
+    """A provider and one of its models that could serve one of the requested names."""
 
     requested: str
     provider: str
-    # As it is forwarded: the provider's own spelling, or what was written.
+    # The name as it is forwarded: the provider's own spelling, or the request's where the catalog does not list it.
     model: str
 
 
@@ -68,15 +71,16 @@ class Attempt(NamedTuple):
     # `aigpk_…` where the source is `user`.
     provider_key: str | None
     decided_by: DecidedBy
-    # The place of the rule in the router, and of the step in the rule, from 0; None under the default.
+    # The index of the rule in the router and of the step in the rule, from 0; None for the default.
     rule: int | None
     step: int | None
-    # The place of the candidate in the plan, from 0. A refusal of the request itself (4xx) moves on to the next one.
+    # The index of the candidate, from 0. When an upstream refuses the request itself (4xx), the next candidate is
+    # tried.
     candidate: int
 
 
 class Skipped(NamedTuple):
-    """A candidate, or one step of it, that the plan passes over."""
+    """A candidate, or one step of a candidate, that the plan leaves out."""
 
     requested: str
     provider: str | None
@@ -87,19 +91,20 @@ class Skipped(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What to do, in order; at least one attempt."""
+    """The attempts to make, in order (at least one), and the candidates and steps that were left out."""
 
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
 
 
 class Verdict(NamedTuple):
-    """What became of one candidate, and what decided it: places in the configuration, from 0."""
+    """The decision about one candidate, and the places in the configuration that decided it, as indexes from 0."""
 
     candidate: Candidate
-    # Why it was passed over before credentials were asked for; None where it is allowed and served.
+    # Why it was left out before credentials were looked up; None where it is allowed and served.
     refusal: Skipped | None
-    # The scope entries that allow it; None where that dimension restricts nothing (or does not allow it).
+    # The index of the scope entry that allows it; None where the scope does not restrict providers (or models), and
+    # where no entry allows it.
     provider_entry: int | None
     model_entry: int | None
     decided_by: DecidedBy
@@ -107,7 +112,7 @@ class Verdict(NamedTuple):
 
 
 class Denial(NamedTuple):
-    """Why nothing may be done: the candidate that came nearest, and all that were passed over."""
+    """The request may not make an attempt. Code and message are those of the candidate that came nearest."""
 
     code: DenialCode
     message: str
@@ -122,7 +127,7 @@ def resolve(
     requested: Sequence[str],
     surface: Surface,
 ) -> Plan | Denial:
-    """Decide what a request may do.
+    """Decide which attempts a request may make.
 
     Args:
         account: the snapshot of the access key's account.
@@ -160,7 +165,7 @@ def resolve(
                 attempts.setdefault((outcome.provider, outcome.model, outcome.provider_key), outcome)
     if attempts:
         return Plan(tuple(attempts.values()), tuple(skipped))
-    nearest = max(skipped, key=lambda one: _NEARNESS[one.code])
+    nearest = max(skipped, key=lambda refusal: _NEARNESS[refusal.code])
     return Denial(nearest.code, nearest.message, tuple(skipped))
 
 
@@ -172,9 +177,12 @@ def judge(
     requested: Sequence[str],
     surface: Surface,
 ) -> list[Verdict | Skipped]:
-    """For whoever asks why: every candidate of a request with what decided it, and every name that means none.
+    """Explain the decision about each candidate of a request.
 
-    `resolve` decides by the very same steps; this keeps what it throws away. Arguments and errors are its own.
+    `resolve` decides by the same steps; this function keeps the details. It has the same arguments and errors.
+
+    Returns:
+        A Verdict for each candidate, and a Skipped for each requested name that no provider serves.
     """
     view = _View(account, catalog, _configuration(account, configuration))
     return [
@@ -216,15 +224,15 @@ def _configuration(account: AccountSnapshot, configuration: str | None) -> Compi
 
 
 def denotes_own_model(account: AccountSnapshot, catalog: Catalog, owner: str, own: str) -> bool:
-    """Whether the open model ID `owner/own` means that provider's own model, and no reseller's.
+    """Whether the open model ID `owner/own` means the model `own` of the provider `owner`, and not a reseller's model.
 
-    So it is where `owner` is a provider that serves `own`, or where nobody is known to serve `owner/own`.
+    This is so where `owner` is a provider that serves `own`, or where no provider is known to serve `owner/own`.
     """
     return _View(account, catalog, None).denotes_own_model(owner, own)
 
 
 class _View(NamedTuple):
-    """One question's surroundings: an account, the catalog, and the configuration that applies."""
+    """The data that one decision needs: an account, the catalog, and the configuration that applies."""
 
     account: AccountSnapshot
     catalog: Catalog
@@ -282,7 +290,7 @@ class _View(NamedTuple):
             for model in provider.models
             if model.casefold() == folded
         ]
-        # By age, as TypeIDs sort: the order in which their documents came must decide nothing.
+        # TypeIDs sort by age. The order in which the documents arrived must not matter.
         return [*found, *((slug, model) for _, slug, model in sorted(custom))]
 
     def spelling(self, provider: str, model: str) -> str:
@@ -307,7 +315,10 @@ class _View(NamedTuple):
         return None
 
     def _model_entry(self, rules: CompiledConfiguration, provider: str, model: str) -> int | None:
-        """The entry that names this model: `provider:model`, the provider's own `provider/model`, or its open ID."""
+        """The index of the scope entry that names this model, or None.
+
+        An entry may be `provider:model`, the provider's own `provider/model`, or an open model ID.
+        """
         key = model_key(provider, model)
         entry = (rules.models or {}).get((provider, key))
         if entry is not None or not rules.open_models:
@@ -348,7 +359,7 @@ class _View(NamedTuple):
     # ── whose key it uses (contract, section 9, "Credentials") ──
 
     def attempts(self, candidate: Candidate, place: int) -> Iterator[Attempt | Skipped]:
-        """For an allowed candidate: what its model's rule gives, else its provider's rule, else the default."""
+        """The attempts of an allowed candidate: by its model's rule, else its provider's rule, else the default."""
         decided_by, place_of_rule, rule = self._rule(candidate)
         if rule is None:
             yield from self._default_attempts(candidate, place)
@@ -404,7 +415,9 @@ class _View(NamedTuple):
             return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
         priced = self.catalog.find(provider, model)
         if priced is None or not priced.is_priced:
-            message = f"Managed inference serves priced models of the catalog only; {provider}:{_shown(model)} is none."
+            message = (
+                f"Managed inference serves priced models of the catalog only; {provider}:{_shown(model)} is not one."
+            )
             return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
         if not self.account.settings.has_credits:
             message = f"Managed inference of {provider} needs credits, and this account has none left."
@@ -431,5 +444,5 @@ def _unknown(what: str, name: str, near: Sequence[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A caller's name as a sentence can hold it."""
+    """A name from a request, cut to fit into a message."""
     return name if len(name) <= _SHOWN_CHARACTERS else name[:_SHOWN_CHARACTERS] + "…"

@@ -1,7 +1,8 @@
-"""Redaction: how a secret is shown, and how texts that are not ours lose the secrets they may hold.
+"""Redaction: how a secret is shown, and how secrets are removed from texts that others wrote.
 
-`mask` is for a value that is known to be a secret. `redact` is the last resort for log lines and upstream messages: it
-knows secrets by their shape or by the place where they stand, and may hide too much. It is no licence to log a secret.
+`mask` is for a value that is known to be a secret. `redact` is the last resort for log lines and upstream messages. It
+finds secrets by their shape or by the words before them, and may hide too much. Code must not log a secret and rely on
+`redact`.
 
 Source: docs/decisions/0004-masking.md.
 """
@@ -13,13 +14,15 @@ _HIDDEN: Final = "***"
 _FULL_FORM_LENGTH: Final = 24
 _SHORTEST_SHOWN: Final = 8
 
-# A token begins where a word does, or after an escape (`\n`, `%20`), as it stands in a repr or a URL. Ours anywhere.
+# A token begins where a word begins, or after an escape (`\n`, `%20`) in a repr or a URL. Our own tokens are found
+# anywhere.
 _BOUNDARY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
 
-# Each is a literal, then one or two character classes to its end, the first within the second: no text makes the search
-# go back. The classes are wider than the keys' own, so that an unforeseen character does not leave half a key behind.
+# Each pattern is a literal, then one or two character classes to its end. The second class contains the first, so no
+# text makes the search backtrack. The classes are wider than the alphabets of the keys, so that an unexpected character
+# does not leave half a key in clear.
 _TOKENS: Final = (
-    r"(?:sk-|xai-|AIza|nvapi-)[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic and who follows them; xAI; Google; NVIDIA
+    r"(?:sk-|xai-|AIza|nvapi-)[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic and similar; xAI; Google; NVIDIA
     r"(?:gsk_|pplx-|csk-|hf_|fw_|r8_|tgp_v1_)[A-Za-z0-9]{12,}[A-Za-z0-9_-]*",  # Groq and others; not hf_hub_download
     r"ya29\.[A-Za-z0-9_.-]{8,}",  # Google's OAuth
     r"ABSK[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
@@ -28,7 +31,7 @@ _TOKENS: Final = (
 )
 _TOKEN: Final = rf"gw[kai]_[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
 
-# Keys of this deployment itself: nothing of them is shown.
+# Keys of this deployment itself: no part of them is shown.
 _OWN_KEY: Final = r"gw-sealing-private\.[A-Za-z0-9_.-]*|(?<![A-Za-z0-9])[0-9a-f]{8}:[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
 
 _USERINFO: Final = r"(?P<scheme>://)[^\s/\"'<>]*@"
@@ -51,7 +54,7 @@ _MASKED: Final = re.compile(r"[^*]{0,10}\*\*\*[^*]{0,4}")
 
 
 def mask(value: str) -> str:
-    """The display form of a secret: `first10***last4`, and less of a short one.
+    """The display form of a secret: `first10***last4`; a short secret shows fewer characters.
 
     Args:
         value: the secret, 1 to 4096 printable ASCII characters.
@@ -71,10 +74,10 @@ def mask(value: str) -> str:
 
 
 def redact(text: str) -> str:
-    """The text with everything replaced that looks like a secret, or stands where one stands.
+    """Replace everything in a text that looks like a secret, or that stands where a secret usually stands.
 
-    A token of a known shape becomes its mask, so that an operator can tell which it was; anything else becomes `***`.
-    Redacting twice changes nothing more. The time grows with the text's length and not faster.
+    A token of a known shape becomes its mask, so that an operator can recognise it. Anything else becomes `***`.
+    Redacting a text again changes nothing. The time is linear in the length of the text.
 
     Args:
         text: a log line, an upstream's message, a repr.

@@ -1,4 +1,4 @@
-"""Which release this is: the one home of the version. pyproject.toml reads it from here."""
+"""The version of this release. pyproject.toml reads it from here."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Moving sealed values to a new sealing key: what passes between the two planes, one JSON object a line.
+"""Moving sealed values to a new sealing key: the stream between the two planes, one JSON object per line.
 
     manage.py export_sealed | python -m data_plane reseal | manage.py import_sealed
 
@@ -7,7 +7,7 @@
     {"count": 2}                                                      last: how many values there were
 
 `reseal` sends the same lines back, each value sealed to the new key and with `was`, the SHA-256 of the blob that it
-takes the place of. A stream without its last line was cut off. Nothing in it is secret: only sealed values travel.
+replaces. A stream without its last line was cut off. The stream holds no secrets: it carries sealed values only.
 
 Source: docs/decisions/0110-moving-sealing-keys.md.
 """
@@ -20,7 +20,7 @@ import msgspec
 
 from gateway_core.sealing import MANAGED_KEY, PROVIDER_KEY, Binding, Keyring, SealBroken, managed_binding
 
-# A value of 4,096 characters, sealed, in base64, with its names.
+# Bytes. Enough for a value of 4,096 characters, sealed and in base64, with its names.
 MAX_LINE: Final = 16 * 1024
 _MANAGED: Final = "managed"
 
@@ -29,23 +29,23 @@ _Line = TypeVar("_Line", bound=msgspec.Struct)
 
 
 class StreamRefused(ValueError):
-    """What came in is no stream of sealed values; the reason holds nothing of it."""
+    """The input is not a stream of sealed values. The message repeats nothing of the input."""
 
 
 class Heading(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The first line: which sealing key the values are to be moved to."""
+    """The first line: the ID of the sealing key that the values move to."""
 
     sealing_key: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
 
 
 class SealedValue(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """One value, and where it belongs."""
+    """One sealed value, with the account, the provider and the key that it belongs to."""
 
     account: _Name
     provider: _Name
     key: _Name
     sealed: Annotated[bytes, msgspec.Meta(max_length=MAX_LINE)]
-    # Only on the way back: the SHA-256 of the blob that `sealed` takes the place of, in hex.
+    # Only in the output of `reseal`: the SHA-256, in hex, of the blob that `sealed` replaces.
     was: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")] | None = None
 
     @property
@@ -55,7 +55,7 @@ class SealedValue(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
     @property
     def binding(self) -> Binding:
-        """What it is sealed to."""
+        """The binding that the value is sealed with."""
         if self.is_managed:
             return managed_binding(self.provider)
         return Binding(self.account, self.provider, self.key, purpose=PROVIDER_KEY)
@@ -68,32 +68,33 @@ class Ending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def managed_value(provider: str, sealed: bytes) -> SealedValue:
-    """The operator's own key for a provider, as it travels."""
+    """The stream's form of the operator's own key for a provider."""
     binding = managed_binding(provider)
-    assert (binding.purpose, binding.provider_key_id) == (MANAGED_KEY, _MANAGED)  # noqa: S101 -- else it is not found again
+    assert (binding.purpose, binding.provider_key_id) == (MANAGED_KEY, _MANAGED)  # noqa: S101 -- else `SealedValue.binding` would differ
     return SealedValue(binding.account, provider, _MANAGED, sealed)
 
 
 def digest(blob: bytes) -> str:
-    """How a line names the blob that it takes the place of."""
+    """The SHA-256 of a sealed blob in hex, the form of `SealedValue.was`."""
     return hashlib.sha256(blob).hexdigest()
 
 
 def encode(line: Heading | SealedValue | Ending) -> bytes:
-    """A line, with its end."""
+    """One line of the stream as bytes, with its newline."""
     return msgspec.json.encode(line) + b"\n"
 
 
 def read(lines: Iterable[bytes]) -> tuple[Heading, Iterator[SealedValue]]:
-    """The heading, and every value as it comes.
+    """Return (heading, values). The values are read one by one.
 
     Raises:
-        StreamRefused: there is no heading. While values are taken: a line is none of ours, or the stream was cut off.
+        StreamRefused: there is no heading. Raised while iterating: a line is not a sealed value, or the stream was cut
+            off.
     """
     numbered = enumerate(lines, start=1)
     first = next(numbered, None)
     if first is None:
-        raise StreamRefused("The input is empty: what should have written it failed, and has said why.")
+        raise StreamRefused("The input is empty: the command that should have written it failed. Read its error.")
     return _decode(Heading, *first), _values(numbered)
 
 
@@ -126,16 +127,16 @@ _decoders: Final[dict[type[Any], msgspec.json.Decoder[Any]]] = {
 def reseal(
     heading: Heading, values: Iterable[SealedValue], keyring: Keyring, *, refuse: Callable[[SealedValue, str], None]
 ) -> Iterator[SealedValue]:
-    """Each value sealed anew, to the key that the heading names.
+    """Yield each value again, sealed to the key that the heading names.
 
-    The new key comes from the keyring, never from the stream: whoever holds the control plane may choose among the
-    data plane's own keys, and cannot have a value sealed to one of his.
+    The new key comes from the keyring, never from the stream. An attacker who controls the control plane can only
+    choose among the data plane's own keys, and cannot have a value sealed to a key of the attacker.
 
     Args:
         heading: names the new key.
         values: as they were exported.
         keyring: opens them, and holds the new key.
-        refuse: called for each value that does not open, with the reason; it is left out.
+        refuse: called with each value that does not open, and with the reason. That value is left out.
 
     Raises:
         StreamRefused: the keyring has no such key.
@@ -144,7 +145,7 @@ def reseal(
         sealing_key = keyring.public(heading.sealing_key)
     except KeyError:
         raise StreamRefused(
-            f"SEALING_PRIVATE_KEYS lacks the key {heading.sealing_key}, which the control plane seals to."
+            f"SEALING_PRIVATE_KEYS lacks the key {heading.sealing_key}, which the control plane seals values to."
         ) from None
     for value in values:
         try:

@@ -1,14 +1,15 @@
 """Sealing: the control plane turns a provider key's value into a blob that only the data plane can open.
 
-HPKE in base mode with one message a context: KEM MLKEM768-X25519 (X-Wing), KDF HKDF-SHA256, AEAD AES-256-GCM. A blob is
+It is HPKE in base mode, one message per context: KEM MLKEM768-X25519 (X-Wing), KDF HKDF-SHA256, AEAD AES-256-GCM.
+A blob is
 
-    1 byte     0x01, the blob's form
+    1 byte     0x01, the version of this format
     8 bytes    ID of the sealing key: the first 8 bytes of the SHA-256 of the public key
     the rest   HPKE's output: 1120 bytes of encapsulated key, then the ciphertext, 16 bytes longer than the value
 
-HPKE's `info` is a label, those first 9 bytes and the binding (purpose, account, provider, provider key), each part led
-by its length. So a blob that is moved to another row, account or purpose does not open, and nothing in it can be
-changed.
+HPKE's `info` is a label, those first 9 bytes and the binding (purpose, account, provider, provider key); the length of
+each part stands before it. So a blob that is moved to another row, account or purpose does not open, and neither does
+a blob that was changed.
 
 The keys have text forms for the environment, each a single word:
 
@@ -39,9 +40,9 @@ from cryptography.hazmat.primitives.hpke import (
 from gateway_core import base64url
 
 PROVIDER_KEY: Final = "provider-key"
-"""The purpose of a seal over an account's own provider key."""
+"""The purpose for an account's own provider key."""
 MANAGED_KEY: Final = "managed-key"
-"""The purpose of a seal over a key of the operator's, for managed inference."""
+"""The purpose for a key of the operator, used for managed inference."""
 
 _SUITE: Final = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _LABEL: Final = b"gateway sealed value 1"
@@ -69,7 +70,7 @@ class UnknownSealingKey(SealBroken):
 
 
 class Binding(NamedTuple):
-    """What a sealed value belongs to. It opens only under the very binding that it was sealed with.
+    """The place that a sealed value belongs to. A value opens only with the binding that it was sealed with.
 
     The IDs are those of the snapshot, as text; none may be empty.
     """
@@ -81,12 +82,12 @@ class Binding(NamedTuple):
 
 
 def managed_binding(provider_id: str) -> Binding:
-    """What the operator's own key for a built-in provider is bound to; it has no account and no ID."""
+    """The binding of the operator's own key for a built-in provider. Such a key has no account and no ID."""
     return Binding(account="operator", provider_id=provider_id, provider_key_id="managed", purpose=MANAGED_KEY)
 
 
 class SealingKey:
-    """A public key: it seals and cannot open. The control plane has nothing else."""
+    """A public key: it seals values and cannot open them. The control plane holds only public keys."""
 
     __slots__ = ("_hpke_key", "_raw", "id")
 
@@ -97,7 +98,7 @@ class SealingKey:
             raw: 1184 bytes of ML-KEM key, 32 bytes of X25519 key.
 
         Raises:
-            ValueError: the bytes are no pair of public keys, or one that would seal to nobody.
+            ValueError: the bytes are not two public keys, or the X25519 key is a point of low order.
         """
         self._raw = raw
         self._hpke_key = MLKEM768X25519PublicKey(
@@ -105,7 +106,7 @@ class SealingKey:
             X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_LENGTH:]),
         )
         self.id: str = hashlib.sha256(raw).digest()[:_ID_LENGTH].hex()
-        # A point of low order only shows when it is used; better at start-up than at the first provider key.
+        # The library detects a point of low order only when the key is used. Better now than at the first provider key.
         _SUITE.encrypt(b"", self._hpke_key)
 
     @classmethod
@@ -113,7 +114,7 @@ class SealingKey:
         """The key from its text form.
 
         Raises:
-            ValueError: it is no public sealing key. Does not repeat the text, which may be a private key.
+            ValueError: the text is not a public sealing key. The message does not repeat it: it may be a private key.
         """
         key_id, raw = _split(text, _PUBLIC, _MLKEM_PUBLIC_LENGTH + _X25519_LENGTH)
         key = cls(raw)
@@ -122,14 +123,14 @@ class SealingKey:
 
     @property
     def text(self) -> str:
-        """The text form; no secret."""
+        """The text form of the key. It is not a secret."""
         return f"{_PUBLIC}.{self.id}.{base64url.encode(self._raw)}"
 
     def __repr__(self) -> str:
         return f"SealingKey({self.id})"
 
     def seal(self, value: str, binding: Binding) -> bytes:
-        """The value, sealed to the holders of the private key and to this binding. No two seals are alike.
+        """Seal a value with this binding, for the holders of the private key. Two seals of one value are never equal.
 
         Raises:
             ValueError: the value is not Unicode text, or a part of the binding is empty.
@@ -142,7 +143,7 @@ class SealingKey:
 
 
 class _OpeningKey:
-    """A private key, its public half beside it."""
+    """A private key with its public half."""
 
     __slots__ = ("hpke_key", "public")
 
@@ -163,12 +164,12 @@ class _OpeningKey:
 
 
 class Keyring:
-    """Private keys: what a data-plane worker opens sealed values with. Several live while values move to a new one."""
+    """The private keys with which a data-plane worker opens sealed values; several while values move to a new key."""
 
     __slots__ = ("_keys",)
 
     def __init__(self, keys: Iterable[_OpeningKey]) -> None:
-        """Gather the keys. `parse` makes them."""
+        """Make a keyring of these keys. Use `parse` for their text forms."""
         self._keys = {key.public.id: key for key in keys}
 
     @classmethod
@@ -176,7 +177,8 @@ class Keyring:
         """The keyring from private keys' text forms, separated by commas or white space.
 
         Raises:
-            ValueError: none at all, one that is malformed, or one given twice. Names the position, never the content.
+            ValueError: there is no key, a key is malformed, or a key is given twice. The message names the position of
+                the key, never its content.
         """
         keys: dict[str, _OpeningKey] = {}
         for position, entry in enumerate(filter(None, _SEPARATORS.split(text)), start=1):
@@ -200,19 +202,19 @@ class Keyring:
         return f"Keyring({', '.join(self.ids)})"
 
     def public(self, id: str) -> SealingKey:  # noqa: A002 - the domain's word; the built-in is not used here
-        """The public half of a key of the ring.
+        """The public half of a key of this keyring.
 
         Raises:
-            KeyError: the ring has no such key.
+            KeyError: the keyring has no such key.
         """
         return self._keys[id].public
 
     def open(self, blob: bytes, binding: Binding) -> str:
-        """The value that was sealed with this binding. Costs about 120 µs: once for a document, not for a request.
+        """Open a value that was sealed with this binding. It takes about 120 µs: do it per document, not per request.
 
         Raises:
-            UnknownSealingKey: the ring lacks the key that the blob names.
-            SealBroken: it does not open, whatever the reason; the error holds nothing of what is inside.
+            UnknownSealingKey: the keyring lacks the key that the blob names.
+            SealBroken: the blob does not open, for any other reason. The error holds nothing of the value.
         """
         key_id = sealing_key_id(blob)
         key = self._keys.get(key_id)
@@ -225,10 +227,10 @@ class Keyring:
 
 
 def sealing_key_id(blob: bytes) -> str:
-    """Which sealing key a blob says it was sealed with. Not proven until it opens.
+    """The ID of the sealing key that a blob names. It is not proven until the blob opens.
 
     Raises:
-        SealBroken: the blob is none of ours.
+        SealBroken: the blob does not have our format.
     """
     if len(blob) <= _HEADER_LENGTH or not blob.startswith(_FORM):
         raise SealBroken(SealBroken.__doc__)
@@ -236,7 +238,7 @@ def sealing_key_id(blob: bytes) -> str:
 
 
 def generate_private_key() -> str:
-    """A new private key in its text form, a secret; `public_key_of` tells what to give the control plane."""
+    """A new private key in its text form, which is a secret. `public_key_of` gives the text for the control plane."""
     raw = MLKEM768PrivateKey.generate().private_bytes_raw() + X25519PrivateKey.generate().private_bytes_raw()
     return f"{_PRIVATE}.{_OpeningKey(raw).public.id}.{base64url.encode(raw)}"
 
@@ -251,7 +253,10 @@ def public_key_of(private_text: str) -> str:
 
 
 def _split(text: str, lead: str, length: int) -> tuple[str, bytes]:
-    """The key ID that a text form claims, and its bytes. The errors do not repeat the text, which may be a secret."""
+    """Return (key_id, raw): the ID that a text form claims and the bytes of the key.
+
+    The errors do not repeat the text, which may be a secret.
+    """
     found_lead, _, rest = text.strip().partition(".")
     key_id, _, encoded = rest.partition(".")
     if found_lead != lead:
@@ -268,9 +273,10 @@ def _check_id(actual: str, claimed: str) -> None:
 
 
 def _opened(key: MLKEM768X25519PrivateKey, blob: bytes, binding: Binding) -> str | None:
-    """The value, or None.
+    """The opened value, or None where the blob does not open.
 
-    The caller raises, outside of any `except`: a decoding error holds the plain bytes, and would stay on as context.
+    The caller raises the error outside of any `except`. A decoding error holds the plain bytes, and inside an `except`
+    it would become the context of the new error.
     """
     try:
         plain = _SUITE.decrypt(blob[_HEADER_LENGTH:], key, info=_info(blob[:_HEADER_LENGTH], binding))
@@ -280,7 +286,10 @@ def _opened(key: MLKEM768X25519PrivateKey, blob: bytes, binding: Binding) -> str
 
 
 def _utf8(value: str) -> bytes | None:
-    """The bytes, or None. The caller raises, outside of any `except`: an encoding error holds the value."""
+    """The bytes of a text, or None where it holds a lone surrogate.
+
+    The caller raises the error outside of any `except`, because an encoding error holds the value.
+    """
     try:
         return value.encode("utf-8")
     except UnicodeEncodeError:
@@ -288,7 +297,7 @@ def _utf8(value: str) -> bytes | None:
 
 
 def _info(header: bytes, binding: Binding) -> bytes:
-    """What HPKE binds: every part led by its length, so that no two bindings read alike."""
+    """HPKE's `info`. The length of each part stands before it, so that two bindings never give the same bytes."""
     if not all(binding):
         raise ValueError("a part of the binding is empty")
     parts = (

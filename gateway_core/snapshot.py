@@ -1,8 +1,8 @@
-"""The snapshot: what the control plane publishes about an account, and what a worker holds of it.
+"""The snapshot: the documents that the control plane publishes about an account, and the worker's state made of them.
 
-Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the namespace `gw` it holds:
+Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the namespace `gw` Redis holds:
 
-    {gw}:epoch            HASH    id, complete (0 or 1), number: this life of Redis and its newest change
+    {gw}:epoch            HASH    id, complete (0 or 1), number: the present contents of Redis and their newest change
     {gw}:token:<sha256>   STRING  TokenDocument
     {gw}:account:<ac_…>   HASH    `version` VersionDocument, `settings` SettingsDocument,
                                   `configuration:<aigac_…>` ConfigurationDocument,
@@ -10,15 +10,15 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
                                   `providerKey:<aigpk_…>` ProviderKeyDocument
     {gw}:catalog          HASH    `version`, `models` ModelsDocument, `managed` ManagedKeysDocument
     {gw}:changes          STREAM  entry `<number>-0` with field `account` (an account's ID, or `catalog`) and field
-                                  `change` (ChangeDocument); numbers grow by one, for ever, across epochs too
-    {gw}:workers          HASH    what each worker has applied and refused (gateway_core.worker_reports)
-    {gw}:acknowledged     STREAM  wakes who waits for workers
-    {gw}:usage            STREAM  what workers tell of their attempts (gateway_core.usage_events)
+                                  `change` (ChangeDocument); each number is one higher than the last, in all epochs
+    {gw}:workers          HASH    the report of each worker: applied and refused documents (gateway_core.worker_reports)
+    {gw}:acknowledged     STREAM  wakes the requests that wait for workers
+    {gw}:usage            STREAM  the workers' reports of their attempts (gateway_core.usage_events)
 
-Every document is an authenticated envelope (gateway_core.envelopes): it names its version and is bound to the
-place that it stands at, so that a document moved, altered or made up by who can write Redis is refused. A change
-carries the documents themselves: a worker goes from one consistent state to the next by one entry alone, and reads an
-account's hash only to load it.
+Every document is a signed envelope (gateway_core.envelopes). It names its version and is bound to its place in Redis.
+So a document is refused if somebody who can write Redis moved it, changed it or made it up. A change carries the
+documents themselves: a worker goes from one consistent state to the next by one entry, and reads an account's hash only
+to load it.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -31,7 +31,7 @@ import msgspec
 from gateway_core import durations
 from gateway_core.catalog import Surface, model_key
 
-# Bounds of what a worker accepts. The control plane's own limits lie well below each of them.
+# The largest sizes that a worker accepts. The control plane's own limits are well below each of them.
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_CHANGE_BYTES: Final = 256 * 1024
 _MAX_LIST: Final = 100_000
@@ -43,24 +43,24 @@ _ListOf = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=_MAX_LIST)]
 
 
 class DocumentRefused(Exception):
-    """A document that is not what it has to be; the reason never holds its content."""
+    """A document is malformed, out of bounds or too old. The message never holds its content."""
 
 
 class DocumentNotUnderstood(DocumentRefused):
-    """A document of a newer release, with fields that must be understood and are not: its object is out of service."""
+    """A newer document has fields that this release must understand and does not. Its object is not served."""
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    # Fields that a reader has to know to obey this document. One that does not know them refuses it.
+    # Fields that a reader must know to obey this document. A reader that does not know them refuses it.
     must_understand: tuple[str, ...] = ()
 
 
 class VersionDocument(_Document, frozen=True):
-    """The version of an account's snapshot is the envelope's own; this is an empty body."""
+    """An empty body. The version of an account's snapshot is the version of this document's envelope."""
 
 
 class TokenDocument(_Document, frozen=True):
-    """Whose an access token is."""
+    """The account, access key and configuration that an access token belongs to."""
 
     account: _Id
     access_key: _Id
@@ -71,7 +71,7 @@ class TokenDocument(_Document, frozen=True):
 
 
 class SettingsDocument(_Document, frozen=True):
-    """What holds for every request of an account. Durations are Go durations (contract, section 7)."""
+    """The settings for every request of an account. Durations are Go durations (contract, section 7)."""
 
     total_timeout: _Name = "120s"
     per_request_timeout: _Name = "60s"
@@ -81,23 +81,23 @@ class SettingsDocument(_Document, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What an access key may reach. None restricts nothing; an empty tuple allows nothing."""
+    """The providers and models that an access key may reach. None restricts nothing; an empty tuple allows nothing."""
 
     # Provider IDs (never `aigp_…`: the control plane resolves those).
     providers: _ListOf | None = None
-    # (provider, model) where the entry names a provider, ("", open model ID) where it does not.
+    # (provider, model) where the entry names a provider; ("", open model ID) where it does not.
     models: Annotated[tuple[tuple[str, _Name], ...], msgspec.Meta(max_length=_MAX_LIST)] | None = None
 
 
 class Step(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """Where a rule takes credentials from: managed inference, or provider keys in order."""
+    """One source of a rule's credentials: managed inference (`ngrok`), or provider keys in order (`user`)."""
 
     type: Literal["ngrok", "user"]
     keys: Annotated[tuple[_Id, ...], msgspec.Meta(max_length=_MAX_LIST)] = ()
 
 
 class Rule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The steps for one provider, or for one model of it."""
+    """The steps for one provider, or for one of its models."""
 
     provider: _Name
     steps: Annotated[tuple[Step, ...], msgspec.Meta(min_length=1, max_length=_MAX_LIST)]
@@ -121,14 +121,14 @@ class ProviderKeyDocument(_Document, frozen=True):
 
 
 class SurfaceSupport(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A surface that a custom provider serves, and the top-level parameters that it takes (None: all)."""
+    """A surface that a custom provider serves, and the top-level parameters that it accepts (None: all)."""
 
     surface: Surface
     parameters: _ListOf | None = None
 
 
 class ProviderDocument(_Document, frozen=True):
-    """A custom provider: where it stands and what it serves."""
+    """A custom provider: its base URL, its surfaces and its models."""
 
     id: _Id
     name: _Name
@@ -144,9 +144,10 @@ class ManagedKeysDocument(_Document, frozen=True):
 
 
 class ChangeDocument(_Document, frozen=True):
-    """One publication: every document that it wrote, and (as None) every one that it deleted, by document name.
+    """One publication, by document name: every document that it wrote, and None for every document that it deleted.
 
-    `is_partial`: too large to be carried; who holds the account loads it anew.
+    `is_partial` is true where the documents are too large for a change. A worker that holds the account then loads it
+    again.
     """
 
     documents: dict[str, bytes | None]
@@ -157,7 +158,7 @@ _Any = TypeVar("_Any", bound=_Document)
 
 
 def encode(document: msgspec.Struct) -> bytes:
-    """A document's body, as it is authenticated and stored."""
+    """The body of a document in bytes, as it is signed and stored."""
     return msgspec.json.encode(document)
 
 
@@ -165,14 +166,14 @@ _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
 def decode(kind: type[_Any], body: bytes) -> _Any:
-    """A document from its authenticated body, checked for shape and bounds.
+    """Read a document from its authenticated body, and check its shape and bounds.
 
-    Unknown fields are ignored, so that an older worker lives with a newer control plane, unless the document says that
-    they must be understood.
+    Unknown fields are ignored, so that an older worker can follow a newer control plane. They are not ignored where the
+    document lists them in `must_understand`.
 
     Raises:
-        DocumentRefused: not this kind of document, outside its bounds, or with fields that must be understood and
-            are not.
+        DocumentRefused: the body is not this kind of document, or is out of bounds.
+        DocumentNotUnderstood: it has fields that must be understood and that this release does not know.
     """
     decoder = _decoders.get(kind) or _decoders.setdefault(kind, msgspec.json.Decoder(kind))
     try:
@@ -200,15 +201,15 @@ class Keys:
         self.acknowledged = f"{self.prefix}acknowledged"
 
     def token(self, digest: str) -> str:
-        """Where the document of a token stands, by the token's SHA-256."""
+        """The Redis key of a token's document, by the token's SHA-256."""
         return f"{self.prefix}token:{digest}"
 
     def account(self, account: str) -> str:
-        """The hash of an account, by its `ac_…` ID."""
+        """The Redis key of an account's hash, by the account's `ac_…` ID."""
         return f"{self.prefix}account:{account}"
 
     def location(self, account: str, document: str) -> str:
-        """The place that a document's authentication binds it to: its Redis key, and its field in that.
+        """The place that a document is signed for: its Redis key and its field.
 
         Args:
             account: an account's ID, or `catalog`.
@@ -219,12 +220,15 @@ class Keys:
         return f"{self.catalog if account == CATALOG else self.account(account)}\n{document}"
 
     def change(self, account: str) -> str:
-        """The place that a change is bound to; its number is Redis's to give, its version fences replays."""
+        """The place that a change is signed for.
+
+        The place does not hold the number of the change, because Redis gives it later. The version stops replays.
+        """
         return f"{self.changes}\n{account}"
 
 
 class EpochInRedis:
-    """The hash `epoch` as it was read: which life of Redis this is, and how far its change stream goes."""
+    """The fields of the hash `epoch`: the ID of the epoch, whether it is complete, and the number of its newest change."""
 
     __slots__ = ("id", "is_complete", "number")
     FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
@@ -236,7 +240,7 @@ class EpochInRedis:
 
     @classmethod
     def of(cls, values: Iterable[bytes | None]) -> "EpochInRedis":
-        """From the values of its fields."""
+        """Make it from the values of FIELDS, as Redis returned them."""
         identity, complete, number = (b"" if value is None else value for value in values)
         return cls(
             id=identity.decode("ascii", "replace"),
@@ -245,7 +249,7 @@ class EpochInRedis:
         )
 
 
-# What stands in a change's `account` field when the catalog changed.
+# The `account` field of a change to the catalog.
 CATALOG: Final = "catalog"
 
 VERSION_DOCUMENT: Final = "version"
@@ -275,7 +279,7 @@ def provider_key_document(provider_key: str) -> str:
 
 
 class CompiledSettings:
-    """An account's settings with their durations read. Seconds."""
+    """An account's settings with their durations in seconds."""
 
     __slots__ = ("has_credits", "max_input_tokens", "max_output_tokens", "per_request_timeout", "total_timeout")
 
@@ -284,17 +288,17 @@ class CompiledSettings:
             self.total_timeout = durations.to_seconds(durations.parse(document.total_timeout))
             self.per_request_timeout = durations.to_seconds(durations.parse(document.per_request_timeout))
         except durations.InvalidDuration:
-            raise DocumentRefused("a SettingsDocument with a duration that is none") from None
+            raise DocumentRefused("a SettingsDocument with an invalid duration") from None
         self.max_input_tokens = document.max_input_tokens
         self.max_output_tokens = document.max_output_tokens
         self.has_credits = document.has_credits
 
 
 class AccountSnapshot:
-    """What is known of an account: every document of it, read and ready to be asked.
+    """All documents of an account, read and indexed for look-ups.
 
-    It changes by `apply` alone, in one synchronous step per change; the data plane's change follower is the only caller
-    there, `explain` builds its own. Readers within one event loop step see one state.
+    Only `apply` changes a snapshot, in one synchronous step for each change. So code that does not await sees one
+    state.
     """
 
     def __init__(self, account: str) -> None:
@@ -304,21 +308,21 @@ class AccountSnapshot:
         self.configurations: dict[str, CompiledConfiguration] = {}
         self.providers: dict[str, ProviderDocument] = {}
         self.provider_keys: dict[str, ProviderKeyDocument] = {}
-        # Provider keys' IDs by provider, newest first: the default routing of keys without a configuration.
+        # IDs of provider keys by provider, newest first. An access key without a configuration uses them in this order.
         self.keys_of: dict[str, tuple[str, ...]] = {}
         # `aigp_…` to providerId.
         self.provider_ids: dict[str, str] = {}
 
     def apply(self, version: int, documents: Mapping[str, msgspec.Struct | None]) -> None:
-        """Go to a newer version.
+        """Apply the documents of a newer version.
 
         Args:
-            version: higher than the present one, or the call is refused.
-            documents: document names with what they now hold (see `read`), None where deleted. Token documents are not
-                of an account's snapshot and must not be among them.
+            version: must be higher than the present one.
+            documents: by document name, each document as `read` returns it; None where it was deleted. Token documents
+                do not belong to an account's snapshot and must not be among them.
 
         Raises:
-            DocumentRefused: the version is not newer. Nothing was applied.
+            DocumentRefused: the version is not newer, and nothing was applied.
         """
         if version <= self.version:
             raise DocumentRefused("an account's version that is not newer")
@@ -352,7 +356,7 @@ class AccountSnapshot:
             case "providerKey", None:
                 self._forget_provider_key(key)
             case _:
-                pass  # a kind that a newer control plane knows, or `version`
+                pass  # `version`, or a kind that only a newer control plane knows
 
     def _forget_provider(self, slug: str) -> None:
         if gone := self.providers.pop(slug, None):
@@ -364,13 +368,14 @@ class AccountSnapshot:
 
 
 class CompiledConfiguration:
-    """A configuration compiled for questions: what it names, with the place where it stands there."""
+    """A configuration indexed for look-ups. Each value holds the index of its entry in the document."""
 
     __slots__ = ("model_rules", "models", "open_models", "provider_rules", "providers")
 
     def __init__(self, document: ConfigurationDocument) -> None:
         scope = document.scope
-        # None restricts nothing. Otherwise provider IDs, and (provider, model key) pairs beside open model IDs.
+        # None restricts nothing. Otherwise: provider IDs, (provider, model key) pairs, and open model IDs, each with
+        # its index.
         self.providers: dict[str, int] | None = None
         self.models: dict[tuple[str, str], int] | None = None
         self.open_models: dict[str, int] = {}
@@ -403,7 +408,7 @@ _KINDS: Final[dict[str, type[_Document]]] = {
 
 
 def read(name: str, body: bytes) -> _Document | None:
-    """The document of a given name from its body; None for a kind that this release does not know.
+    """Read the document of a given name from its body; None for a kind that this release does not know.
 
     Raises:
         DocumentRefused: as `decode`; also for a settings document with an invalid duration.
@@ -418,7 +423,7 @@ def read(name: str, body: bytes) -> _Document | None:
 
 
 def snapshot_of(account: str, version: int, documents: Iterable[tuple[str, msgspec.Struct]]) -> AccountSnapshot:
-    """An account's snapshot from all its documents at once."""
+    """An account's snapshot, made of all its documents."""
     snapshot = AccountSnapshot(account)
     snapshot.apply(version, dict(documents))
     return snapshot

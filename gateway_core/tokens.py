@@ -1,10 +1,10 @@
-"""Tokens: what apps show to the data plane (`gwk_`), programs to the management API (`gwa_`), and people who join an
-account to the dashboard (`gwi_`).
+"""Tokens of access keys (`gwk_`, for the data plane), of API keys (`gwa_`, for the management API) and of invitations
+(`gwi_`, for joining an account in the dashboard).
 
 A token is its prefix, 40 random base62 characters (238 bits) and a checksum: the CRC32 of all that precedes, as 6
-base62 characters. The checksum is no secret and proves nothing about who made the token; it lets every plane refuse a
-mistyped or random one without a look-up, and lets secret scanners match with no false alarm. At rest there is only the
-digest.
+base62 characters. The checksum is not a secret and proves nothing about who made the token. It lets every plane refuse
+a mistyped or random token without a look-up, and lets secret scanners match without false alarms. Only the digest of a
+token is stored.
 
 Source: docs/decisions/0006-tokens.md.
 """
@@ -35,7 +35,7 @@ def generate(prefix: str) -> str:
 def is_well_formed(prefix: str, token: str) -> bool:
     """Whether the text could have come from `generate(prefix)`: its shape and its checksum are right.
 
-    Says nothing about whether the token exists. Any text gets an answer, in a time that does not grow with its length.
+    This does not show that the token exists. Any text is accepted, and the time does not grow with its length.
     """
     return (
         token.startswith(prefix)
@@ -45,12 +45,12 @@ def is_well_formed(prefix: str, token: str) -> bool:
 
 
 def digest(token: str) -> str:
-    """SHA-256 of the token in lower-case hex: what is stored, and what names the token's document in the snapshot.
+    """SHA-256 of the token in lower-case hex. It is stored, and it names the token's document in the snapshot.
 
     A plain hash is enough, since a token has 238 bits of randomness: there is nothing to guess that salt or stretching
     would slow down.
     """
-    # surrogatepass: a text that is no token, lone surrogates included, has a digest too, which simply is not found.
+    # surrogatepass: a text that is not a token, even one with lone surrogates, has a digest too. It is just not found.
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -1,14 +1,14 @@
-"""Usage: what a worker tells of each attempt, and how it travels to the control plane.
+"""Usage events: the reports of a worker about each attempt, and the form in which they go to the control plane.
 
 A worker makes one `UsageEvent` for each attempt at an upstream and sends them in batches. A batch is one entry of the
 Redis stream `{gw}:usage`, with one field `batch`: an envelope (gateway_core.envelopes) with the purpose USAGE,
-bound to the stream, its version the worker's clock in microseconds. Who can write Redis can neither make up a batch nor
-alter one; sending one again changes nothing, because an event counts once by its ID.
+bound to the stream. Its version is the worker's clock in microseconds. Somebody who can write Redis can neither make up
+a batch nor change one. A batch that is sent again changes nothing, because an event counts once by its ID.
 
-The ID of an event is a UUIDv7 made of the event's own time, so that one ID belongs to one moment, and with it to one
-partition of the table that it ends up in.
+The ID of an event is a UUIDv7 made of the event's own time. So one ID belongs to one moment, and to one partition of
+the table of events.
 
-Decoding is the validation: what is out of bounds is refused whole.
+Decoding validates: a batch with one event out of bounds is refused as a whole.
 
 Source: docs/decisions/0060-usage-events.md.
 """
@@ -32,7 +32,7 @@ BATCH_FIELD: Final = "batch"
 # Bounds of one batch.
 MAX_EVENTS: Final = 200
 MAX_BATCH_BYTES: Final = 2 * 1024 * 1024
-# More tokens than this no request has; a sum of a million events still fits into 64 bits.
+# No request has more tokens than this, and the sum of a million events still fits into 64 bits.
 MAX_COUNT: Final = 1_000_000_000
 
 _LAST_MICROSECOND: Final = 2**48 * 1000 - 1
@@ -42,7 +42,7 @@ _LONGEST: Final = 255
 _UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
-# Bounded, and free of the characters that PostgreSQL (NUL) or a log would choke on.
+# Bounded, and without the characters that PostgreSQL (NUL) or a log cannot hold.
 _Text = Annotated[str, msgspec.Meta(max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*\Z")]
 _Name = Annotated[
     str, msgspec.Meta(min_length=1, max_length=_LONGEST, pattern=r"^[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+\Z")
@@ -54,14 +54,14 @@ def _id(prefix: ids.Prefix) -> msgspec.Meta:
 
 
 class BatchRefused(ValueError):
-    """A usage batch that no holder of a document key wrote, or that is out of bounds; nothing of it counts."""
+    """No holder of a document key wrote this usage batch, or it is out of bounds. None of its events counts."""
 
 
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One attempt at one upstream.
 
-    The tokens are counted as OpenAI counts them, whatever the upstream: `input_tokens` are all that went in, those
-    read from and written to a cache included; `output_tokens` are all that came out, reasoning included.
+    Tokens are counted as OpenAI counts them, for every upstream: `input_tokens` includes those read from and written to
+    a cache, `output_tokens` includes reasoning.
     """
 
     # `aigue_…`, from `event_id(time)`.
@@ -72,23 +72,23 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     request_id: _Name
     account: Annotated[str, _id(ids.Prefix.ACCOUNT)]
     access_key: Annotated[str, _id(ids.Prefix.ACCESS_KEY)]
-    # The provider's `providerId`, and the model as it was sent there.
+    # The `providerId`, and the name of the model as it was sent upstream.
     provider: _Name
     model: _Name
-    # What the caller asked for.
+    # The model name in the caller's request.
     requested_model: _Name
     # From 1 within a request.
     attempt: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-    # Whether its outcome is the caller's.
+    # Whether the caller received the outcome of this attempt.
     is_final: bool
     # "user": a stored provider key; "ngrok": managed inference; "none": a custom provider without credentials.
     key_source: Literal["user", "ngrok", "none"]
-    # 0 where the upstream gave none.
+    # The HTTP status of the upstream; 0 where it gave none.
     status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
     timed_out: bool = False
     is_error: bool = False
     is_streaming: bool = False
-    # The upstream's own word; empty where there was none.
+    # In the upstream's own spelling; empty where it gave none.
     stop_reason: _Text = ""
     input_tokens: _Count = 0
     output_tokens: _Count = 0
@@ -98,21 +98,20 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     # With "user" only: `aigpk_…`, and the mask that the key had then.
     provider_key: Annotated[str, _id(ids.Prefix.PROVIDER_KEY)] | None = None
     mask: _Text | None = None
-    # From the attempt's start until its last byte.
+    # From the start of the attempt to its last byte.
     duration_ms: _Count = 0
 
     def __post_init__(self) -> None:
-        """What no field can say for itself. msgspec makes a refusal of the ValueError."""
-        # A UUIDv7 begins with its milliseconds in 48 bits, and equal bytes have equal texts. Cheap: every worker asks
-        # this of every event.
+        """Check the fields against each other. msgspec turns the ValueError into a ValidationError."""
+        # A UUIDv7 begins with its milliseconds in 48 bits. The check must be cheap: it runs for every event.
         if self.id[: len(_ID_LEAD)] != _ID_LEAD or not _is_of(self.id[len(_ID_LEAD) :], self.time // _MILLISECOND):
-            raise ValueError("the ID is of another time than the event")
+            raise ValueError("the ID was made for another time than the event's")
         if (self.provider_key is not None) != (self.key_source == "user"):
             raise ValueError("a provider key belongs to the key source `user`, and only to it")
 
 
 class UsageBatch(msgspec.Struct, frozen=True, rename="camel"):
-    """What one worker sends at once."""
+    """The events that one worker sends together."""
 
     worker: _Name
     events: Annotated[tuple[UsageEvent, ...], msgspec.Meta(min_length=1, max_length=MAX_EVENTS)]
@@ -121,10 +120,10 @@ class UsageBatch(msgspec.Struct, frozen=True, rename="camel"):
 def event_id(time: int) -> str:
     """A new event's ID, `aigue_…`, for the moment at which its attempt began.
 
-    It sorts by that moment to the microsecond; 64 random bits keep two of the same moment apart.
+    IDs sort by that moment to the microsecond. 64 random bits distinguish two IDs of the same moment.
 
     Args:
-        time: microseconds since 1970; goes into the event unchanged.
+        time: microseconds since 1970. The event's `time` must be the same number.
 
     Source: RFC 9562, section 5.7 and method 3 of section 6.2.
     """
@@ -144,7 +143,7 @@ def _is_of(suffix: str, milliseconds: int) -> bool:
 
 
 def time_of(event: uuid.UUID) -> int:
-    """The moment that an event's ID was made for, in milliseconds since 1970."""
+    """The time that an event's ID was made for, in milliseconds since 1970."""
     return event.int >> 80
 
 
@@ -152,13 +151,13 @@ def seal_batch(keys: Keys, document_keys: DocumentKeys, batch: UsageBatch, *, ve
     """The envelope of a batch, as the stream's field holds it.
 
     Args:
-        keys: of the deployment; the batch counts nowhere else.
+        keys: the Redis keys of the deployment. The batch is valid for this deployment only.
         document_keys: the first one signs.
         batch: 1 to MAX_EVENTS events.
         version: the worker's clock in microseconds.
 
     Raises:
-        ValueError: more than MAX_BATCH_BYTES.
+        ValueError: the batch has more than MAX_BATCH_BYTES.
     """
     return _sealed(keys, document_keys, batch, version)
 
@@ -169,14 +168,14 @@ def seal_events(
     """The envelope of a batch whose events are encoded already.
 
     Args:
-        keys: as in `seal_batch`, and so are document_keys and version.
+        keys: the Redis keys of the deployment, as in `seal_batch`.
         document_keys: the first one signs.
-        worker: who sends it.
+        worker: the ID of the worker that sends the batch.
         events: 1 to MAX_EVENTS events as JSON.
         version: the worker's clock in microseconds.
 
     Raises:
-        ValueError: more than MAX_BATCH_BYTES.
+        ValueError: the batch has more than MAX_BATCH_BYTES.
     """
     batch = {"worker": worker, "events": [msgspec.Raw(event) for event in events]}
     return _sealed(keys, document_keys, batch, version)
@@ -186,7 +185,7 @@ def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> Usag
     """The batch in an envelope.
 
     Raises:
-        BatchRefused: with the reason, and nothing of the content.
+        BatchRefused: the message gives the reason and repeats nothing of the content.
     """
     try:
         found = document_keys.verify(Purpose.USAGE, _location(keys), envelope, limit=MAX_BATCH_BYTES)
@@ -200,7 +199,7 @@ def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> Usag
 
 @lru_cache(maxsize=1024)
 def fit(text: str) -> str:
-    """A text of somebody else's as an event may hold it: no control characters, and not too long."""
+    """Fit a foreign text into an event: drop control characters and cut it at 255 characters."""
     return _UNFIT.sub("", text)[:_LONGEST]
 
 

@@ -1,11 +1,11 @@
-"""What data-plane workers tell of themselves, for the control plane to read.
+"""The reports that data-plane workers write about themselves and the control plane reads.
 
-    {gw}:workers        HASH    a field for each worker process, by its ID: its report
-    {gw}:acknowledged   STREAM  one entry, written anew with each report: it wakes who waits for reports, no more
+    {gw}:workers        HASH    one field for each worker process, by its ID: its report
+    {gw}:acknowledged   STREAM  one entry, written again with each report; it only wakes the requests that wait
 
-A report is an envelope with the purpose WORKER, bound to its field, its version the time of writing in microseconds. A
-worker is in the count as long as its field is there: it removes it when it ends cleanly, and an operator or its own
-staleness limit does when it has fallen silent.
+A report is an envelope with the purpose WORKER, bound to its field. Its version is the time of writing in microseconds.
+A worker counts as long as its field exists. It removes the field when it ends cleanly. A silent
+worker stops counting once its staleness limit is over, or when an operator removes its field.
 
 Source: docs/decisions/0053-acknowledgements.md.
 """
@@ -17,19 +17,19 @@ import msgspec
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.snapshot import Keys
 
-# A worker's clock may be this far behind ours before it leaves the count too early.
+# A worker's clock may be this far behind ours; if it is further behind, the worker stops counting too early.
 _SLACK_SECONDS: Final = 2.0
 _MICROSECONDS: Final = 1_000_000
 MOST_BEHIND: Final = 32
 MOST_REFUSALS: Final = 16
-# In place of an account: every account.
+# Stands for every account where an account's ID is expected.
 ANY_ACCOUNT: Final = "*"
 
 _Text = Annotated[str, msgspec.Meta(max_length=512)]
 
 
 class Refusal(msgspec.Struct, frozen=True, rename="camel"):
-    """A document that a worker did not take: where it stood and why. Never what it held."""
+    """A document that a worker refused: its place in Redis and the reason, never its content."""
 
     location: _Text
     reason: _Text
@@ -38,7 +38,7 @@ class Refusal(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Behind(msgspec.Struct, frozen=True, rename="camel"):
-    """Publications that a worker has passed and not put in force: of this account, with these numbers."""
+    """Publications of an account, `first` to `last` by number, that a worker has passed but not put in force."""
 
     account: _Text
     first: int
@@ -54,16 +54,17 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     release: _Text = ""
     started_at: int
     heartbeat_at: int
-    # For how many seconds it serves what it holds when it hears nothing from Redis; then it refuses everything.
+    # Seconds for which it keeps serving without contact to Redis. Then it refuses every request.
     staleness: float = 86_400.0
-    # When it was last in sync with Redis; 0: never.
+    # The last time when it was in sync with Redis; 0 means never.
     in_sync_at: int = 0
-    # The life of Redis that it follows; None before the first contact.
+    # The ID of the epoch that it follows; None before the first contact.
     epoch: _Text | None = None
-    # The number of the newest change that it has passed, and when that was.
+    # The number of the newest change that it has passed, and the time of that.
     position: int = 0
     applied_at: int = 0
-    # What of that it has not put in force: refused, or waiting to be read anew. With more than fit, one for all.
+    # Publications that it has passed but not put in force: refused, or waiting to be loaded again. Above MOST_BEHIND
+    # entries, there is one entry for ANY_ACCOUNT.
     behind: Annotated[tuple[Behind, ...], msgspec.Meta(max_length=MOST_BEHIND)] = ()
     is_in_sync: bool = False
     accounts: int = 0
@@ -78,7 +79,7 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
         )
 
     def is_silent_for_good(self, now: int) -> bool:
-        """Whether it has been silent for longer than it would serve: it refuses everything, if it lives.
+        """Whether it has been silent beyond its staleness limit. If it is still alive, it refuses every request by now.
 
         Args:
             now: microseconds since 1970.
@@ -87,7 +88,11 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
 
 
 def behind_of(accounts: dict[str, tuple[int, int]]) -> tuple[Behind, ...]:
-    """What a report says of the accounts that are behind, each with its first and last number."""
+    """The `behind` field of a report.
+
+    Args:
+        accounts: (first, last) numbers of the publications that are not in force, by account ID.
+    """
     if len(accounts) <= MOST_BEHIND:
         return tuple(Behind(account, first, last) for account, (first, last) in accounts.items())
     bounds = accounts.values()
@@ -104,7 +109,7 @@ def open_report(keys: Keys, document_keys: DocumentKeys, worker: str, envelope: 
     """The report in a worker's field.
 
     Raises:
-        NotAuthentic: no worker wrote this, or not here.
+        NotAuthentic: no worker wrote this report for this field, or this release cannot read it.
     """
     _, body = document_keys.verify(Purpose.WORKER, _location(keys, worker), envelope)
     try:

@@ -1,8 +1,9 @@
 """The built-in catalog: which upstreams this gateway knows, what they serve, and how a model's name is understood.
 
-Two parts. The providers' own facts (origin, surfaces, how the key is sent) come from `providers.json` beside this file
-and travel with the worker, so that nobody who controls Redis or the control plane can send an operator's key elsewhere.
-The models come as a document (`ModelsDocument`), which the control plane builds and publishes.
+The catalog has two parts. The facts of the providers (origin, surfaces, how the key is sent) are in `providers.json`
+beside this file. A worker reads its own copy, so that nobody who controls Redis or the control plane can send an
+operator's key elsewhere. The models come as a document (`ModelsDocument`), which the control plane builds and
+publishes.
 
 Source: docs/decisions/0008-catalog.md.
 """
@@ -19,7 +20,7 @@ import msgspec
 
 
 class Surface(StrEnum):
-    """One API of an upstream, by the path it stands at."""
+    """One API of an upstream, named after its path."""
 
     CHAT_COMPLETIONS = "chat-completions"
     COMPLETIONS = "completions"
@@ -29,12 +30,12 @@ class Surface(StrEnum):
 
     @property
     def path(self) -> str:
-        """What is appended to a provider's base path."""
+        """The path of the surface, after the provider's base path."""
         return "/chat/completions" if self is Surface.CHAT_COMPLETIONS else f"/{self.value}"
 
 
 class Format(StrEnum):
-    """Whose wire format a surface speaks."""
+    """The wire format that a surface speaks."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
@@ -48,7 +49,7 @@ class Format(StrEnum):
 
 
 class KeyHeader(msgspec.Struct, frozen=True, rename="camel"):
-    """How an upstream wants its key: the header's name, and what stands before the value."""
+    """How an upstream expects its key: the name of the header, and the text before the value."""
 
     name: str = "authorization"
     prefix: str = "Bearer "
@@ -61,15 +62,17 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     display_name: str
     base_url: str
     surfaces: tuple[Surface, ...] = (Surface.CHAT_COMPLETIONS,)
-    # For surfaces that want their key elsewhere than in `Authorization: Bearer`, by surface.
+    # By surface, for those that do not take their key as `Authorization: Bearer`.
     key_headers: dict[Surface, KeyHeader] = {}
     # Whether the operator may offer it on credits (step type `ngrok`).
     is_managed: bool = False
-    # Whether it is known to take `stream_options`; some refuse what they do not know. Those tell their usage unasked.
+    # Whether it is known to accept `stream_options`. Some providers refuse unknown parameters; those report their
+    # usage without being asked.
     takes_stream_options: bool = False
-    # Its name in the price data; None where that has nothing on it.
+    # Its name in the price data; None where the price data does not list it.
     price_source: str | None = None
-    # How its models' names begin, where the price data lists more than this origin serves (Google's other cloud).
+    # How the names of its models begin. The price data may list more models than this origin serves (Google's other
+    # cloud).
     model_prefixes: tuple[str, ...] = ("",)
 
     def key_header(self, surface: Surface) -> KeyHeader:
@@ -85,7 +88,7 @@ def _load() -> dict[str, BuiltInProvider]:
     return {provider.id: provider for provider in msgspec.json.decode(text, type=tuple[BuiltInProvider, ...])}
 
 
-# In the file's order, which is the order in which a bare model name looks for a provider.
+# In the order of the file. A model name without a provider is looked up in this order.
 BUILT_IN: Final[Mapping[str, BuiltInProvider]] = _load()
 
 
@@ -105,7 +108,7 @@ class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class ModelsDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What every built-in provider serves, by provider ID."""
+    """The models that every built-in provider serves, by provider ID."""
 
     providers: dict[str, tuple[Model, ...]]
     must_understand: tuple[str, ...] = ()
@@ -113,7 +116,7 @@ class ModelsDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 
 # A dated or `-latest` release of a catalogued model is that model, and goes upstream as written.
 _RELEASE: Final = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2})|-latest)\Z")
-_SUGGESTED_FROM: Final = 100  # characters of an unknown name that are looked at
+_SUGGESTED_FROM: Final = 100  # only the first 100 characters of an unknown name are compared
 
 
 def model_key(provider: str, model: str) -> str:
