@@ -1,10 +1,10 @@
-"""The bare pass-through that the worker is measured against: raw ASGI and aiohttp, and nothing that a gateway is for.
+"""The bare pass-through that the worker is compared with: raw ASGI and aiohttp, without any work of a gateway.
 
-Its connector has the worker's own hooks, because whoever forwards to addresses of others must look at them: the
-resolver and the sockets are checked, there is no cookie jar, and bodies stay as they are. It knows no access keys,
-reads no bodies, keeps no time, sees no caller leave and counts nothing.
+Its connector has the worker's own hooks, because every proxy that forwards to foreign addresses must check them: the
+resolver and the sockets are checked, there is no cookie jar, and bodies are not changed. It does not check access keys,
+read bodies, limit the time, notice that a caller left, or count anything.
 
-UPSTREAM says where to, as `http://127.0.0.1:9901/v1/chat/completions`.
+UPSTREAM is the URL that it forwards to, as `http://127.0.0.1:9901/v1/chat/completions`.
 """
 
 import os
@@ -21,14 +21,14 @@ _PASSED: Final = frozenset({b"content-type", b"x-upstream", b"openai-version"})
 
 
 class App:
-    """The application. The session is made with the first request, in the loop that serves it."""
+    """The ASGI application. The first request makes the session, in the event loop that serves it."""
 
     def __init__(self, url: str) -> None:
         self._url = URL(url)
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Pass a request on, and its answer back."""
+        """Forward a request upstream, and send the answer back."""
         if scope["type"] != "http":
             return
         if scope["method"] == "GET":

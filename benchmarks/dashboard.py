@@ -2,8 +2,8 @@
 
 python -m benchmarks.dashboard [--access-keys 100000] [--configurations 1000] [--events 1000000]
 
-Fills one account by COPY on throw-away servers, opens every page as its owner with the very code that serves it, and
-prints a table for docs/performance.md: queries, the median and the longest of 15.
+Fills one account by COPY on throw-away servers and opens every page as its owner, with the code that serves the page.
+Prints a table for docs/performance.md: the queries, the median time and the longest time of 15.
 """
 
 import argparse
@@ -24,14 +24,14 @@ from local.embedded import PostgresServer, RedisServer
 
 DAYS: Final = 30
 ROUNDS: Final = 15
-# Of so many access keys comes the traffic, most of it of the first.
+# So many access keys have traffic. Most of it is of the first one.
 BUSY_KEYS: Final = 5_000
 AUDIT_EVENTS: Final = 100_000
 PROVIDERS: Final = ("openai", "openai", "openai", "anthropic", "anthropic", "google", "groq")
 
 
 def main() -> None:
-    """Start servers, fill, measure, print."""
+    """Start the servers, fill the account, and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--access-keys", type=int, default=100_000)
     parser.add_argument("--configurations", type=int, default=1_000)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def fill(access_keys: int, configurations: int, events: int) -> None:
-    """One account with so many of everything."""
+    """Make one account with these numbers of objects."""
     from django.db import connection
 
     from accounts import services
@@ -156,7 +156,7 @@ def _fill_events(account: Any, identities: list[uuid.UUID], count: int, now: dat
 
 
 def measure() -> None:
-    """Every page that a GET shows."""
+    """Measure every page that a GET shows, and print the table."""
     from django.db import connection
     from django.test import Client
 
@@ -192,12 +192,12 @@ def measure() -> None:
 
 
 def _named(path: str) -> str:
-    """Without IDs, which are others each time."""
+    """A path without its IDs, which differ in each run."""
     return "/" + re.sub(r"\b(ai)?[a-z]+_[0-9a-z]{26}\b", "…", path)
 
 
 def _addresses(paths: list[str]) -> list[str]:
-    """Lists as they open, deep in them and filtered; and one object of each kind."""
+    """The addresses to open: each list at its start, deep in it and filtered; and one object of each kind."""
     from access_keys.models import AccessKey
     from accounts.models import Membership
     from configurations.models import Configuration

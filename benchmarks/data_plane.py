@@ -1,10 +1,10 @@
-"""What the worker costs beside a bare pass-through, in one run on throw-away servers of its own: `make bench`.
+"""The cost of the worker compared with a bare pass-through, in one run on throw-away servers: `make bench`.
 
 python -m benchmarks.data_plane [--rounds 5] [--seconds 5] [--only throughput,latency,resolve,memory,scale]
 
-The measured process has a core to itself; the load, the stand-in upstream and Redis share the others. Rounds alternate
-between what is compared, so that a moment's noise meets both, and medians are told. Beside the throughput stands the
-measured process's processor time for one request, which other work on the machine changes least.
+The measured process has a core to itself; the load, the stand-in upstream and Redis share the others. The rounds
+alternate between the compared servers, so that noise of the machine affects all of them, and the tables show medians.
+The tables also show the processor time for one request, which other work on the machine changes least.
 """
 
 import argparse
@@ -51,37 +51,37 @@ HELD_CONFIGURATIONS: Final = 1_000
 
 
 class Cores(NamedTuple):
-    """Who runs where."""
+    """The processor cores of the measured process and of everything else."""
 
     measured: set[int]
     others: set[int]
 
     @classmethod
     def of_machine(cls) -> "Cores":
-        """The first for what is measured, the rest for everything else."""
+        """The first core for the measured process, the rest for everything else."""
         first, *rest = sorted(os.sched_getaffinity(0))
         return cls({first}, set(rest) or {first})
 
 
 class Server(NamedTuple):
-    """A process that answers, with its children."""
+    """A server process with its child processes."""
 
     name: str
     url: str
     process: psutil.Process
 
     def processor_seconds(self) -> float:
-        """What it has used."""
+        """The processor time that the server has used so far, in seconds."""
         family = [self.process, *self.process.children(recursive=True)]
-        return sum(sum(one.cpu_times()[:2]) for one in family)
+        return sum(sum(process.cpu_times()[:2]) for process in family)
 
     def memory(self) -> float:
-        """MiB resident."""
+        """The resident memory of the server, in MiB."""
         return float(self.process.memory_info().rss) / MIB
 
 
 class Measured(NamedTuple):
-    """One round."""
+    """The figures of one round."""
 
     rate: float
     # Microseconds of processor time for one request.
@@ -89,7 +89,7 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    """Start servers, measure, print."""
+    """Start the servers and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
@@ -112,7 +112,7 @@ def main() -> None:
 
 
 class Bench:
-    """Servers under load."""
+    """The servers and the measurements that need them."""
 
     def __init__(self, rounds: int, seconds: float) -> None:
         self.rounds = rounds
@@ -120,7 +120,7 @@ class Bench:
         self.cores = Cores.of_machine()
 
     def start(self, running: contextlib.ExitStack) -> None:
-        """Redis with a snapshot in it, and the stand-in upstream."""
+        """Start Redis with a snapshot in it, and the stand-in upstream."""
         redis = running.enter_context(RedisServer())
         private = sealing.generate_private_key()
         self.environ = {
@@ -206,7 +206,7 @@ class Bench:
     # ── what is measured ──
 
     def measure_beside_bare(self, *, with_latency: bool) -> None:
-        """Throughput, cost and latency of the worker and of a bare pass-through."""
+        """Measure throughput, cost and latency of the worker and of a bare pass-through."""
         rows: list[tuple[str, ...]] = []
         waits: list[tuple[str, ...]] = []
         with self._bare("granian") as granian, self._bare("uvicorn") as uvicorn, self._worker() as worker:
@@ -234,7 +234,7 @@ class Bench:
             _table(("at half load", "rate", "bare p50 ms", "worker p50 ms", "added ms", "added p99 ms"), waits)
 
     def _compare(self, servers: Iterable[Server], ask: Ask) -> dict[str, Measured]:
-        """The medians of rounds in turn, by the server's name."""
+        """Run the servers in alternating rounds, and return the medians by the server's name."""
         rounds: dict[str, list[Measured]] = {}
         for server in servers:
             self._round(server, ask, WARM_SECONDS)
@@ -264,19 +264,19 @@ class Bench:
         return ask.name, f"{rate:,.0f}/s", f"{one:.2f}", f"{other:.2f}", f"{other - one:.2f}", f"{tail:.2f}"
 
     def measure_memory(self) -> None:
-        """A worker at rest, and one that holds much."""
+        """Measure the memory of a worker at rest, and of a worker that holds many access keys."""
         with self._worker() as worker:
             time.sleep(1)
             at_rest = worker.memory()
             self._round(worker, SHORT_JSON, 1.0)
             held = self._fill()
-            tell = f"{held:,} access keys and {HELD_CONFIGURATIONS:,} configurations"
+            held_text = f"{held:,} access keys and {HELD_CONFIGURATIONS:,} configurations"
             self._await_token(worker)
-            rows = [("at rest", f"{at_rest:.0f}"), (f"holding {tell}", f"{worker.memory():.0f}")]
+            rows = [("at rest", f"{at_rest:.0f}"), (f"holding {held_text}", f"{worker.memory():.0f}")]
         _table(("a worker's memory", "MiB"), rows)
 
     def _fill(self) -> int:
-        """Publish much for the account that the worker holds."""
+        """Publish many access keys and configurations of the account that the worker holds."""
         tenant = self.tenant
         configurations = []
         for number in range(0, HELD_CONFIGURATIONS, 100):
@@ -300,7 +300,7 @@ class Bench:
         return HELD_ACCESS_KEYS
 
     def _await_token(self, worker: Server) -> None:
-        """Until the worker has passed all that was published."""
+        """Wait until the worker has passed everything that was published."""
         last = self.tenant.token(configuration=None)
         until = time.monotonic() + 120
         while time.monotonic() < until:
@@ -312,10 +312,10 @@ class Bench:
                 time.sleep(1)
                 return
             time.sleep(0.1)
-        sys.exit("the worker did not take what was published")
+        sys.exit("the worker did not apply what was published")
 
     def measure_scale(self) -> None:
-        """One worker process and two, on all cores, with everything else on them too."""
+        """Measure one worker process and two, on all cores, together with the load and the upstream."""
         rows = []
         everywhere = os.sched_getaffinity(0)
         with self._worker(cores=everywhere) as one, self._worker(cores=everywhere) as other:
@@ -346,7 +346,7 @@ class Bench:
 
 
 def measure_resolve() -> None:
-    """The policy alone: of a key whose configuration has a scope and rules, with the whole catalog."""
+    """Measure the policy alone, for a key whose configuration has a scope and rules, with the whole catalog."""
     catalog = Catalog(models_document_of(data_snapshot.get_snapshot()), version=1)
     account = HeldAccount(new_id(ids.Prefix.ACCOUNT))
     keys = [new_id(ids.Prefix.PROVIDER_KEY) for _ in range(20)]
@@ -376,7 +376,7 @@ def measure_resolve() -> None:
 
 
 def _each(call: Callable[[], object]) -> float:
-    """Microseconds a call; the median of nine."""
+    """The median of nine measurements, in microseconds per call."""
     times = []
     for _ in range(9):
         began = time.perf_counter()
@@ -387,10 +387,10 @@ def _each(call: Callable[[], object]) -> float:
 
 
 def _await(process: "subprocess.Popen[bytes]", port: int, path: str | None) -> None:
-    """Until it answers.
+    """Wait until a process answers.
 
     Raises:
-        RuntimeError: it has ended, or a minute has passed.
+        RuntimeError: the process has ended, or a minute has passed.
     """
     until = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Load: wrk for throughput, and a client that keeps a rate for latency. Both against 127.0.0.1 alone.
+"""Load: wrk for throughput, and a client with a fixed rate for latency. Both call 127.0.0.1 only.
 
 python -m benchmarks.load URL RATE SECONDS < TOKEN-AND-BODY    (the client; prints its latencies as JSON)
 """
@@ -40,27 +40,27 @@ PATH: Final = "/v1/chat/completions"
 
 
 def find_wrk() -> str:
-    """Where wrk is.
+    """The path of wrk.
 
     Raises:
-        SystemExit: nowhere; with how to install it.
+        SystemExit: wrk is not installed. The message says how to install it.
     """
     return shutil.which("wrk") or sys.exit(WRK_MISSING)
 
 
 def wrk(url: str, ask: Ask, token: str, *, seconds: float, connections: int, cores: set[int]) -> float:
-    """Requests in a second, as many as are answered.
+    """Measure the answered requests per second.
 
     Args:
         url: the base, `http://127.0.0.1:8001`.
-        ask: what is asked for, again and again.
+        ask: the request that is repeated.
         token: the access key.
-        seconds: how long.
+        seconds: the length of the measurement.
         connections: how many requests are in flight at once.
-        cores: where wrk may run.
+        cores: the cores that wrk may run on.
 
     Raises:
-        SystemExit: a request failed: then the number means nothing.
+        SystemExit: a request failed, so the number means nothing.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
         headers = f'["authorization"] = "Bearer {token}", ["content-type"] = "application/json"'
@@ -80,13 +80,13 @@ def wrk(url: str, ask: Ask, token: str, *, seconds: float, connections: int, cor
             script.name,
             url + PATH,
         ]
-        told = subprocess.run(
+        printed = subprocess.run(
             ["taskset", "-c", ",".join(map(str, cores)), *command], capture_output=True, text=True, check=True
         ).stdout
-    if "Non-2xx" in told or "Socket errors" in told:
-        sys.exit(f"requests failed:\n{told}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", told)
-    assert found, told
+    if "Non-2xx" in printed or "Socket errors" in printed:
+        sys.exit(f"requests failed:\n{printed}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", printed)
+    assert found, printed
     return float(found[1])
 
 
@@ -103,7 +103,7 @@ class _Caller(asyncio.Protocol):
         self._idle.put_nowait(self)
 
     def ask(self, request: bytes, due: float) -> None:
-        """Send a request that was due at a moment: its wait begins then."""
+        """Send a request. Its latency is counted from the moment when it was due."""
         self._due = due
         self._transport.write(request)
 
@@ -136,7 +136,7 @@ async def _keep(url: str, request: bytes, rate: float, seconds: float) -> list[f
             await asyncio.sleep(early)
         (await idle.get()).ask(request, due)
         sent += 1
-    # Whoever is back in the queue has its answer.
+    # A caller that is in the queue again has its answer.
     for _ in range(_CONNECTIONS):
         await idle.get()
     # The first second warms everything.
@@ -144,7 +144,7 @@ async def _keep(url: str, request: bytes, rate: float, seconds: float) -> list[f
 
 
 def at_rate(url: str, ask: Ask, token: str, *, rate: float, seconds: float, cores: set[int]) -> list[float]:
-    """How long each request took, in seconds, when they come at a rate whether the answers do or not."""
+    """The latency of each request, in seconds, when requests are sent at a fixed rate and do not wait for answers."""
     command = [sys.executable, "-m", "benchmarks.load", url, f"{rate:g}", f"{seconds:g}"]
     done = subprocess.run(
         ["taskset", "-c", ",".join(map(str, cores)), *command],

@@ -1,12 +1,12 @@
-"""How soon a committed write is in force at every worker, and whether a deleted key ever gets through, in one run on
-throw-away servers of its own.
+"""How soon a committed write is in force at every worker, and whether a deleted key is ever accepted, in one run on
+throw-away servers.
 
 python -m benchmarks.propagation [--deletions 1000] [--workers 3] [--rate 500]
 
-The control plane is on granian, the relay beside it, and the workers are under traffic all the time. Each access key is
-shown at every worker first, so that all of them hold it; then it is deleted, and shown again at each as soon as the
-deletion has answered. The time from the commit is told by the version of the publication, which is PostgreSQL's clock
-right after the commit, and ends when the client has the answer that says where it is applied.
+The control plane runs on granian with the relay, and the workers are under traffic all the time. Each access key is
+first sent to every worker, so that all of them hold it. Then it is deleted, and sent to each worker again as soon as
+the deletion is answered. The measured time begins with the version of the publication, which is PostgreSQL's clock
+right after the commit. It ends when the client has the answer that reports how many workers have applied it.
 """
 
 import argparse
@@ -36,17 +36,17 @@ _SECONDS_A_DELETION: Final = 0.5
 
 
 class Deletion(NamedTuple):
-    """One deletion. Seconds."""
+    """One deletion. Times are in seconds."""
 
     whole: float
     from_commit: float
     applied: str
-    # How many workers let the key through afterwards.
+    # The number of workers that accepted the key afterwards.
     let_through: int
 
 
 def main() -> None:
-    """Start everything, measure, print."""
+    """Start everything and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deletions", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=3)
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def measure(plane: ControlPlane, workers: list[WorkerProcess], *, deletions: int, rate: int) -> None:
-    """The figures."""
+    """Delete access keys under traffic, and print the figures."""
     made = plane.request(
         "POST", "/provider-keys", {"providerId": "openai", "name": "own", "value": "sk-proj-0123456789abcdef"}
     )
@@ -103,7 +103,7 @@ def measure(plane: ControlPlane, workers: list[WorkerProcess], *, deletions: int
     keys = [plane.request("POST", "/access-keys", {}, Prefer="wait=0").json() for _ in range(deletions)]
     asking = [HTTPConnection("127.0.0.1", urlsplit(worker.url).port, timeout=30) for worker in workers]
     for key in keys:
-        assert all(_ask(one, key["token"]) == 200 for one in asking), "a new key is refused"
+        assert all(_ask(worker, key["token"]) == 200 for worker in asking), "a new key is refused"
     with contextlib.ExitStack() as running:
         for worker in workers:
             seconds = 2 + deletions * _SECONDS_A_DELETION
@@ -112,22 +112,28 @@ def measure(plane: ControlPlane, workers: list[WorkerProcess], *, deletions: int
         began = time.monotonic()
         found = [_delete(plane, key, asking) for key in keys]
         took = time.monotonic() - began
-    for one in asking:
-        one.close()
+    for asked in asking:
+        asked.close()
     all_of_them = f"{len(workers)}/{len(workers)}"
     busy = os.getloadavg()[0]
     print(f"{len(workers)} workers, {rate} requests/s, {deletions} deletions in {took:.0f} s, load {busy:.1f}")
     print("\n| | p50 | p99 |\n|---|---|---|")
-    _row("from the commit until all have applied it", [one.from_commit for one in found])
-    _row("the whole request", [one.whole for one in found])
+    _row("from the commit until all have applied it", [deletion.from_commit for deletion in found])
+    _row("the whole request", [deletion.whole for deletion in found])
     print("\n| | |\n|---|---|")
-    sure = [one for one in found if one.applied == all_of_them]
-    unsure = [one for one in found if one.applied != all_of_them]
-    told = ", ".join(f"{count} × {text or 'nothing'}" for text, count in Counter(one.applied for one in unsure).items())
-    print(f"| deletions that said after one second that not all had applied them | {len(unsure)} {told} |")
-    print(f"| requests that a deleted key got through after one of these | {sum(one.let_through for one in unsure)} |")
-    print(f"| and after one of the {len(sure)} that all had applied | {sum(one.let_through for one in sure)} |")
-    if any(one.let_through for one in sure):
+    sure = [deletion for deletion in found if deletion.applied == all_of_them]
+    unsure = [deletion for deletion in found if deletion.applied != all_of_them]
+    receipts = ", ".join(
+        f"{count} × {text or 'nothing'}" for text, count in Counter(deletion.applied for deletion in unsure).items()
+    )
+    print(
+        f"| deletions whose answer reported after one second that not all had applied them | {len(unsure)} {receipts} |"
+    )
+    let_through = sum(deletion.let_through for deletion in sure)
+    after_unsure = sum(deletion.let_through for deletion in unsure)
+    print(f"| requests with a deleted key that were accepted after one of these | {after_unsure} |")
+    print(f"| and after one of the {len(sure)} that all had applied | {let_through} |")
+    if let_through:
         sys.exit("a deletion that all workers had applied was not in force")
 
 
@@ -140,7 +146,7 @@ def _delete(plane: ControlPlane, key: dict[str, str], asking: list[HTTPConnectio
     began = time.time()
     answer = plane.request("DELETE", f"/access-keys/{key['id']}")
     ended = time.time()
-    statuses = [_ask(one, key["token"]) for one in asking]
+    statuses = [_ask(worker, key["token"]) for worker in asking]
     assert answer.status == 204, answer.body
     return Deletion(
         whole=ended - began,
@@ -160,7 +166,7 @@ def _ask(connection: HTTPConnection, token: str) -> int:
 
 @contextlib.contextmanager
 def _traffic(worker: WorkerProcess, token: str, *, rate: float, seconds: float) -> Iterator[None]:
-    """Requests at a rate, until the block ends; each must be answered with 200."""
+    """Send requests at a rate until the block ends. Each must be answered with 200."""
     command = [sys.executable, "-m", "benchmarks.load", worker.url, f"{rate:g}", f"{seconds:g}"]
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)

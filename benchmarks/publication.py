@@ -1,10 +1,10 @@
-"""What a publication costs, and how fast a rebuild is, on throw-away servers of its own: `make bench-publish`.
+"""The cost of a publication and the speed of a rebuild, on throw-away servers: `make bench-publish`.
 
 python -m benchmarks.publication [--rotations 400] [--access-keys 1000000] [--accounts 10000] [--compare]
 
-Prints the time of one rotate, from its service call to its publication, in an account of 10 and in one of 10,000
-configurations, in turns; the rate of a full rebuild and the memory that Redis takes for it, for one account of many
-access keys (each under a configuration) and for many accounts of a few documents.
+Prints the time of one key rotation, from the service call to the publication, alternating between an account of 10 and
+one of 10,000 configurations. Prints also the rate of a full rebuild and the memory that Redis needs for it, for one
+account of many access keys (each under a configuration) and for many accounts of a few documents.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SMALL, LARGE = 10, 10_000
 
 
 def main() -> None:
-    """Start servers, measure, print."""
+    """Start the servers and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rotations", type=int, default=400, help="in each of the two accounts")
     parser.add_argument("--access-keys", type=int, default=1_000_000)
@@ -49,7 +49,7 @@ def main() -> None:
         import django
 
         django.setup()
-        # The times are the program's, not its log's.
+        # Writing the log would count in the measured times.
         logging.disable(logging.WARNING)
         from django.core.management import call_command
         from django.db import connection
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> None:
-    """The figures."""
+    """Measure rotations and rebuilds, and print the figures."""
     from access_keys.models import AccessKey
     from accounts.models import Account
     from snapshots import rebuild
@@ -75,18 +75,20 @@ def measure(options: argparse.Namespace) -> None:
     ids = [configure(each, 1)[0] for each in made]
     rows = [an_access_key(each, number, [of]) for each, of in zip(made, ids, strict=True) for number in range(2)]
     AccessKey.objects.bulk_create(rows, batch_size=5000)
-    told(f"{options.accounts:,} accounts of a configuration and two access keys", store, compare=options.compare)
+    print_rebuild(
+        f"{options.accounts:,} accounts of a configuration and two access keys", store, compare=options.compare
+    )
 
     account = Account.objects.get(name=f"{SMALL} configurations")
     configurations = list(account.configuration_set.values_list("id", flat=True))
     for number in range(0, options.access_keys, 5000):
         rows = [an_access_key(account, each, configurations) for each in range(number, number + 5000)]
         AccessKey.objects.bulk_create(rows)
-    told(f"and one of {options.access_keys:,} access keys", store, compare=options.compare)
+    print_rebuild(f"and one of {options.access_keys:,} access keys", store, compare=options.compare)
 
 
 def measure_rotations(count: int) -> None:
-    """One rotate, in the small and the large account by turns."""
+    """Measure key rotations, alternating between the small and the large account."""
     from accounts.models import Account
     from accounts.principals import Principal
     from provider_keys import services
@@ -122,7 +124,7 @@ def measure_rotations(count: int) -> None:
 
 
 def configure(account: Any, count: int, key: Any = None) -> list[uuid.UUID]:
-    """So many configurations, with a rule for OpenAI where there is a key."""
+    """Make `count` configurations, with a rule for OpenAI where a provider key is given."""
     from configurations.models import Configuration
 
     step = {"type": "user", "keys": [{"id": key.text_id}]} if key else {"type": "ngrok"}
@@ -132,7 +134,7 @@ def configure(account: Any, count: int, key: Any = None) -> list[uuid.UUID]:
 
 
 def an_access_key(account: Any, number: int, configurations: list[uuid.UUID]) -> Any:
-    """A row, not stored."""
+    """An access key that is not stored yet."""
     from access_keys.models import AccessKey
 
     digest = hashlib.sha256(f"{account.id}{number}".encode()).hexdigest()
@@ -140,8 +142,8 @@ def an_access_key(account: Any, number: int, configurations: list[uuid.UUID]) ->
     return AccessKey(account=account, digest=digest, key_redacted="***", configuration_id=configuration, **BY)
 
 
-def told(what: str, store: Any, *, compare: bool) -> None:
-    """Rebuild an empty Redis; print how fast that was, and what memory an access key takes."""
+def print_rebuild(what: str, store: Any, *, compare: bool) -> None:
+    """Rebuild an empty Redis, and print the rate and the memory of an access key."""
     from snapshots import comparison
     from snapshots.comparison import literal
     from snapshots.rebuild import rebuild

@@ -1,13 +1,13 @@
-"""An upstream that costs as little as it can: canned answers from a bare protocol, in a process of its own.
+"""An upstream that needs as little processor time as possible: fixed answers from a bare protocol, in its own process.
 
 python -m benchmarks.stand_in PORT
 
-A request that asks for a stream gets 60 events in chunked coding, three to a write, so that this process is never what
-is measured; one of a user named `paced` gets each event by itself and milliseconds apart, as a model speaks. Any other
-request gets a short JSON answer with its length.
+A request for a stream gets 60 events in chunked coding, three in each write, so that this process is never the
+bottleneck. A request of a user named `paced` gets each event in its own write, milliseconds apart, as from a real
+model. Any other request gets a short JSON answer with its length.
 
-As OpenAI does it, a stream that is asked for its usage says `"usage":null` in every event and ends with a chunk that
-tells it; that one is among the 60, and so is `[DONE]`.
+A stream with usage is like OpenAI's: every event has `"usage":null`, and one chunk at the end has the usage. That chunk
+and `[DONE]` are among the 60 events.
 """
 
 import asyncio
@@ -59,11 +59,11 @@ def _whole() -> bytes:
     return _HEAD % (b"application/json", b"content-length: %d" % len(body)) + body
 
 
-def _pieces(*, tells_usage: bool) -> list[bytes]:
-    """What is written for a stream, one piece an event."""
+def _pieces(*, with_usage: bool) -> list[bytes]:
+    """The bytes of a stream, one piece for each event."""
 
     def chunk(choices: list[object], usage: object = None) -> bytes:
-        told: dict[str, object] = {
+        event: dict[str, object] = {
             "id": "chatcmpl-B9MHDbslfkBeAs8l4bebGdFOJ6PeG",
             "object": "chat.completion.chunk",
             "created": 1741570283,
@@ -72,16 +72,16 @@ def _pieces(*, tells_usage: bool) -> list[bytes]:
             "system_fingerprint": "fp_fc9f1d7035",
             "choices": choices,
         }
-        return _compact(told | ({"usage": usage} if tells_usage else {}))
+        return _compact(event | ({"usage": usage} if with_usage else {}))
 
     def choice(delta: object, reason: str | None = None) -> object:
         return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
 
     datas = [chunk([choice({"role": "assistant", "content": "", "refusal": None})])]
-    words = EVENTS - 3 - tells_usage
+    words = EVENTS - 3 - with_usage
     datas += [chunk([choice({"content": f" word{number:02}"})]) for number in range(words)]
     datas.append(chunk([choice({}, "stop")]))
-    if tells_usage:
+    if with_usage:
         datas.append(chunk([], _USAGE))
     datas.append(b"[DONE]")
     assert len(datas) == EVENTS
@@ -93,13 +93,13 @@ def _pieces(*, tells_usage: bool) -> list[bytes]:
 
 
 _WHOLE: Final = _whole()
-_PLAIN: Final = _pieces(tells_usage=False)
+_PLAIN: Final = _pieces(with_usage=False)
 _PLACES: Final = range(0, EVENTS, _EVENTS_A_WRITE)
-_WITH_USAGE: Final = _pieces(tells_usage=True)
+_WITH_USAGE: Final = _pieces(with_usage=True)
 
 
 class _Upstream(asyncio.Protocol):
-    """One connection; a request comes when the answer before has gone."""
+    """One connection. The next request comes after the answer to the one before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

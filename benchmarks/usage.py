@@ -1,9 +1,9 @@
-"""How fast usage is written and read, on throw-away servers of its own: `make bench-usage`.
+"""How fast usage is written and read, on throw-away servers: `make bench-usage`.
 
 python -m benchmarks.usage [--events 10000000] [--ingest 200000]
 
-Loads events of 90 days by COPY, half of them of one account, and takes the times of `/usage` and `/usage/overview` as
-that account's client sees them. Before that, sends events through Redis and takes the time of their ingest.
+First it sends events through Redis and measures their ingest. Then it loads events of 90 days by COPY, half of them of
+one account, and measures `/usage` and `/usage/overview` as that account's client sees them.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CHUNK: Final = 20_000
 
 
 def main() -> None:
-    """Start servers, measure, print."""
+    """Start the servers and print the measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000)
     parser.add_argument("--ingest", type=int, default=200_000)
@@ -53,7 +53,7 @@ def main() -> None:
         import django
 
         django.setup()
-        # The times are the program's, not its log's.
+        # Writing the log would count in the measured times.
         logging.disable(logging.WARNING)
         from django.core.management import call_command
         from django.db import connection
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def measure_ingest(count: int) -> None:
-    """The rate from Redis to committed, charged and summed."""
+    """Measure the rate of ingest: from Redis to committed events, with sums and charges."""
     from accounts.models import Account
     from gateway_core import ids
     from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
@@ -123,7 +123,7 @@ def measure_ingest(count: int) -> None:
 
 
 def load(count: int) -> None:
-    """Events of the last 90 days by COPY, and their sums by one statement."""
+    """Load events of the last 90 days by COPY, and make their sums with one statement."""
     from django.db import connection, transaction
 
     from accounts.models import Account
@@ -160,14 +160,14 @@ def load(count: int) -> None:
 
 
 def _rows(count: int, accounts: list[Any], start: datetime, end: datetime, access_keys: list[str]) -> Iterator[str]:
-    """Lines for COPY, in the order of time; every other one is the first account's."""
+    """Lines for COPY, in the order of time. Every second line is an event of the first account."""
     chance = random.Random(2)
     first, last = (int(moment.timestamp() * 1_000_000) for moment in (start, end))
     step = (last - first) / count
     tails = []
     for number in range(5000):
         account = accounts[0] if number % 2 else chance.choice(accounts[1:])
-        # The first account's last key is rare: one event in 2,500 of its own.
+        # The last access key of the first account is rare: it has one of 2,500 events of the account.
         key = chance.choice(access_keys[:-1]) if number != 1 else access_keys[-1]
         provider = chance.choice(PROVIDERS)
         is_final = chance.random() < 0.9
@@ -189,7 +189,7 @@ def _rows(count: int, accounts: list[Any], start: datetime, end: datetime, acces
 
 
 def measure_reading() -> None:
-    """The two endpoints, as the large account's client sees them."""
+    """Measure the two endpoints as the large account's client sees them."""
     from django.test import Client
 
     from accounts import services
@@ -233,11 +233,11 @@ def measure_reading() -> None:
             lambda: get("/usage/overview", startTime=wire(datetime.now(UTC) - timedelta(days=1))),
         ),
     ):
-        told(name, ask)
+        print_times(name, ask)
 
 
-def told(name: str, ask: Callable[[], Any]) -> None:
-    """Take the time of a request, many times, and print it."""
+def print_times(name: str, ask: Callable[[], Any]) -> None:
+    """Measure a request many times, and print the figures."""
     ask()
     waits = []
     for _ in range(ROUNDS):
