@@ -1,4 +1,4 @@
-"""The Celery application: work that may be late."""
+"""The Celery application, for work that need not be done within a request."""
 
 import os
 

@@ -1,8 +1,8 @@
-"""A connection to PostgreSQL that does not wait for ever.
+"""A connection to PostgreSQL with a limit on the server's silence.
 
-A server that is stopped, or a network that swallows packets, keeps its connections open and says nothing. Without a
-bound every request would hold its thread until the last one is gone, and clients would see a hanging gateway, not 503.
-Commands (migrations, the relay, Celery) have no bound: their statements may be long, and nobody waits for them.
+A server that is stopped, or a network that drops packets, keeps its connections open and sends nothing. Without a limit
+every request would hold its thread until no thread is left, and clients would see a hanging gateway instead of a 503.
+Commands (migrations, the relay, Celery) have no limit: their statements may be long, and no client waits for them.
 
 Source: docs/decisions/0022-bounded-database-waits.md.
 """
@@ -13,22 +13,23 @@ import psycopg
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """Gives up on a server that is silent for longer than `silence_seconds`."""
+    """Closes itself when the server is silent for longer than `silence_seconds`."""
 
-    # None: no bound. The WSGI entry sets it for the process that serves requests.
+    # None means no limit. The WSGI entry sets it for the process that serves requests.
     silence_seconds: ClassVar[float | None] = None
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """As psycopg's. What the server may still answer later is of no use: the connection is closed.
+        """Wait as psycopg does, and close the connection at the limit, because a later answer would be of no use.
 
         Raises:
-            psycopg.OperationalError: the bound is passed.
+            psycopg.OperationalError: the server was silent for longer than the limit.
         """
         bound = self.silence_seconds if timeout is None else timeout
         try:
             return super().wait(gen, interval, bound)
         except psycopg.OperationalError as fault:
-            # psycopg's own error for this is private; it carries no state of the server's, and the connection lives.
+            # psycopg's own error for a time-out is private. It is known by two facts: it has no SQLSTATE, and the
+            # connection is still in order.
             is_silence = bound is not None and fault.sqlstate is None and self.pgconn.status == psycopg.pq.ConnStatus.OK
             if timeout is None and is_silence:
                 self.pgconn.finish()

@@ -1,4 +1,4 @@
-"""What the processes read from their environment, and what they refuse to start without.
+"""The settings that processes read from their environment, with the errors that stop a process at its start.
 
 Every name may also be given as NAME_FILE, the path of a file that holds the value: the form that container
 platforms use for secrets.
@@ -49,7 +49,7 @@ def read(name: str, default: str = "", *, environ: Mapping[str, str] | None = No
 
 
 def mode(environ: Mapping[str, str] | None = None) -> str:
-    """`evaluation` or `production`; evaluation by default only while no server is named.
+    """The mode, `evaluation` or `production`. The default is evaluation, or production once a server is named.
 
     Source: docs/decisions/0002-modes.md.
     """
@@ -57,7 +57,11 @@ def mode(environ: Mapping[str, str] | None = None) -> str:
 
 
 def is_on(name: str, *, default: bool, environ: Mapping[str, str] | None = None) -> bool:
-    """A yes-or-no setting: 1, true, yes, on; 0, false, no, off."""
+    """Read a boolean setting: 1, true, yes or on; 0, false, no or off.
+
+    Raises:
+        EnvironmentIncomplete: it has another value.
+    """
     text = read(name, environ=environ).lower()
     if not text:
         return default
@@ -69,22 +73,22 @@ def is_on(name: str, *, default: bool, environ: Mapping[str, str] | None = None)
 
 
 def names(name: str, default: str = "") -> list[str]:
-    """A comma-separated list, without its blanks."""
+    """Read a comma-separated list. White space around the entries and empty entries are dropped."""
     return [part.strip() for part in read(name, default).split(",") if part.strip()]
 
 
 def parsed(name: str, parse: Callable[[list[str]], _Value]) -> _Value:
-    """A comma-separated list as the values that it stands for.
+    """Read a comma-separated list, and parse its entries.
 
     Raises:
-        EnvironmentIncomplete: the parser refused it with a ValueError.
+        EnvironmentIncomplete: `parse` raised a ValueError.
     """
     try:
         return parse(names(name))
     except ValueError as fault:
-        raise EnvironmentIncomplete(f"{name} holds something that it cannot: {fault}.") from None
+        raise EnvironmentIncomplete(f"{name} has an entry that is not valid: {fault}.") from None
 
 
 def ports_of(*urls: str) -> frozenset[int]:
-    """The ports that URLs of servers name."""
+    """The ports in these URLs of servers."""
     return frozenset(port for port in (urlsplit(url).port for url in urls) if port)

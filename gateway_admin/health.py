@@ -1,4 +1,4 @@
-"""Is this process alive, and can it do its work?"""
+"""`/healthz` and `/readyz`: whether this process is alive, and whether it can do its work."""
 
 from collections.abc import Callable
 from typing import Final
@@ -20,7 +20,7 @@ _logger = structlog.get_logger(__name__)
 
 
 class NotReady(Unavailable):
-    """The control plane cannot do its work yet; details tell what is missing."""
+    """The control plane cannot do its work yet; `details` names what is missing."""
 
     code = "not_ready"
 
@@ -32,7 +32,7 @@ class AliveSerializer(ShownSerializer):
 
 
 class ChecksSerializer(ShownSerializer):
-    """What readiness asks for."""
+    """The checks of readiness, each with its result."""
 
     database = serializers.ChoiceField(["ok"])
     migrations = serializers.ChoiceField(["ok"])
@@ -40,21 +40,21 @@ class ChecksSerializer(ShownSerializer):
 
 
 class ReadySerializer(ShownSerializer):
-    """Everything that was asked for is there."""
+    """Every check has passed."""
 
     status = serializers.ChoiceField(["ready"])
     checks = ChecksSerializer()
 
 
 class HealthViews(RestViews):
-    """For whoever starts and watches this process: without an API key, and without telling anything secret."""
+    """Probes for the tools that start and watch this process. They need no API key and show no secrets."""
 
     authentication_classes = ()
     permission_classes = ()
     shapes = {"alive": AliveSerializer, "ready": ReadySerializer}
 
     def alive(self, _request: Request) -> Response:
-        """The process answers; nothing else was asked."""
+        """The process answers. Nothing else is checked."""
         return Response({"status": "alive"})
 
     def ready(self, _request: Request) -> Response:
@@ -68,13 +68,13 @@ class HealthViews(RestViews):
 
 
 class _Migrations:
-    """Whether the database has every migration of this release. Once it had, it has."""
+    """Checks that the database has every migration of this release. A success is remembered and not checked again."""
 
     def __init__(self) -> None:
         self._are_applied = False
 
     def __call__(self) -> str | None:
-        """None, or what is wrong."""
+        """The fault as a text, or None."""
         if self._are_applied:
             return None
         try:
@@ -94,7 +94,7 @@ def _check_database() -> str | None:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as fault:
-        # The cause may hold addresses: for the log, not for the answer.
+        # The cause may contain addresses, so it goes into the log and not into the answer.
         _logger.warning("database_not_ready", cause=str(fault))
         return "unreachable"
     return None

@@ -1,6 +1,6 @@
-"""How both planes log: one JSON object a line in production, readable lines in evaluation, secrets redacted in each.
+"""How both planes log: one JSON object per line in production, readable lines in evaluation, without secrets in both.
 
-The redaction is a second fence. The first is that no code of ours hands a secret to a logger.
+The redaction is a second line of defence. The first is that no code of ours passes a secret to a logger.
 """
 
 import logging
@@ -13,7 +13,7 @@ from gateway_core.redaction import redact
 
 
 def redact_event(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Replace whatever looks like a token or an upstream's key in any text of the event, however deep."""
+    """Redact every text of an event, at any depth, that looks like a token or an upstream's key."""
     return {name: _redacted(value) for name, value in event.items()}
 
 
@@ -30,7 +30,7 @@ def _redacted(value: Any) -> Any:
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The last word on every line, also on those of libraries that know nothing of structlog."""
+    """Redacts every formatted line, including those of libraries that do not use structlog."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

@@ -23,20 +23,20 @@ from snapshots.workers import read_workers
 
 
 class _Deployment(Collector):
-    """Reads when it is asked."""
+    """Reads PostgreSQL and Redis at each scrape."""
 
     def describe(self) -> Iterator[Metric]:
-        """Nothing: registering must not ask the servers."""
+        """Nothing, so that registering this collector does not read from the servers."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges; those of a server that does not answer are left out, and its own is 0."""
+        """The gauges. Where a server does not answer, its `…_up` gauge is 0 and its other gauges are left out."""
         for name, read in (("gateway_database_up", _read_changes), ("gateway_redis_up", _read_redis)):
             try:
                 found = list(read())
             except (DatabaseError, RedisError):
                 found = []
-            yield GaugeMetricFamily(name, "1 while it answers.", value=bool(found))
+            yield GaugeMetricFamily(name, "1 while the server answers, else 0.", value=bool(found))
             yield from found
 
 
@@ -49,7 +49,11 @@ def _read_changes() -> Iterator[Metric]:
     )
     age = (timezone.now() - found["oldest"]).total_seconds() if found["oldest"] else 0.0
     yield GaugeMetricFamily("gateway_changes_pending", "Changes that are not published yet.", value=found["pending"])
-    yield GaugeMetricFamily("gateway_changes_pending_seconds", "How old the oldest of them is.", value=max(age, 0.0))
+    yield GaugeMetricFamily(
+        "gateway_changes_pending_seconds",
+        "Age of the oldest change that is not published yet, in seconds.",
+        value=max(age, 0.0),
+    )
     yield GaugeMetricFamily(
         "gateway_changes_parked", "Changes that could not be published and are set aside.", value=found["parked"]
     )
@@ -58,28 +62,34 @@ def _read_changes() -> Iterator[Metric]:
 def _read_redis() -> Iterator[Metric]:
     workers = read_workers()
     lags = [workers.lag_of(report) for report in workers.reports]
-    yield GaugeMetricFamily("gateway_workers", "Data-plane workers in the count.", value=len(workers.reports))
+    yield GaugeMetricFamily(
+        "gateway_workers",
+        "Data-plane workers that count: each has a report and is not silent beyond its limit.",
+        value=len(workers.reports),
+    )
     yield GaugeMetricFamily(
         "gateway_workers_out_of_sync",
-        "Those that are out of sync with Redis, or follow another life of it.",
+        "Workers that are out of sync with Redis, or follow another epoch.",
         value=sum(not report.is_in_sync or lag is None for report, lag in zip(workers.reports, lags, strict=True)),
     )
     yield GaugeMetricFamily(
         "gateway_workers_behind",
-        "Those that have not put in force all that they have passed.",
+        "Workers that have not put in force every change that they have passed.",
         value=sum(bool(report.behind) for report in workers.reports),
     )
     yield GaugeMetricFamily(
-        "gateway_workers_lag", "Changes that the slowest is behind.", value=max((lag or 0 for lag in lags), default=0)
+        "gateway_workers_lag",
+        "Changes that the slowest worker is behind.",
+        value=max((lag or 0 for lag in lags), default=0),
     )
     yield GaugeMetricFamily(
         "gateway_workers_refusals",
-        "Documents that they have refused.",
+        "Documents that workers have refused.",
         value=sum(report.refusals for report in workers.reports),
     )
     yield GaugeMetricFamily(
         "gateway_workers_silent_seconds",
-        "How long ago the most silent of them was heard.",
+        "Seconds since the last report of the worker that has been silent longest.",
         value=max((workers.seconds_since(report.heartbeat_at) or 0.0 for report in workers.reports), default=0.0),
     )
     waiting: Any = inline_store().redis.xlen(keys().usage)
@@ -91,12 +101,12 @@ _REGISTRY.register(_Deployment())
 
 
 class MetricsViews(RestViews):
-    """`/metrics`."""
+    """`/metrics`, in Prometheus's text format. It needs no API key."""
 
     authentication_classes = ()
     permission_classes = ()
     schema = None
 
     def retrieve(self, _request: Request) -> HttpResponse:
-        """Everything in Prometheus's text format."""
+        """All metrics of the deployment."""
         return HttpResponse(generate_latest(_REGISTRY), content_type=CONTENT_TYPE_LATEST)

@@ -1,6 +1,6 @@
-"""The control plane's settings: read from the environment, refused at start where they are unsafe.
+"""The control plane's settings, read from the environment. The process does not start with unsafe ones.
 
-In evaluation mode what is missing gets a local default; in production nothing secret has one
+In evaluation mode a missing setting gets a local default. In production no secret has a default
 (docs/decisions/0002-modes.md).
 """
 
@@ -45,7 +45,7 @@ ALLOWED_HOSTS = environment.names("ALLOWED_HOSTS", "" if IS_PRODUCTION else "loc
 if IS_PRODUCTION:
     if not ALLOWED_HOSTS:
         _missing.append("ALLOWED_HOSTS (the host names that clients use, separated by commas)")
-    if SECRET_KEY and len(SECRET_KEY) < 32:  # noqa: PLR2004 -- Django's own deployment check starts to trust at about this
+    if SECRET_KEY and len(SECRET_KEY) < 32:  # noqa: PLR2004 -- about what Django's deployment check asks for
         _missing.append("SECRET_KEY (at least 32 random characters)")
     if environment.read("SEALING_PRIVATE_KEYS"):
         _missing.append("nothing more, but SEALING_PRIVATE_KEYS must not be given to the control plane")
@@ -79,7 +79,7 @@ INSTALLED_APPS = [
     "access_keys",
     "snapshots",
     "usage",
-    # Before allauth, whose pages it has templates for.
+    # Before allauth, because it replaces templates of allauth's pages.
     "dashboard",
     "allauth",
     "allauth.account",
@@ -102,7 +102,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    # Last: it turns a refused sign-in into the page that says how long to wait.
+    # Last, because it replaces the answer to a locked-out sign-in by the page that says how long to wait.
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "gateway_admin.urls"
@@ -135,13 +135,13 @@ _database["OPTIONS"] = {
         "min_size": 1,
         "max_size": int(environment.read("DATABASE_POOL_SIZE", "10")),
         "timeout": 5,
-        # Longer pauses between attempts would keep a server waiting that is back; the next request tries again.
+        # With longer pauses the pool would notice too late that the server is back. The next request tries again.
         "reconnect_timeout": 2,
         "connection_class": BoundedConnection,
     },
     "connect_timeout": 3,
 }
-# Without a server there is nothing to ask: what only reads the code (checks, schema) runs with no database at all.
+# Without DATABASE_URL there is no database. Commands that only read the code (checks, schema) run without one.
 DATABASES = {"default": _database if DATABASE_URL else {"ENGINE": "django.db.backends.dummy"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -164,7 +164,7 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 600
-# Wrong passwords and codes are axes's; what is left here holds for who is signed in.
+# axes counts wrong passwords and codes. These limits are for users who are signed in.
 ACCOUNT_RATE_LIMITS = {
     "login": None,
     "login_failed": None,
@@ -186,28 +186,28 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_CLIENT_IP_CALLABLE = "dashboard.sign_in.address_of"
 AXES_LOCKOUT_CALLABLE = "dashboard.sign_in.locked_out"
 AXES_RESET_ON_SUCCESS = True
-# Trying on does not make the wait longer, so that the page can say how long it is.
+# More tries during a lock-out do not make it longer, so that the page can say how long it lasts.
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-# What processes must share of the above: used codes, counted tries. In PostgreSQL, since Redis may be away.
+# The state of sign-in that processes must share: used codes and counted tries. In PostgreSQL, since Redis may be away.
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.db.DatabaseCache",
         "LOCATION": "accounts_cache",
-        # Above this the cache drops a third of what it holds, live or not, and with it codes that were used already.
+        # Above this number the cache drops a third of its entries, valid ones too. A used code would be accepted again.
         "OPTIONS": {"MAX_ENTRIES": 1_000_000},
     }
 }
 
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
-# A name by which browsers take the cookie over TLS alone, for this host alone.
+# With this prefix browsers accept the cookie only over TLS and only for this host.
 _cookie_prefix = "__Host-" if SESSION_COOKIE_SECURE else ""
 SESSION_COOKIE_NAME, CSRF_COOKIE_NAME = f"{_cookie_prefix}session", f"{_cookie_prefix}csrf"
 CSRF_FAILURE_VIEW = "dashboard.error_pages.form_refused"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
-# No inline script, no inline style, no evaluation, nothing from elsewhere. /docs has a policy of its own.
+# No inline script, no inline style, no eval, nothing from other hosts. /docs has a policy of its own.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": ["'self'"],
@@ -224,7 +224,7 @@ X_FRAME_OPTIONS = "DENY"
 # Addresses or networks whose X-Forwarded-* headers are believed (rest.middleware); none by default.
 TRUSTED_PROXIES = environment.names("TRUSTED_PROXIES")
 
-# Where custom providers may stand beside the internet (docs/decisions/0070-base-urls.md).
+# The networks and hosts that custom providers may use, beside the internet (docs/decisions/0070-base-urls.md).
 UPSTREAM_RULES = UpstreamRules(
     networks=environment.parsed("UPSTREAM_ALLOWED_NETWORKS", parse_networks),
     hosts=environment.parsed("UPSTREAM_ALLOWED_HOSTS", parse_hosts),
@@ -233,7 +233,7 @@ UPSTREAM_RULES = UpstreamRules(
     | {int(environment.read("CONTROL_PLANE_PORT", "8000")), int(environment.read("DATA_PLANE_PORT", "8001"))}
     | environment.ports_of(DATABASE_URL, REDIS_URL),
 )
-# Where apps reach the data plane: the dashboard writes it into the commands that it shows. Empty: nobody has said.
+# The URL of the data plane for apps. The dashboard writes it into the commands that it shows. Empty: not known.
 DATA_PLANE_URL = environment.read(
     "DATA_PLANE_URL", "" if IS_PRODUCTION else f"http://127.0.0.1:{environment.read('DATA_PLANE_PORT', '8001')}"
 ).rstrip("/")
@@ -248,14 +248,14 @@ LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-# Static files are served from the packages themselves, so that a fresh clone needs no collectstatic; where it was run,
-# its result is served (WhiteNoise warns of a directory that is not there).
+# Static files are served from the packages themselves, so that a fresh clone needs no collectstatic. Where
+# collectstatic was run, its result is served. (WhiteNoise warns about a directory that does not exist.)
 _collected = BASE_DIR / "staticfiles"
 STATIC_ROOT = _collected if _collected.is_dir() or sys.argv[1:2] == ["collectstatic"] else None
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-# One body, one limit (contract, section 1); the REST parser enforces it before anything is read into memory.
+# Bytes: the limit of a body (contract, section 1). The REST parser enforces it before anything is read into memory.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 LOGGING = logs.LOGGING
@@ -299,13 +299,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
-    # Forms and shapes are classes of their own.
+    # Requests and responses have serializers of their own.
     "COMPONENT_SPLIT_REQUEST": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "POSTPROCESSING_HOOKS": ["rest.schema.complete_document"],
 }
 
-# Celery: what may be late (architecture, decision 10). JSON only, no secrets in arguments.
+# Celery: work that may be late (architecture, decision 10). JSON only, no secrets in arguments.
 CELERY_BROKER_URL = environment.read("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
@@ -317,15 +317,15 @@ CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
     "forget expired sessions": {"task": "accounts.forget_expired_sessions", "schedule": 3600.0},
-    # An event is visible within 10 s of its request, and spent credits refuse managed inference within 5 s. A message
-    # that nobody took before the next one is due says nothing more.
+    # An event is visible within 10 s of its request, and spent credits stop managed inference within 5 s. A message
+    # expires when the next one is due.
     "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},
     "expire credits": {"task": "usage.expire_credits", "schedule": 2.0, "options": {"expires": 2.0}},
     "refresh prices": {"task": "providers.refresh_prices", "schedule": 3600.0, "options": {"expires": 3600.0}},
     "keep usage partitions": {"task": "usage.keep_partitions", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
-# Usage older than so many whole months is forgotten. At least two: nothing that is still on its way may be older.
+# Usage older than so many whole months is deleted. At least two, because events on their way must not be older.
 USAGE_RETENTION_MONTHS = int(environment.read("USAGE_RETENTION_MONTHS", "13"))
 # The gateway's own fee, in cents per million tokens, on top of what the upstream takes.
 PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))

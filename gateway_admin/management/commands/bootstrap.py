@@ -1,4 +1,4 @@
-"""The first account: what a new installation needs before anybody can ask it anything."""
+"""Makes the first account of a new installation, with a user and an API key."""
 
 import secrets
 from typing import Any
@@ -12,17 +12,17 @@ from accounts.services import add_member, create_account, create_api_key, create
 
 
 class Command(BaseCommand):
-    """Writes NAME=value lines to standard output: secrets, shown once."""
+    """Writes NAME=value lines to standard output. They are secrets and cannot be shown again."""
 
     help = (
         "Make an account, a dashboard user who owns it, and an API key, and print AI_GATEWAY_ACCOUNT_ID, "
-        "AI_GATEWAY_API_KEY, DASHBOARD_USER and DASHBOARD_PASSWORD. Where the user is there already, it gets a new "
-        "password, its account another API key."
+        "AI_GATEWAY_API_KEY, DASHBOARD_USER and DASHBOARD_PASSWORD. A user that exists already gets a new "
+        "password, and its account another API key."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--account", default="Default", help="the new account's name (%(default)s)")
-        parser.add_argument("--username", default="admin", help="whom the dashboard knows (%(default)s)")
+        parser.add_argument("--username", default="admin", help="the user's name in the dashboard (%(default)s)")
         parser.add_argument("--email", default="", help="the user's address; may stay empty")
 
     @transaction.atomic
@@ -53,6 +53,6 @@ class Command(BaseCommand):
 
     @staticmethod
     def _membership_of(user: User, *, name: str) -> Membership:
-        """The user's in the account that they own longest; where there is none, in a new one of this name."""
+        """The user's membership in the oldest account that they own, else in a new account of this name."""
         owned = user.memberships.filter(role=Membership.Role.OWNER).select_related("account").order_by("account_id")
         return owned.first() or add_member(account=create_account(name=name), user=user, role=Membership.Role.OWNER)
