@@ -7,7 +7,7 @@ import base64
 
 
 def encode(raw: bytes) -> str:
-    """The unpadded text."""
+    """The base64 text of these bytes, without padding."""
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 

@@ -69,7 +69,7 @@ class BaseUrl(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The canonical URL."""
+        """The canonical text of the whole URL."""
         return self._at(self.path)
 
     def at(self, path: str) -> str:

@@ -63,7 +63,7 @@ class Candidate(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One call upstream."""
+    """One call of an upstream in a plan."""
 
     provider: str
     model: str
