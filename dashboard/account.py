@@ -1,7 +1,7 @@
-"""Whose dashboard a request sees: who is signed in, in which account, and what they may do there.
+"""The visit: which user is signed in, in which account, and with which role.
 
-The session remembers only which account was chosen. Whether the user still belongs to it, and as what, is asked of the
-database at every request, so that a removed member or a lowered role has no more than the page that is open.
+The session remembers only the chosen account. Every request reads from the database whether the user still belongs to
+it, and with which role. So a removed member, or one with a lowered role, keeps only the page that is already open.
 """
 
 import uuid
@@ -17,7 +17,7 @@ from rest.errors import Forbidden, NotFound
 
 Role = Membership.Role
 
-# What a role may do, the greater the more.
+# A higher number may do more.
 _RANKS: Final = {Role.VIEWER: 0, Role.EDITOR: 1, Role.OWNER: 2}
 _CHOSEN: Final = "account"
 
@@ -35,12 +35,12 @@ class Visit:
     user: User
     account: Account
     role: Membership.Role
-    # All accounts that the user belongs to, by name; of the operator only those, not every account that there is.
+    # The accounts that the user belongs to, by name. The operator's list has only those too, not every account.
     accounts: tuple[Account, ...]
 
     @property
     def principal(self) -> Principal:
-        """Who acts: what services take as `by`."""
+        """The principal for the audit: the `by` of services."""
         return Principal.of(self.user)
 
     @property
@@ -50,7 +50,7 @@ class Visit:
 
     @property
     def is_owner(self) -> bool:
-        """Whether the role may change who belongs to the account."""
+        """Whether the role may add and remove members."""
         return self.may(Role.OWNER)
 
     def may(self, least: Membership.Role) -> bool:
@@ -65,19 +65,21 @@ class NoAccount(Forbidden):
 
 
 def visit_of(request: HttpRequest) -> Visit | None:
-    """The account that a signed-in user is in: the chosen one, else the first by name. Two queries at most.
+    """The visit of a signed-in user: in the chosen account, else in the first by name. Two queries at most.
 
-    The operator (superuser) may be in any account, as an owner; None: the operator has chosen none and belongs to none.
+
+    The operator (superuser) may enter any account, as an owner. The result is None where the operator has not chosen an
+    account and does not belong to one.
     """
     user = request.user
     if not isinstance(user, User):
         return None
     memberships = list(user.memberships.select_related("account").order_by("account__name", "account_id"))
-    accounts = tuple(one.account for one in memberships)
+    accounts = tuple(membership.account for membership in memberships)
     chosen = _chosen(request)
-    for one in memberships:
-        if one.account_id == chosen:
-            return Visit(user, one.account, Role.OWNER if user.is_superuser else Role(one.role), accounts)
+    for membership in memberships:
+        if membership.account_id == chosen:
+            return Visit(user, membership.account, Role.OWNER if user.is_superuser else Role(membership.role), accounts)
     if user.is_superuser and chosen is not None:
         account = Account.objects.filter(id=chosen).first()
         if account is not None:
@@ -89,7 +91,7 @@ def visit_of(request: HttpRequest) -> Visit | None:
 
 
 def choose(request: HttpRequest, text_id: str) -> Account:
-    """Enter another account, from now on in this session.
+    """Enter another account for the rest of this session.
 
     Raises:
         NotFound: there is no such account for this user.

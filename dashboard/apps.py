@@ -1,9 +1,9 @@
-"""The dashboard's place in Django."""
+"""The Django application of the dashboard."""
 
 from django.apps import AppConfig
 
 
 class DashboardConfig(AppConfig):
-    """The admin site with its pages."""
+    """Registers the admin site that serves the pages."""
 
     name = "dashboard"

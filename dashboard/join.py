@@ -1,4 +1,4 @@
-"""The way in with an invitation, for who is signed in and for who is no user yet.
+"""Joining an account with an invitation, for signed-in users and for people without a user.
 
 The invitation's token stands behind the # of its link, where no server and no log sees it; the page's script moves it
 into the form.
@@ -34,12 +34,12 @@ _NEW: Final = (
 @sensitive_post_parameters("password", "code")
 @require_http_methods(["GET", "HEAD", "POST"])
 def join(request: HttpRequest) -> HttpResponse:
-    """`/dashboard/join`, open to everybody: the invitation's token is what lets in."""
+    """`/dashboard/join`, open to everybody. The token of the invitation is checked on POST."""
     user = request.user if isinstance(request.user, User) else None
     serializer, fields = (JoinForm, (_CODE,)) if user else (NewUserForm, _NEW)
     form = Form(serializer, fields, submitted=request.POST if request.method == "POST" else None)
     if form.is_submitted:
-        with form.faults_told():
+        with form.faults_shown():
             values = form.values()
             token = values.pop("code").strip()
             if user is not None:
@@ -48,6 +48,6 @@ def join(request: HttpRequest) -> HttpResponse:
                 member = members.join_as_new_user(token=token, **{"email": "", **values})
                 login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
             choose(request, member.account.text_id)
-            messages.success(request, f"You are in {member.account.name} now.")
+            messages.success(request, f"You are now a member of {member.account.name}.")
             return HttpResponseRedirect(reverse("dashboard:overview"))
     return render(request, "dashboard/join.html", {"form": form}, status=form.status)

@@ -1,4 +1,4 @@
-"""The sections of the dashboard, in the order in which they stand at its side."""
+"""The sections of the dashboard, in the order of the side menu."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -6,7 +6,7 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Tab:
-    """One of several pages of a section, by the name of its route."""
+    """One page of a section that has several: its title and the name of its route."""
 
     title: str
     page: str
@@ -14,7 +14,7 @@ class Tab:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the dashboard: its first page by the name of its route, and the tabs that it may have."""
+    """A part of the dashboard: its title, the route name of its first page, and its tabs, if it has any."""
 
     title: str
     icon: str

@@ -1,8 +1,8 @@
 """Signing in: allauth's flows for password, authenticator app and recovery codes, throttled by axes.
 
 There is no registration and no reset by mail: members come by invitation, and the operator gives a new password with
-`manage.py reset_sign_in`. One throttle counts wrong passwords and wrong codes alike, by user name and client address,
-in PostgreSQL, so that it holds for all processes (docs/decisions/0091-sign-in.md).
+`manage.py reset_sign_in`. One throttle counts wrong passwords and wrong codes together, by user name and client
+address. It counts in PostgreSQL, so that all processes share it (docs/decisions/0091-sign-in.md).
 """
 
 import base64
@@ -44,52 +44,58 @@ _CODE_IS_GOOD_SECONDS: Final = 90
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth has no types
-    """How allauth sees our users."""
+    """allauth's hooks for users: no registration, our client addresses, our service for passwords."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Nobody registers by themselves."""
+        """Always False: members come by invitation."""
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        """As rest.middleware settled it."""
+        """The client's address, as rest.middleware determined it."""
         return address_of(request)
 
     def set_password(self, user: User, password: str) -> None:
-        """A service's work: the change and its event commit together."""
+        """Change the password by the service, so that the change and its audit event commit together."""
         services.change_password(user=user, password=password)
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        """Back to where one's own sign-in is looked after."""
+        """The page of one's own sign-in."""
         return reverse("mfa_index")
 
 
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
-    """How allauth keeps authenticators: sealed with a key from SECRET_KEY; a copy of the table signs nobody in."""
+    """allauth's hooks for authenticators. They are encrypted with a key derived from SECRET_KEY, so that a copy of the
+    table is not enough to sign in.
+    """
 
     def encrypt(self, text: str) -> str:
-        """Seal a secret."""
+        """Encrypt an authenticator's secret."""
         return _fernet().encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
-        """Open it again. After a new SECRET_KEY nothing opens; `manage.py reset_sign_in` helps then."""
+        """Decrypt an authenticator's secret.
+
+        After a change of SECRET_KEY this fails for all of them; `manage.py reset_sign_in` removes an authenticator.
+        """
         return _fernet().decrypt(encrypted_text.encode()).decode()
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
-        """Not where an authenticator app is required."""
+        """False where DASHBOARD_REQUIRE_TOTP requires an authenticator app."""
         return not settings.DASHBOARD_REQUIRE_TOTP
 
 
 class _Throttled:
-    """Counts wrong codes where wrong passwords are counted, takes none while there were too many, and none twice.
+    """Counts wrong codes together with wrong passwords. Refuses all codes during a lock-out, and a used code always.
 
-    allauth remembers a used code for one period; with its tolerance a code is good for three.
+
+    allauth remembers a used code for one period. With its tolerance a code is valid for three periods.
     """
 
     def clean_code(self: Any) -> str:
-        """allauth's, behind the throttle."""
+        """Check the code as allauth does, and apply the throttle."""
         request, credentials = context.request, {"username": self.user.get_username()}
         if not AxesProxyHandler.is_allowed(request, credentials):
-            # What the person sees is the page of `locked_out`, in place of this form with its fault.
+            # The user sees the page of `locked_out` instead of this form.
             request.axes_locked_out, request.axes_credentials = True, credentials
             raise ValidationError("Too many tries.")
         used = f"used_code:{self.user.pk}:{''.join(self.cleaned_data['code'].split())}"
@@ -107,21 +113,21 @@ class _Throttled:
 
 
 class ThrottledAuthenticateForm(_Throttled, AuthenticateForm):  # type: ignore[misc]
-    """The code at sign-in."""
+    """The form for the code at sign-in."""
 
 
 class ThrottledReauthenticateForm(_Throttled, ReauthenticateForm):  # type: ignore[misc]
-    """The code before one's own sign-in is changed."""
+    """The form for the code that is asked again before a change of one's own sign-in."""
 
 
 class _Recorded:
-    """Writes the audit's event in the transaction of what the form does."""
+    """Writes the audit event in the transaction of the form's change."""
 
     action: Action
 
     @transaction.atomic
     def form_valid(self: Any, form: Any) -> HttpResponse:
-        """allauth's, and the event."""
+        """Do what allauth does, and record the event."""
         answer: HttpResponse = super().form_valid(form)  # type: ignore[misc]
         user = self.request.user
         services.record_sign_in(user=user, action=self.action, by=Principal.of(user))
@@ -129,30 +135,30 @@ class _Recorded:
 
 
 class ActivateTotp(_Recorded, totp.ActivateTOTPView):  # type: ignore[misc]
-    """An authenticator app is set up."""
+    """The page that sets up an authenticator app."""
 
     action = Action.MEMBER_AUTHENTICATOR_ADDED
 
 
 class DeactivateTotp(_Recorded, totp.DeactivateTOTPView):  # type: ignore[misc]
-    """It is taken off again."""
+    """The page that removes the authenticator app."""
 
     action = Action.MEMBER_AUTHENTICATOR_REMOVED
 
 
 class RenewRecoveryCodes(_Recorded, recovery_codes.GenerateRecoveryCodesView):  # type: ignore[misc]
-    """New recovery codes in place of the old ones."""
+    """The page that replaces the recovery codes by new ones."""
 
     action = Action.MEMBER_RECOVERY_CODES_RENEWED
 
 
 def address_of(request: HttpRequest) -> str:
-    """The client's address as rest.middleware settled it: a proxy's word counts only if the proxy is trusted."""
+    """The client's address, as rest.middleware determined it: X-Forwarded-For counts only from a trusted proxy."""
     return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def locked_out(request: HttpRequest, _response: Any, credentials: dict[str, Any] | None) -> HttpResponse:
-    """The page for who failed too often: how long to wait, and nothing about whether there is such a user."""
+    """The page after too many failures. It says how long to wait, and does not show whether the user exists."""
     username = (credentials or {}).get("username")
     latest = AccessAttempt.objects.filter(username=username, ip_address=address_of(request)).order_by("-attempt_time")
     attempt = latest.first()
@@ -171,10 +177,10 @@ def has_totp(user: User) -> bool:
 
 @transaction.atomic
 def reset(user: User) -> str:
-    """Give a user a new password and forget the authenticator app: for who lost one of them.
+    """Give a user a new password and remove the authenticator app, when the user has lost one of them.
 
     Returns:
-        The password; every session of the user has ended.
+        The new password. Every session of the user has ended.
     """
     password = secrets.token_urlsafe(18)
     services.reset_password(user=user, password=password)
@@ -192,7 +198,7 @@ def _fernet() -> Fernet:
     return Fernet(base64.urlsafe_b64encode(derived))
 
 
-# The names are allauth's. What is not listed here (registration, mail addresses, resets) has no route.
+# The names are allauth's. Pages that are not listed here (registration, mail addresses, resets) have no route.
 ROUTES: Final[list[URLPattern]] = [
     path("login", account.login, name="account_login"),
     path("logout", account.logout, name="account_logout"),

@@ -1,7 +1,7 @@
 """The admin site, reduced to our own pages.
 
-Of Django's admin it keeps the door (`admin_view`: signed in, welcome, CSRF, never cached), of the theme the look. No
-model is registered, so that none of the admin's built-in paths around the services exists: no change form, history,
+From Django's admin it keeps `admin_view` (signed in, permitted, CSRF, never cached), from the theme the look. No model
+is registered, so the admin's built-in pages, which would bypass the services, do not exist: no change form, history,
 autocomplete, bulk action, popup or jsi18n (docs/decisions/0090-dashboard.md).
 """
 
@@ -21,13 +21,13 @@ class DashboardSite(UnfoldAdminSite):  # type: ignore[misc]  # the theme has no 
     site_header = "Gateway Admin"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Whether somebody is signed in. Who belongs to no account is told so by the page (dashboard.kit.page)."""
+        """Whether a user is signed in. dashboard.kit.page shows an error to users who belong to no account."""
         return bool(request.user.is_active)
 
     def get_urls(self) -> list[URLPattern]:
-        """Our pages behind the admin's door, and nothing of the admin's own but sign-in and sign-out."""
+        """Our pages, wrapped in `admin_view`, and the admin's own sign-in and sign-out. No other page of the admin."""
         return [
-            # Names that the door redirects to; the routes of dashboard.sign_in stand before these.
+            # `admin_view` redirects to these names. The routes of dashboard.sign_in stand before them and serve them.
             path("login", account.login, name="login"),
             path("logout", account.logout, name="logout"),
             *(path(page.path, self.admin_view(page.as_view()), name=page.name) for page in PAGES),

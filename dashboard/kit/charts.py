@@ -1,8 +1,8 @@
 """Charts as SVG, drawn on the server: stacked bars over time, each with its value in words.
 
-A chart needs no script and no inline style: where a bar stands are attributes, what colour it has is a class
-(`dashboard.css`, `.series-0` … ), and what it says is its `<title>`. Beside every chart stands a table with the same
-numbers, for who reads better than they see.
+A chart needs no script and no inline style: the place of a bar is in its attributes, its colour is a class
+(`dashboard.css`, `.series-0` … ), and its text is its `<title>`. Below every chart stands a table with the same
+numbers, for screen readers.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,19 +13,19 @@ from typing import Final, NamedTuple
 
 Number = int | Decimal
 
-# In the units of the drawing; the page scales it.
+# In units of the SVG's view box; the page scales the drawing.
 WIDTH: Final = 600
 HEIGHT: Final = 160
 _GAP: Final = 0.22
-# A bar that is there must be seen.
+# A bar with a small value is drawn at least this high, so that it can be seen.
 _LEAST_HEIGHT: Final = 1.5
 
 
 class Series(NamedTuple):
-    """One group of a chart, in its colour."""
+    """One group of a chart, with its colour."""
 
     label: str
-    # 0 … : `.series-<place>`.
+    # From 0; the CSS class is `.series-<place>`.
     place: int
 
 
@@ -41,7 +41,7 @@ class Bar(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One time of the table beside a chart: its values by series, and their sum. As texts."""
+    """One row of a chart's table: a time, its values by series, and their sum, all as texts."""
 
     when: str
     values: tuple[str, ...]
@@ -50,11 +50,11 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """What a template draws."""
+    """A chart that a template can draw."""
 
     title: str
     total: str
-    # The value at the upper edge.
+    # The text of the value at the upper edge.
     highest: str
     bars: tuple[Bar, ...]
     rows: tuple[Row, ...]
@@ -77,24 +77,24 @@ def stacked(
     values: dict[tuple[datetime, int], Number],
     written: Callable[[Number], str],
 ) -> Chart:
-    """A chart of stacked bars.
+    """Make a chart of stacked bars.
 
     Args:
-        title: what is shown.
-        times: every place of the time axis in order, also those without a value.
-        label_time: how a time is called.
-        series: the groups, the lowest of the stack first.
-        values: by time and the series' place; nothing negative.
-        written: how a value is said, with its unit.
+        title: the heading of the chart.
+        times: every place of the time axis in order, including those without a value.
+        label_time: gives the text of a time.
+        series: the groups; the first is at the bottom of the stack.
+        values: by (time, place of the series); not negative.
+        written: gives the text of a value, with its unit.
     """
-    sums = {time: _sum(values.get((time, one.place), 0) for one in series) for time in times}
+    sums = {time: _sum(values.get((time, group.place), 0) for group in series) for time in times}
     highest = max(sums.values(), default=0)
     bars: list[Bar] = []
     step = WIDTH / max(len(times), 1)
     for number, time in enumerate(times):
         top = float(HEIGHT)
-        for one in series:
-            value = values.get((time, one.place), 0)
+        for group in series:
+            value = values.get((time, group.place), 0)
             if not value:
                 continue
             height = max(float(value / highest) * HEIGHT, _LEAST_HEIGHT)
@@ -105,14 +105,14 @@ def stacked(
                     y=round(max(top, 0.0), 2),
                     width=round(step * (1 - _GAP), 2),
                     height=round(height, 2),
-                    place=one.place,
-                    title=f"{label_time(time)}, {one.label}: {written(value)}",
+                    place=group.place,
+                    title=f"{label_time(time)}, {group.label}: {written(value)}",
                 )
             )
     rows = tuple(
         Row(
             label_time(time),
-            tuple(written(values.get((time, one.place), 0)) for one in series),
+            tuple(written(values.get((time, group.place), 0)) for group in series),
             written(sums[time]),
         )
         for time in reversed(times)

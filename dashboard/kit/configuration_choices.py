@@ -1,4 +1,4 @@
-"""The account's configurations to choose from by name, in forms and filters."""
+"""The account's configurations as choices in forms and filters."""
 
 from contextlib import suppress
 from typing import Final
@@ -9,17 +9,17 @@ from configurations.models import Configuration
 from dashboard.kit.forms import Field
 from gateway_core import ids
 
-# So many are offered. Any other is reached from its own page, whose links name it.
+# At most so many are offered. A user reaches any other one from its own page, whose links name it.
 MOST: Final = 1000
 _NO_CONFIGURATION: Final = "None: everything is allowed"
 
 
 def choices_of(configurations: QuerySet[Configuration], chosen: str = "") -> list[tuple[str, str]]:
-    """ID and name of the newest, by name, and the chosen one whatever their number. Two queries at most.
+    """(ID, name) of the newest configurations, sorted by name, and always of the chosen one. Two queries at most.
 
     Args:
         configurations: the account's.
-        chosen: an `aigac_…` ID; any other text chooses none.
+        chosen: an `aigac_…` ID; any other text chooses nothing.
     """
     rows = configurations.order_by("-id").values_list("id", "name")
     found = dict(rows[:MOST])
@@ -31,11 +31,11 @@ def choices_of(configurations: QuerySet[Configuration], chosen: str = "") -> lis
 
 
 def field_of(configurations: QuerySet[Configuration], chosen: str = "") -> Field:
-    """The field of an access key that says which configuration it is under."""
+    """The form field for the configuration of an access key."""
     return Field(
         "accessKeyConfigurationId",
         "Configuration",
         "choice",
-        hint="What it may reach, and by whose keys.",
+        hint="Which models it may reach, and with which provider keys.",
         choices=(("", _NO_CONFIGURATION), *choices_of(configurations, chosen)),
     )

@@ -1,4 +1,4 @@
-"""Pages that ask before something is done that cannot be undone: the person types a phrase, and POSTs it."""
+"""Pages that ask before an action that cannot be undone. The user types a phrase and sends it by POST."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,13 +11,13 @@ from rest.errors import InvalidRequest, status_of, translate
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """The question of a page.
 
     Args:
-        phrase: what must be typed: the object's name, or its mask where it has none.
-        consequences: a sentence for each thing that follows: when it was last used, who loses what.
-        button: what the button says, a verb and its object.
-        back: the address that leads out unharmed.
+        phrase: the text to type: the object's name, or its mask where it has no name.
+        consequences: one sentence for each consequence: when it was last used, which requests will be refused.
+        button: the text of the button, a verb and its object.
+        back: the address of the link that cancels.
     """
 
     phrase: str
@@ -27,31 +27,31 @@ class Question:
 
 
 class ConfirmedPage(Page):
-    """A page about one object, `<str:text_id>` in its path: it asks `question`, and answered well does `carry_out`."""
+    """A page about one object, with `<str:text_id>` in its path. It asks `question` and then runs `carry_out`."""
 
     template = "dashboard/kit/confirmation.html"
-    # Whoever may not do it need not be asked.
+    # A user who may not do it cannot open the page either.
     least_to_read = Page.least_to_write
-    # A question that is dangerous looks like it.
+    # True shows the question as a dangerous one.
     is_dangerous: ClassVar[bool] = True
 
     def question(self, text_id: str) -> Question:
-        """What to ask about the object."""
+        """The question about the object."""
         raise NotImplementedError
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Do it, by a service, and say where to go on."""
+        """Call the service, and return the redirect."""
         raise NotImplementedError
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """Ask."""
+        """Show the page with the question."""
         return self.render(question=self.question(text_id))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Do it if the phrase is right, else ask again and say why."""
+        """Run `carry_out` if the phrase is right, else show the question again with the fault."""
         question = self.question(text_id)
         if request.POST.get("phrase", "").strip() != question.phrase.strip():
-            fault = "This is not what has to be typed here."
+            fault = "This is not the text to type."
             return self.render(question=question, fault=fault, status=status_of(InvalidRequest))
         try:
             return self.carry_out(text_id)

@@ -1,22 +1,22 @@
-"""Tables as CSV (RFC 4180), streamed: what is held at a time is one piece, however much is exported."""
+"""Tables as CSV (RFC 4180), streamed. Only one piece is in memory at a time, for any size of table."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
 
 from django.http import StreamingHttpResponse
 
-# A spreadsheet takes a cell that begins so for a formula, and what is in these tables others have named.
+# A spreadsheet reads a cell that begins with one of these as a formula, and users choose the names in these tables.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _ROWS_AT_ONCE = 500
 
 
 def csv_response(filename: str, header: Sequence[str], rows: Iterable[Sequence[object]]) -> StreamingHttpResponse:
-    """A file to be saved.
+    """The response that downloads a file.
 
     Args:
-        filename: how the browser names it, with its ending.
+        filename: the name of the file, with its extension.
         header: the first row.
-        rows: read while the answer is sent. None is an empty cell.
+        rows: read while the response is sent. None is an empty cell.
     """
     answer = StreamingHttpResponse(_pieces(header, rows), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{filename}"'
@@ -36,7 +36,7 @@ def _pieces(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator
 
 
 class _Pieces:
-    """What the writer has written since it was last taken."""
+    """A file for csv.writer. It collects the text that was written since the last `take`."""
 
     def __init__(self) -> None:
         self._written: list[str] = []

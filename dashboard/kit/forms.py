@@ -1,11 +1,11 @@
-"""Forms of the dashboard, on the serializers of the API: the same rules, the same messages.
+"""Forms of the dashboard, validated by the serializers of the API: the same rules, the same messages.
 
-A browser's fields are put into the form that the wire has, the API's serializer validates them, a service has the last
-word, and every fault comes back under the field that its JSON path names.
+The fields of a browser become a JSON body of the API, and the API's serializer validates it. A service may refuse it
+as well. Every fault is shown at the field that its JSON path names.
 
 ```python
 form = Form(ApiKeyForm, FIELDS, submitted=request.POST)
-with form.faults_told():
+with form.faults_shown():
     issued = services.create_api_key(account=…, by=…, **form.values())
     return …
 return self.render(form=form, status=form.status)
@@ -26,9 +26,9 @@ from rest.serializers import StrictSerializer
 
 _MOMENT: Final = "%Y-%m-%dT%H:%M"
 _INDEX: Final = re.compile(r"\[(\d+)\]")
-# Whatever is longer is above every bound, and stays so.
+# A longer number is above every limit, so it is not parsed.
 _MOST_DIGITS: Final = 30
-# What an unchanged form tells about the object's version (rest.preconditions).
+# The field of a form that holds the version of the object (rest.preconditions).
 ETAG: Final = "etag"
 
 
@@ -37,17 +37,16 @@ class Field:
     """One field of a form.
 
     Args:
-        name: as the wire calls it: the JSON path that faults come under.
-        label: what people read.
-        kind: how it looks and what it becomes on the wire: `moment` a time (typed in the browser's zone, UTC without
-            scripts), `checkbox` a boolean, `number` a whole number, `secret` a text that is never shown again, `lines`
-            an array with an object
-            for each line, the rest texts.
-        hint: a sentence below it.
-        required: whether it is marked as such; the rule itself is the serializer's.
+        name: its JSON path in the API, under which faults are reported.
+        label: the text that users read.
+        kind: the control, and its value in JSON. `moment` is a time (typed in the browser's zone, or in UTC without
+            scripts), `checkbox` a boolean, `number` an integer, `secret` a text that is never shown again, `lines` an
+            array with an object for each line. Every other kind is a text.
+        hint: a sentence below the control.
+        required: whether it is marked as required; the serializer holds the rule.
         choices: (value, label) of a `choice`.
         placeholder: an example.
-        member: of `lines`: what the objects call their text.
+        member: for `lines`: the name of the field that holds the text in each object.
     """
 
     name: str
@@ -62,7 +61,7 @@ class Field:
 
 @dataclass
 class BoundField:
-    """A field with what it holds and what is wrong with it."""
+    """A field with its value and its faults."""
 
     field: Field
     value: Any
@@ -70,18 +69,18 @@ class BoundField:
 
     @property
     def id(self) -> str:
-        """For its label; a JSON path may hold dots and brackets."""
+        """The HTML ID of the control, for its label. It may contain the dots and brackets of a JSON path."""
         return f"field-{self.field.name}"
 
     @property
     def describedby(self) -> str:
-        """The IDs of what explains it."""
+        """The HTML IDs of its hint and its faults, for `aria-describedby`."""
         hint = [f"{self.id}-hint"] if self.field.hint or self.field.kind == "moment" else []
         return " ".join([*hint, *([f"{self.id}-fault"] if self.faults else [])])
 
 
 class Form:
-    """A form that is filled in, judged by the API's serializer, and shown again with its faults."""
+    """A form that the API's serializer validates, and that is shown again with its faults."""
 
     def __init__(
         self,
@@ -95,12 +94,12 @@ class Form:
     ) -> None:
         """
         Args:
-            serializer: the API's form for the same write.
-            fields: what people may set here.
-            submitted: request.POST; None shows the form for the first time.
-            present: an edit: the object's present values by wire name. Only what differs from them is written.
-            etag: an edit: the version of the object that is shown; comes back with what is submitted.
-            context: for the serializer.
+            serializer: the API's serializer for the same write.
+            fields: the fields that users may set here.
+            submitted: request.POST, or None where the form is shown for the first time.
+            present: for an edit: the present values of the object by JSON path. Only changed values are written.
+            etag: for an edit: the version of the object that is shown. The form sends it back.
+            context: the context of the serializer.
         """
         self._serializer = serializer
         self._present = present
@@ -111,11 +110,11 @@ class Form:
         self.details: dict[str, str] = {}
         self.status = 200
         self._fields: dict[str, BoundField] = {}
-        for one in fields:
-            shown = _shown(one, (present or {}).get(one.name))
+        for field in fields:
+            shown = _shown(field, (present or {}).get(field.name))
             if submitted is not None:
-                shown = one.name in submitted if one.kind == "checkbox" else _text(submitted.get(one.name, ""))
-            self._fields[one.name] = BoundField(one, shown)
+                shown = field.name in submitted if field.kind == "checkbox" else _text(submitted.get(field.name, ""))
+            self._fields[field.name] = BoundField(field, shown)
 
     def __iter__(self) -> Iterator[BoundField]:
         return iter(self._fields.values())
@@ -125,15 +124,15 @@ class Form:
 
     @property
     def if_match(self) -> IfMatch:
-        """What the person saw when they began to edit; for services.
+        """The version that the user saw when the edit began, for services.
 
         Raises:
-            rest.errors.HeaderInvalid: it is no ETag.
+            rest.errors.HeaderInvalid: the form sent back something that is not an ETag.
         """
         return IfMatch.parse(self.etag) if self.etag else ANY
 
     def wire(self) -> dict[str, Any]:
-        """What was submitted, as a JSON body of the API: all that has a value, or in an edit all that is different."""
+        """The submitted values as a JSON body of the API: all with a value, or only the changed ones of an edit."""
         body: dict[str, Any] = {}
         for name, bound in self._fields.items():
             if self._present is not None and bound.value == _shown(bound.field, self._present.get(name)):
@@ -148,21 +147,21 @@ class Form:
         return body
 
     def values(self) -> dict[str, Any]:
-        """What a service takes, by Python names.
+        """The validated values by Python names, as a service takes them.
 
         Raises:
-            rest_framework.exceptions.ValidationError: with every fault; `faults_told` puts them to their fields.
+            rest_framework.exceptions.ValidationError: with every fault. `faults_shown` puts them to their fields.
         """
         asked = self._serializer(data=self.wire(), partial=self._present is not None, context=self._context)
         asked.is_valid(raise_exception=True)
         return dict(asked.validated_data)
 
-    def faults_told(self) -> "_FaultsTold":
-        """A block whose refusals end up in this form. Errors that nobody foresaw go on."""
-        return _FaultsTold(self)
+    def faults_shown(self) -> "_FaultsShown":
+        """A `with` block whose refusals are shown in this form. Unexpected errors are not caught."""
+        return _FaultsShown(self)
 
-    def tell(self, error: GatewayError) -> None:
-        """Put an error's details to the fields that their paths name, the rest above the form."""
+    def show(self, error: GatewayError) -> None:
+        """Show an error: each detail at the field that its path names, the rest above the form."""
         self.status = status_of(type(error))
         self.details.update(error.details)
         if not error.details:
@@ -186,7 +185,7 @@ class Form:
 
 
 @dataclass
-class _FaultsTold:
+class _FaultsShown:
     form: Form
 
     def __enter__(self) -> Form:
@@ -198,33 +197,33 @@ class _FaultsTold:
         error = translate(exception) if exception is not None else None
         if error is None:
             return False
-        self.form.tell(error)
+        self.form.show(error)
         return True
 
 
 def _text(value: str) -> str:
-    # A browser ends the lines of a textarea with CR LF.
+    # A browser sends the lines of a textarea with CR LF.
     return value.replace("\r\n", "\n")
 
 
-def _shown(one: Field, value: Any) -> Any:
-    """A value of the object as the field shows it."""
-    if one.kind == "checkbox":
+def _shown(field: Field, value: Any) -> Any:
+    """A value of the object in the form in which the field shows it."""
+    if field.kind == "checkbox":
         return bool(value)
-    if one.kind == "moment":
+    if field.kind == "moment":
         return value.astimezone(UTC).strftime(_MOMENT) if isinstance(value, datetime) else ""
-    if one.kind == "lines":
+    if field.kind == "lines":
         return "\n".join(value or ())
     return "" if value is None else str(value)
 
 
 def _line_numbers(text: str) -> list[int]:
-    """At which lines, from 1, the items of a text stand."""
+    """The line numbers, from 1, of the items of a text."""
     return [number for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _written(bound: BoundField) -> Any:
-    """What the field holds, as the wire has it; None for nothing."""
+    """The field's value as JSON; None for an empty field."""
     if bound.field.kind == "checkbox":
         return bound.value
     if bound.field.kind == "moment" and bound.value:

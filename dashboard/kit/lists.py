@@ -1,4 +1,4 @@
-"""Lists of the dashboard: newest first, by key in both directions, never by offset and never with a count."""
+"""Lists of the dashboard: newest first, paged by key in both directions, without offsets and without counts."""
 
 import uuid
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _SUFFIX_LENGTH: Final = 26
 
 @dataclass(frozen=True)
 class Listing:
-    """One page of a list, and where its neighbours are (empty: there is none)."""
+    """One page of a list, with the links to its neighbours (empty where there is none)."""
 
     items: Sequence[Any]
     newer: str
@@ -28,22 +28,22 @@ class Listing:
 
     @property
     def is_only_page(self) -> bool:
-        """Whether there is nothing to page through."""
+        """Whether there is neither a newer nor an older page."""
         return not self.newer and not self.older
 
 
 def listing_of(
     request: HttpRequest, items: QuerySet[Any], prefix: ids.Prefix | None, *, size: int = PAGE_SIZE
 ) -> Listing:
-    """The page that the request asks for with `before` or `after`, in one query.
+    """The page that the request selects with `before` or `after`, in one query.
 
-    An ID that is none shows the first page: whoever shortens an address means no harm.
+    An invalid ID shows the first page, because a user may shorten an address.
 
     Args:
-        request: its other query parameters, the filters, are kept in the links.
-        items: the account's items, filtered, in any order.
-        prefix: of the items' IDs; None for items that have no name on the wire, only a UUID.
-        size: items a page.
+        request: the links keep its other query parameters, the filters.
+        items: the account's items, already filtered, in any order.
+        prefix: the prefix of the items' IDs; None for items whose only ID is a UUID.
+        size: the number of items on a page.
     """
     before, after = (_id(prefix, request.GET.get(name, "")) for name in (_BEFORE, _AFTER))
     if after is not None:
@@ -58,7 +58,7 @@ def listing_of(
         found = found[:size]
     if not found:
         return Listing([], link_to(request) if has_newer or after is not None else "", "")
-    newest, oldest = (ids.to_text(prefix, one.id) if prefix else str(one.id) for one in (found[0], found[-1]))
+    newest, oldest = (ids.to_text(prefix, item.id) if prefix else str(item.id) for item in (found[0], found[-1]))
     return Listing(
         found,
         link_to(request, **{_AFTER: newest}) if has_newer else "",
@@ -67,15 +67,15 @@ def listing_of(
 
 
 def id_range(prefix: ids.Prefix, text: str) -> tuple[uuid.UUID, uuid.UUID] | None:
-    """The lowest and the highest ID that begins with a text such as `aigk_01kz`; None where none can.
+    """Return (lowest, highest) of the IDs that begin with a text such as `aigk_01kz`; None where no ID can.
 
-    A range of the index, where the text of the ID is in no column.
+    A search uses this range of UUIDs, because no column holds the text of an ID.
     """
     lead = f"{prefix}_"
     begun = text.removeprefix(lead)
     try:
         low = ids.from_text(prefix, lead + begun.ljust(_SUFFIX_LENGTH, "0"))
-        # No ID's first character is higher than 7.
+        # The first character of an ID is at most 7.
         high = ids.from_text(prefix, lead + (begun or "7").ljust(_SUFFIX_LENGTH, "z"))
     except ids.InvalidId:
         return None
@@ -84,13 +84,13 @@ def id_range(prefix: ids.Prefix, text: str) -> tuple[uuid.UUID, uuid.UUID] | Non
 
 @dataclass(frozen=True)
 class Filter:
-    """A way to narrow a list: one query parameter.
+    """One filter of a list: a query parameter.
 
     Args:
-        name: of the query parameter.
-        label: what people read.
-        choices: (value, label); empty for a text to search for.
-        placeholder: of a text.
+        name: the name of the query parameter.
+        label: the text that users read.
+        choices: (value, label) of each choice; empty for a search text.
+        placeholder: an example of a search text.
     """
 
     name: str
@@ -100,29 +100,29 @@ class Filter:
 
 
 class Filters:
-    """The filters of a list with what the request asks of them. What cannot be chosen counts as not chosen."""
+    """The filters of a list with their values in the request. An unknown choice counts as not chosen."""
 
     def __init__(self, request: HttpRequest, filters: Sequence[Filter]) -> None:
         self.filters = filters
-        self._values = {one.name: _asked(request, one) for one in filters}
+        self._values = {filter_.name: _asked(request, filter_) for filter_ in filters}
 
     def __getitem__(self, name: str) -> str:
         return self._values[name]
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether any is in use: an empty list then means something else."""
+        """Whether any filter is in use. Templates explain an empty list differently then."""
         return any(self._values.values())
 
     @property
     def shown(self) -> list[tuple[Filter, str]]:
-        """Each filter with its present value."""
-        return [(one, self._values[one.name]) for one in self.filters]
+        """(filter, present value) of each filter."""
+        return [(filter_, self._values[filter_.name]) for filter_ in self.filters]
 
 
-def _asked(request: HttpRequest, one: Filter) -> str:
-    text = request.GET.get(one.name, "").strip()[:_LONGEST_SEARCH].replace("\x00", "")
-    if one.choices and text not in {value for value, _ in one.choices}:
+def _asked(request: HttpRequest, filter_: Filter) -> str:
+    text = request.GET.get(filter_.name, "").strip()[:_LONGEST_SEARCH].replace("\x00", "")
+    if filter_.choices and text not in {value for value, _ in filter_.choices}:
         return ""
     return text
 
@@ -135,7 +135,7 @@ def _id(prefix: ids.Prefix | None, text: str) -> uuid.UUID | None:
 
 
 def link_to(request: HttpRequest, **query: str) -> str:
-    """The request's own path with its filters and this place in the list."""
+    """The request's path with its filters, and with this place in the list."""
     kept = [
         (name, value)
         for name, values in request.GET.lists()

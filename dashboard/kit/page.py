@@ -1,8 +1,8 @@
-"""What every page of the dashboard is made of.
+"""The base class of every page of the dashboard.
 
 A page is a thin view: it reads through querysets that start from the visit's account, writes through the services of
-the rooms, and renders one template. Closed by default: the site lets nobody in who is not signed in, and a POST needs
-a role that may write unless the page says otherwise.
+the rooms, and renders one template. Pages are closed by default: the site admits signed-in users only, and a POST needs
+a role that may write, unless the page declares another one.
 """
 
 from typing import Any, ClassVar, Final
@@ -24,7 +24,7 @@ from gateway_core import ids
 from rest.errors import Conflict, Forbidden, GatewayError, NotFound, Unavailable, status_of, translate
 from snapshots import outbox
 
-# What the heading of a refusal says, by the branch of the error tree.
+# The heading of an error page, by the branch of the error tree.
 _HEADINGS: Final[tuple[tuple[type[GatewayError], str], ...]] = (
     (NotFound, "There is nothing here"),
     (Forbidden, "This is not allowed"),
@@ -32,7 +32,7 @@ _HEADINGS: Final[tuple[tuple[type[GatewayError], str], ...]] = (
 )
 
 
-# The account whose page a form is on, as the form tells it; a script tells it in a header.
+# The account that a form was opened in: the name of its hidden field, and of the header that scripts use.
 _FORM_ACCOUNT: Final = "form-account"
 
 
@@ -50,13 +50,13 @@ class Page(View):
     section: ClassVar[Section | None] = None
     title: ClassVar[str]
     template: ClassVar[str]
-    # The pages above this one, as (title, route name); the section itself need not be told.
+    # The pages above this one, as (title, route name), without the section itself.
     parents: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    # The role that may look, and the one that may POST.
+    # The lowest role that may GET, and the lowest that may POST.
     least_to_read: ClassVar[Membership.Role] = Role.VIEWER
     least_to_write: ClassVar[Membership.Role] = Role.EDITOR
-    # Whether it makes no sense outside of an account. Only the operator's own pages stand there.
+    # Whether the page needs an account. Only pages of the operator do not.
     needs_account: ClassVar[bool] = True
 
     http_method_names = ["get", "head", "post"]
@@ -64,8 +64,8 @@ class Page(View):
     visit: Visit
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """Settle the account and the role, answer, and show what is refused as a page."""
-        # It has written nothing yet: what dashboard.wording.apply_status tells is of this request.
+        """Check the account and the role, call the handler, and show refusals as an error page."""
+        # The request has not written yet, so dashboard.wording.apply_status reports this request's writes only.
         outbox.forget()
         try:
             return self._admitted_elsewhere(request) or super().dispatch(request, *args, **kwargs)
@@ -76,11 +76,11 @@ class Page(View):
             return self.refused(error)
 
     def _admitted_elsewhere(self, request: HttpRequest) -> HttpResponseRedirect | None:
-        """Settle who asks, in which account; None: they may have this page.
+        """Determine the visit and check its role. Returns a redirect, or None where the visit may have this page.
 
         Raises:
-            NoAccount: they belong to none.
-            RoleTooLow: not as what they are there.
+            NoAccount: the user does not belong to any account.
+            RoleTooLow: the user's role does not allow it.
             AccountChanged: the form was opened in another account.
         """
         user = request.user
@@ -97,14 +97,14 @@ class Page(View):
         reads = request.method in {"GET", "HEAD"}
         if not visit.may(self.least_to_read if reads else self.least_to_write):
             raise RoleTooLow
-        # Another tab may have entered another account since; what is sent here would be written there.
+        # Another tab may have entered another account since. Without this check the form would write to that account.
         meant = "" if reads else request.headers.get(_FORM_ACCOUNT) or request.POST.get(_FORM_ACCOUNT, "")
         if meant and meant != visit.account.text_id:
             raise AccountChanged
         return None
 
     def owned(self, model: type[Any]) -> QuerySet[Any]:
-        """All that the account has of one kind: where every look-up begins."""
+        """All objects of one model that the account owns. Every look-up begins here."""
         items: QuerySet[Any] = model._default_manager.filter(account=self.visit.account)
         return items
 
@@ -112,11 +112,11 @@ class Page(View):
         """The account's object with this ID.
 
         Args:
-            items: a kind of thing that accounts own, or some of the account's things, with what the page needs joined.
-            text_id: as it stands in the path.
+            items: a model that accounts own, or a queryset of the account's objects with the joins that the page needs.
+            text_id: the ID in the path.
 
         Raises:
-            NotFound: no ID, another account's, or nobody's.
+            NotFound: this is not an ID, or the account has no object with this ID.
         """
         narrowed = self.owned(items) if isinstance(items, type) else items.filter(account=self.visit.account)
         try:
@@ -128,13 +128,13 @@ class Page(View):
         return item
 
     def render(self, template: str = "", *, status: int = 200, title: str = "", **context: Any) -> HttpResponse:
-        """The page.
+        """Render the page.
 
         Args:
-            template: another one than the page's own.
-            status: of the answer.
-            title: another one than the page's own.
-            context: for the template, beside `page`, `visit` and `sections`.
+            template: a template other than the page's own.
+            status: the HTTP status.
+            title: a title other than the page's own.
+            context: variables of the template, beside `page`, `visit` and `sections`.
         """
         base = {
             "page": self,
@@ -145,21 +145,21 @@ class Page(View):
         return render(self.request, template or self.template, {**base, **context}, status=status)
 
     def refused(self, error: GatewayError) -> HttpResponse:
-        """A page that says what was refused and why."""
+        """Render the error page: what was refused and why."""
         heading = next((text for kind, text in _HEADINGS if isinstance(error, kind)), "This was refused")
         return self.render(
             "dashboard/refused.html", status=status_of(type(error)), title=heading, error=error, refusal=True
         )
 
     def redirect(self, name: str, *args: Any, said: str = "") -> HttpResponseRedirect:
-        """On to another page, with a message there."""
+        """Redirect to another page, which shows the message `said`."""
         if said:
             messages.success(self.request, said)
         return HttpResponseRedirect(reverse(f"dashboard:{name}", args=args))
 
 
 class Missing(Page):
-    """Whatever no page is at."""
+    """The page of every address that has no page."""
 
     name = "missing"
     title = "There is nothing here"
@@ -168,7 +168,7 @@ class Missing(Page):
     needs_account = False
 
     def get(self, _request: HttpRequest, **_path: str) -> HttpResponse:
-        """404, as a page."""
+        """Always a 404, as a page."""
         raise NotFound("There is no such page.")
 
     post = get

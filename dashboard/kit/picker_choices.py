@@ -1,4 +1,4 @@
-"""What the pickers of the dashboard offer: a few of the catalog's and the account's things that fit what was typed.
+"""The choices of pickers: a few objects of the catalog and of the account that match the typed text.
 
 The catalog has thousands of models, so the browser asks for each text instead of getting them all.
 """
@@ -21,7 +21,7 @@ LONGEST: Final = 255
 
 
 class Choice(NamedTuple):
-    """One offer: what is written into the configuration, what people read, and what helps to tell it from others."""
+    """One choice: the value for the configuration, the label for users, and a note that helps to distinguish it."""
 
     value: str
     label: str
@@ -29,12 +29,12 @@ class Choice(NamedTuple):
 
 
 class PickerQuery(NamedTuple):
-    """What a picker asks."""
+    """The request of a picker."""
 
     account: Account
-    # What was typed, at most LONGEST characters.
+    # The typed text, at most LONGEST characters.
     text: str = ""
-    # Whose keys are looked for: a `providerId` or an `aigp_…` ID.
+    # For provider keys: the provider that they belong to, as a `providerId` or an `aigp_…` ID.
     provider: str = ""
 
 
@@ -44,12 +44,12 @@ def providers(asked: PickerQuery) -> list[Choice]:
 
 
 def models(asked: PickerQuery) -> list[Choice]:
-    """Models as `provider:model`: those whose name begins like what was typed come first."""
+    """Models as `provider:model`. Those whose name begins with the typed text come first."""
     return _fitting(_models(asked), asked.text)
 
 
 def subjects(asked: PickerQuery) -> list[Choice]:
-    """What a rule can be for: providers, and once something is typed their models too."""
+    """The subjects of rules: providers, and also models once something is typed."""
     found = providers(asked)
     return [*found, *models(asked)][:MOST] if asked.text.strip() else found
 
@@ -100,7 +100,7 @@ def _about(model: Model) -> str:
 
 
 def _fitting(choices: Iterable[Choice], text: str) -> list[Choice]:
-    """Those that hold every typed word, best first."""
+    """The choices that contain every typed word, best first."""
     words = text.casefold().split()
     if not words:
         return list(islice(choices, MOST))
@@ -114,7 +114,7 @@ def _fitting(choices: Iterable[Choice], text: str) -> list[Choice]:
 
 
 def _rank(choice: Choice, typed: str) -> int:
-    """0 for the name itself, 1 for one that begins so, 2 for the rest."""
+    """0 where the name equals the typed text, 1 where it begins with it, 2 for the rest."""
     names = {name for full in (choice.value, choice.label) for name in (full, full.partition(":")[2])}
     folded = {name.casefold() for name in names}
     return 0 if typed in folded else 1 if any(name.startswith(typed) for name in folded) else 2

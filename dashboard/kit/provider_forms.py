@@ -1,4 +1,4 @@
-"""The form of a custom provider. The few API surfaces that there can be are rows to fill in, not a list to edit."""
+"""The form of a custom provider. It has one row for each of the few possible API surfaces."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from rest.errors import GatewayError
 
 _SURFACES: Final = "supportedApiSurfaces"
 _PLACE: Final = re.compile(rf"{_SURFACES}\[(\d+)\](?:\.(\w+))?")
-# How a surface is served.
+# The ways to serve a surface: not at all, with every parameter, or with some parameters.
 _NOT: Final = ""
 _WHOLE: Final = "all"
 _ONLY: Final = "only"
@@ -21,21 +21,21 @@ _WAYS: Final = ((_NOT, "Not served"), (_WHOLE, "Served, every parameter"), (_ONL
 
 
 class Row(NamedTuple):
-    """One API surface that the form offers: an entry of `supportedApiSurfaces` as the wire has it."""
+    """One row of the form: an entry of `supportedApiSurfaces` in the API."""
 
     format: Format
-    # None: the whole format.
+    # None means the whole format.
     surface: Surface | None
     label: str
 
     @property
     def way(self) -> str:
-        """The field that says how it is served."""
+        """The name of the field for the way in which it is served."""
         return f"way-{self.format}-{self.surface or 'all'}"
 
     @property
     def parameters(self) -> str:
-        """The field that lists the parameters that it takes."""
+        """The name of the field that lists the accepted parameters."""
         return f"parameters-{self.format}-{self.surface or 'all'}"
 
 
@@ -79,7 +79,7 @@ _METADATA: Final = Field(
 
 
 class ProviderForm(Form):
-    """Creates a provider, or edits one."""
+    """The form that creates or edits a provider."""
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class ProviderForm(Form):
     ) -> None:
         """
         Args:
-            provider: what is edited, with its models; None creates one.
+            provider: the provider to edit, with its models; None creates one.
             submitted: request.POST.
             etag: the version that is shown.
-            resolve: of what is submitted: who answers for the resolver.
+            resolve: resolves the host of the submitted base URL.
         """
         present = None if provider is None else _present(provider)
         self._rows = tuple(row for row in ROWS if _is_offered(row, present))
@@ -112,11 +112,11 @@ class ProviderForm(Form):
 
     @property
     def surfaces(self) -> list[tuple[Row, BoundField, BoundField]]:
-        """The rows, with how each is served and the parameters that it takes."""
+        """(row, field for the way, field for the parameters) of each row."""
         return [(row, self[row.way], self[row.parameters]) for row in self._rows]
 
     def wire(self) -> dict[str, Any]:
-        """The body, with the rows as the array that the wire has."""
+        """The JSON body, with the rows as the array `supportedApiSurfaces`."""
         names = {name for row in self._rows for name in (row.way, row.parameters)}
         body = super().wire()
         shown = {name: value for name, value in body.items() if name not in names}
@@ -125,18 +125,18 @@ class ProviderForm(Form):
             shown[_SURFACES] = entries
         return shown
 
-    def tell(self, error: GatewayError) -> None:
-        """As every form; what is wrong with an entry stands in its row, what is wrong with all of them in the first."""
+    def show(self, error: GatewayError) -> None:
+        """Show an error as every form does. A fault of an entry is in its row, a fault of all in the first."""
         served = [row for row, way, _ in self.surfaces if way.value]
         details: dict[str, str] = {}
         for path, text in error.details.items():
             name = _field_at(path, served)
             details[name] = f"{details[name]} {text}" if name in details else text
-        super().tell(type(error)(str(error), details=details))
+        super().show(type(error)(str(error), details=details))
 
 
 def _field_at(path: str, served: Sequence[Row]) -> str:
-    """The field that a JSON path of the request means."""
+    """The name of the form's field for a JSON path of the request."""
     if path == _SURFACES:
         return ROWS[0].way
     place = _PLACE.match(path)
@@ -169,7 +169,7 @@ def _present(provider: Provider) -> dict[str, Any]:
 
 
 def _is_offered(row: Row, present: Mapping[str, Any] | None) -> bool:
-    """Anthropic has one surface: "every" is shown only where it was written so."""
+    """Whether to offer a row. Anthropic has one surface, so "the whole format" is offered only where stored so."""
     return row != ROWS[-1] or (present is not None and row.way in present)
 
 
@@ -184,5 +184,5 @@ def _entry(row: Row, way: BoundField, parameters: BoundField) -> dict[str, Any]:
 
 
 def _comparable(entries: list[dict[str, Any]]) -> list[str]:
-    """Whether two lists say the same: the order of entries decides nothing."""
+    """A form of a list of entries in which their order does not matter, for comparison."""
     return sorted(repr(sorted(entry.items())) for entry in entries)

@@ -1,6 +1,6 @@
-"""The tokens that apps show to the data plane: found among very many, made, moved, disabled and revoked.
+"""Pages for access keys, the tokens that apps send to the data plane: search, create, edit, disable and delete.
 
-Changes of several at once are `dashboard.pages.access_keys_at_once`.
+Changes of several keys at once are in `dashboard.pages.access_keys_at_once`.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ _MASK_LENGTH: Final = 10
 
 
 class AccessKeysPage(Page):
-    """`/dashboard/access-keys`."""
+    """`/dashboard/access-keys`: the list of access keys."""
 
     path = "access-keys"
     name = "access-keys"
@@ -50,7 +50,7 @@ class AccessKeysPage(Page):
     template = "dashboard/access_keys.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list."""
+        """Show one page of the list."""
         configurations = configuration_choices.choices_of(
             self.owned(Configuration), request.GET.get("configuration", "")
         )
@@ -66,7 +66,7 @@ class AccessKeysPage(Page):
 
 
 class CreateAccessKeyPage(Page):
-    """`/dashboard/access-keys/new`; `?configuration=aigac_…` chooses one."""
+    """`/dashboard/access-keys/new`; `?configuration=aigac_…` preselects a configuration."""
 
     path = "access-keys/new"
     name = "create-access-key"
@@ -76,20 +76,20 @@ class CreateAccessKeyPage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         chosen = request.GET.get("configuration", "")
         form = Form(AccessKeyForm, fields_of(self.owned(Configuration), chosen))
         form["accessKeyConfigurationId"].value = chosen
         return self.render(form=form, once=single_submit.new_stamp())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
+        """Issue the key. Its token is in this answer only, because a redirect could not carry it."""
         made = single_submit.used_for(request)
         if made is not None:
             messages.warning(request, "This form has made its access key already. A token is shown only once.")
             return HttpResponseRedirect(made)
         form = Form(AccessKeyForm, fields_of(self.owned(Configuration)), submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             issued = services.create_access_key(account=self.visit.account, by=self.visit.principal, **form.values())
             single_submit.use(request, reverse("dashboard:access-key", args=[issued.access_key.text_id]))
             return self.render(
@@ -103,7 +103,7 @@ class CreateAccessKeyPage(Page):
 
 
 class AccessKeyPage(Page):
-    """`/dashboard/access-keys/<id>`, and with `?model=…` what the data plane would do with a request under it."""
+    """`/dashboard/access-keys/<id>`, and with `?model=…` what the data plane would do with a request of this key."""
 
     path = "access-keys/<str:text_id>"
     name = "access-key"
@@ -112,15 +112,15 @@ class AccessKeyPage(Page):
     template = "dashboard/access_key.html"
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The key, with its form for those who may write."""
+        """Show the key; users who may write also get its form."""
         access_key = self._found(text_id)
         return self._shown(access_key, self._form(access_key))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change it."""
+        """Save the changed fields of the access key, and show it again."""
         access_key = self._found(text_id)
         form = self._form(access_key, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             services.update_access_key(
                 access_key=access_key, by=self.visit.principal, if_match=form.if_match, **form.values()
             )
@@ -146,7 +146,7 @@ class AccessKeyPage(Page):
     def _shown(self, access_key: AccessKey, form: Form) -> HttpResponse:
         account = self.visit.account
         names = ProviderNames.of(account)
-        # With all that it names: the answer to a question needs it.
+        # Read with all objects that the configuration names, because `explain` needs them.
         under = access_key.configuration
         configuration = (
             Configuration.objects.with_named().filter(account=account, id=under.id).first() if under else None
@@ -175,11 +175,11 @@ class AccessKeyStatePage(Page):
     title = "Access key"
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """Whoever comes by an address in the browser's history goes on to the key."""
+        """Redirect a browser that opens this address from its history to the key."""
         return self.redirect(AccessKeyPage.name, text_id)
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Disable or enable it."""
+        """Disable or enable the key, and show it again."""
         disabled = "disabled" in request.POST
         services.update_access_key(
             access_key=self.found(AccessKey, text_id), by=self.visit.principal, if_match=ANY, disabled=disabled
@@ -189,7 +189,7 @@ class AccessKeyStatePage(Page):
 
 
 class DeleteAccessKeyPage(ConfirmedPage):
-    """`/dashboard/access-keys/<id>/delete`."""
+    """`/dashboard/access-keys/<id>/delete`: asks, then deletes the access key."""
 
     path = "access-keys/<str:text_id>/delete"
     name = "delete-access-key"
@@ -197,13 +197,13 @@ class DeleteAccessKeyPage(ConfirmedPage):
     title = "Delete access key"
 
     def question(self, text_id: str) -> Question:
-        """Whether the app that holds it may be cut off."""
+        """Ask whether requests with this key may be refused from now on."""
         access_key: AccessKey = self.found(AccessKey, text_id)
         return Question(
             phrase=access_key.name or access_key.key_redacted,
             consequences=(
                 last_use_of(access_key),
-                "Whatever holds its token is refused from then on.",
+                "Requests with its token are refused from then on.",
                 "This cannot be undone. To stop an app for a while, disable its access key instead.",
             ),
             button="Delete access key",
@@ -211,19 +211,19 @@ class DeleteAccessKeyPage(ConfirmedPage):
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Delete it."""
+        """Delete the access key, and go on to the list."""
         services.delete_access_key(access_key=self.found(AccessKey, text_id), by=self.visit.principal)
         said = with_applied(self.visit.account, "The access key is deleted.")
         return self.redirect(AccessKeysPage.name, said=said)
 
 
 def last_use_of(access_key: AccessKey) -> str:
-    """What somebody wants to know who is about to cut an app off."""
+    """A sentence on the last use of a key, for the question before its deletion."""
     return f"It was last used {ago(access_key.last_used)}." if access_key.last_used else "It has never been used."
 
 
 def fields_of(configurations: QuerySet[Configuration], chosen: str = "") -> tuple[Field, ...]:
-    """What people may set on an access key."""
+    """The form fields of an access key."""
     return (
         Field("name", "Name", hint="The app or team that holds it.", placeholder="checkout-service"),
         configuration_choices.field_of(configurations, chosen),
@@ -269,7 +269,7 @@ def _narrowed(items: QuerySet[AccessKey], filters: Filters) -> QuerySet[AccessKe
 
 
 def _sought(text: str) -> Q:
-    """An ID or the beginning of one, a token's mask or the beginning of one, else a part of the name."""
+    """The condition of a search: the start of an ID, else the start of a token's mask, else a part of the name."""
     if text.startswith(f"{AccessKey.id_prefix}_"):
         reach = id_range(AccessKey.id_prefix, text)
         return Q(id__range=reach) if reach else Q(pk=None)

@@ -1,7 +1,7 @@
-"""One change of many access keys: each in a transaction of its own, and an account of what became of each.
+"""One change of many access keys. Each is changed in its own transaction, and the page reports each result.
 
-Half of a change is no error here. A key that somebody deleted a moment ago does not keep the others from being
-disabled, and the page says which one it was.
+A partial change is not an error here. If somebody deleted one of the keys a moment ago, the others are still disabled,
+and the page names the one that was not.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ LIST: Final = "access-keys"
 
 
 class Outcome(NamedTuple):
-    """What became of one access key. An empty `refusal`: the change is made, or was not needed."""
+    """The result for one access key. An empty `refusal` means that the change was made, or was not needed."""
 
     text_id: str
     called: str
@@ -37,14 +37,14 @@ class Outcome(NamedTuple):
 
 
 class Action(NamedTuple):
-    """Something that can be done with each of several access keys.
+    """An action on several access keys.
 
     Args:
-        name: what the form sends.
-        verb: of the button.
-        done: "are disabled".
-        icon: of the button.
-        question: the title of the page that asks first; empty where nothing is asked.
+        name: the value that the form sends.
+        verb: the text of the button.
+        done: the participle for the message afterwards, as in "3 access keys are disabled".
+        icon: the icon of the button.
+        question: the title of the page that asks first; empty where the action needs no question.
     """
 
     name: str
@@ -71,12 +71,12 @@ class AccessKeysAtOncePage(Page):
     template = "dashboard/access_keys_at_once.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """Whoever comes by an address in the browser's history goes on to the list."""
+        """Redirect a browser that opens this address from its history to the list."""
         return self.redirect(LIST)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Do it, or ask first."""
-        action = next((one for one in ACTIONS if one.name == request.POST.get("action")), None)
+        """Do the action, or ask first."""
+        action = next((known for known in ACTIONS if known.name == request.POST.get("action")), None)
         chosen = list(dict.fromkeys(request.POST.getlist("id")))
         if action is None:
             raise InvalidRequest("Choose what to do with the access keys.")
@@ -93,7 +93,7 @@ class AccessKeysAtOncePage(Page):
         return self._carry_out(action, chosen, found, self._disabling(disabled=action is DISABLE))
 
     def _found(self, chosen: Sequence[str]) -> dict[str, AccessKey]:
-        """The account's access keys among these IDs."""
+        """The account's access keys among these IDs, by ID."""
         wanted = []
         for text_id in chosen:
             try:
@@ -111,12 +111,12 @@ class AccessKeysAtOncePage(Page):
         return change
 
     def _assign(self, chosen: Sequence[str], found: Mapping[str, AccessKey]) -> HttpResponse:
-        """Ask which configuration, then put the keys under it."""
+        """Ask for the configuration, then assign it to the keys."""
         field = field_of(self.owned(Configuration))
         is_answered = "confirmed" in self.request.POST or not found
         form = Form(AccessKeyForm, (field,), submitted=self.request.POST if is_answered else None)
         if is_answered:
-            with form.faults_told():
+            with form.faults_shown():
                 configuration_id = form.values().get("configuration_id")
                 return self._carry_out(
                     ASSIGN,
@@ -133,7 +133,7 @@ class AccessKeysAtOncePage(Page):
         if found and typed is None:
             return self._ask(DELETE, chosen, found, phrase=phrase)
         if found and (typed or "").strip() != phrase:
-            fault = "This is not what has to be typed here."
+            fault = "This is not the text to type."
             return self._ask(DELETE, chosen, found, phrase=phrase, fault=fault, status=status_of(InvalidRequest))
         return self._carry_out(
             DELETE,
@@ -163,10 +163,10 @@ class AccessKeysAtOncePage(Page):
         change: Callable[[AccessKey], object],
     ) -> HttpResponse:
         outcomes = [_outcome(text_id, found.get(text_id), change) for text_id in chosen]
-        failed = [one for one in outcomes if one.refusal]
+        failed = [outcome for outcome in outcomes if outcome.refusal]
         done = len(outcomes) - len(failed)
         said = f"{_counted(done).capitalize()} {'is' if done == 1 else 'are'} {action.done}."
-        # The newest publication is in force only where all before it are.
+        # Only the last publication is waited for: where it is in force, all before it are in force too.
         said = with_applied(self.visit.account, said) if done else said
         if not failed:
             messages.success(self.request, said)
@@ -181,7 +181,7 @@ class AccessKeysAtOncePage(Page):
         )
 
     def _back(self) -> HttpResponseRedirect:
-        """To the list, narrowed as it was."""
+        """Redirect to the list, with the filters that it had."""
         query = QueryDict(self.request.POST.get("query", "")[:2000]).urlencode()
         address = reverse(f"dashboard:{LIST}")
         return HttpResponseRedirect(f"{address}?{query}" if query else address)
@@ -197,7 +197,7 @@ def _outcome(text_id: str, access_key: AccessKey | None, change: Callable[[Acces
         error = translate(exception)
         if error is None:
             raise
-        # An error with one detail often says the same in both.
+        # The message and the only detail of an error are often the same text.
         return Outcome(text_id, called, " ".join(dict.fromkeys([str(error), *error.details.values()])))
     return Outcome(text_id, called, "")
 

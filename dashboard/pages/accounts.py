@@ -1,4 +1,4 @@
-"""Which account to look into: the operator's overview of all, and every member's way from one to another."""
+"""Choosing an account: the operator's list of all accounts, and the switch between a member's own accounts."""
 
 from typing import Final
 
@@ -29,7 +29,7 @@ class AccountsPage(Page):
     needs_account = False
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of all accounts."""
+        """Show one page of all accounts."""
         _for_the_operator(request)
         filters = Filters(request, FILTERS)
         accounts = Account.objects.filter(name__icontains=filters["q"]) if filters["q"] else Account.objects.all()
@@ -44,23 +44,23 @@ class CreateAccountPage(Page):
     title = "New account"
     template = "dashboard/account_create.html"
     parents = (("Accounts", "accounts"),)
-    # The operator's own gate stands in both methods; a role is for who is in an account.
+    # Both methods check for the operator themselves. A role needs an account, and the operator may be in none.
     least_to_write = Role.VIEWER
     needs_account = False
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         _for_the_operator(request)
         return self.render(form=Form(AccountForm, FIELDS))
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Open it, and enter it."""
+        """Create the account, and enter it."""
         operator = _for_the_operator(request)
         form = Form(AccountForm, FIELDS, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             account = services.create_account(by=Principal.of(operator), **form.values())
             choose(request, account.text_id)
-            return self.redirect("members", said="The account is there, and you are in it. Invite an owner.")
+            return self.redirect("members", said="The account is created, and you are in it. Invite an owner.")
         return self.render(form=form, status=form.status)
 
 
@@ -70,19 +70,23 @@ class ChooseAccountPage(Page):
     path = "accounts/choose"
     name = "choose-account"
     title = "Choose an account"
-    # Where to look is everybody's own choice.
+    # Viewers may change accounts too.
     least_to_write = Role.VIEWER
     needs_account = False
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Remember the choice for this session, and begin at the overview."""
+        """Remember the chosen account for this session, and go to the overview."""
         choose(request, request.POST.get("account", ""))
         return self.redirect("overview")
 
 
 def _for_the_operator(request: HttpRequest) -> User:
-    """Who asks, if they are the operator. To everybody else these pages do not exist."""
+    """The signed-in operator.
+
+    Raises:
+        NotFound: the user is not the operator. For everybody else these pages do not exist.
+    """
     user = request.user
     if not (isinstance(user, User) and user.is_superuser):
         raise NotFound

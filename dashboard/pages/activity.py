@@ -1,4 +1,4 @@
-"""What apps asked for, attempt by attempt."""
+"""The requests of apps, attempt by attempt."""
 
 import uuid
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ _STATUSES: Final = (
     "504",
     "0",
 )
-# Access keys of one name that are looked for together.
+# At most so many access keys with the same name are searched together.
 _OF_ONE_NAME: Final = 20
 _LONGEST_BAR: Final = 100
 FILTERS: Final = (
@@ -71,7 +71,7 @@ FILTERS: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """An event as the pages show it."""
+    """A usage event with the texts that the pages show."""
 
     event: Event
     access_key: str
@@ -80,7 +80,7 @@ class Row:
 
     @property
     def outcome(self) -> tuple[str, str]:
-        """A word, and the kind of badge that it stands in."""
+        """Return (word, kind of badge)."""
         event = self.event
         if event.timed_out:
             return "timed out", "bad"
@@ -90,16 +90,16 @@ class Row:
 
     @property
     def duration(self) -> str:
-        """`1.24 s`"""
+        """The duration with its unit: `1.24 s`."""
         return f"{self.event.duration_ms / 1000:.2f} s"
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt of a request, with its place on the time line. Hundredths of the line."""
+    """One attempt of a request, with its start and length on the time line, in percent."""
 
     row: Row
-    # What it was made with, in words.
+    # The credentials that it used, in words.
     credentials: str
     key_page: str
     start: float
@@ -107,7 +107,7 @@ class Attempt:
 
 
 class ActivityPage(Page):
-    """`/dashboard/activity`."""
+    """`/dashboard/activity`: the list of usage events."""
 
     path = "activity"
     name = "activity"
@@ -116,7 +116,7 @@ class ActivityPage(Page):
     template = "dashboard/activity.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of events."""
+        """Show one page of events."""
         filters = Filters(request, FILTERS)
         found = activity.find(
             self.visit.account,
@@ -138,7 +138,7 @@ class ActivityPage(Page):
 
 
 class ActivityExportPage(Page):
-    """`/dashboard/activity.csv`: what the filters leave, whole."""
+    """`/dashboard/activity.csv`: all events that match the filters."""
 
     path = "activity.csv"
     name = "activity-export"
@@ -147,7 +147,7 @@ class ActivityExportPage(Page):
     template = "dashboard/activity.html"
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        """The file."""
+        """Stream the CSV file."""
         events = activity.every(self.visit.account, _search(self, Filters(request, FILTERS)))
         return csv_response(f"activity-{timezone.now():%Y-%m-%d}.csv", _HEADER, map(_cells, events))
 
@@ -162,7 +162,7 @@ class RequestPage(Page):
     template = "dashboard/request.html"
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The attempts on a time line, and the plan that the access key gets now."""
+        """Show the attempts on a time line, and the plan that a request with this access key would get now."""
         try:
             event_id = ids.from_text(ids.Prefix.USAGE_EVENT, text_id)
         except ids.InvalidId:
@@ -183,9 +183,9 @@ class RequestPage(Page):
 
     def _attempts(self, events: list[Event], names: ProviderNames) -> Iterator[Attempt]:
         used = [event.provider_key_id for event in events if event.provider_key_id]
-        stored = {one.id: one for one in self.owned(ProviderKey).filter(id__in=used).only("name")}
+        stored = {key.id: key for key in self.owned(ProviderKey).filter(id__in=used).only("name")}
         first = events[0].event_time
-        ends = [(one.event_time - first).total_seconds() + one.duration_ms / 1000 for one in events]
+        ends = [(event.event_time - first).total_seconds() + event.duration_ms / 1000 for event in events]
         whole = max(*ends, 0.001)
         for event in events:
             start = (event.event_time - first).total_seconds() / whole * _LONGEST_BAR
@@ -212,12 +212,12 @@ class RequestPage(Page):
 
 
 def rows_of(page: Page, events: Iterable[Event]) -> list[Row]:
-    """Events with the names of what they name. Two queries."""
+    """Rows for events, with the names of their access keys and provider keys. Two queries."""
     events = list(events)
     wanted = {event.access_key_id for event in events}
     named = {
-        one.id: one.name or one.key_redacted
-        for one in page.owned(AccessKey).filter(id__in=wanted).only("name", "key_redacted")
+        key.id: key.name or key.key_redacted
+        for key in page.owned(AccessKey).filter(id__in=wanted).only("name", "key_redacted")
     }
     providers = ProviderNames.of(page.visit.account)
     return [
@@ -245,7 +245,7 @@ def _search(page: Page, filters: Filters) -> activity.Search:
 
 
 def _access_keys(page: Page, text: str) -> tuple[uuid.UUID, ...] | None:
-    """What a person typed: an ID, which may be of a key that is gone, or a name."""
+    """The IDs of the access keys that a typed text means: an ID, which may be of a deleted key, or a name."""
     if not text:
         return None
     try:
@@ -267,7 +267,7 @@ def _credentials(event: Event, key: ProviderKey | None) -> str:
         return "managed inference"
     if event.provider_key_id is None:
         return "without credentials"
-    return key.name or "provider key" if key else "a provider key that is deleted"
+    return key.name or "provider key" if key else "a deleted provider key"
 
 
 def _cost(cost: Decimal) -> str:

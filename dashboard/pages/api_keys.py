@@ -1,4 +1,4 @@
-"""The tokens that manage this account over the API."""
+"""Pages for API keys, the tokens that manage this account over the API."""
 
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ FILTERS: Final = (
 
 
 class ApiKeysPage(Page):
-    """`/dashboard/settings/api-keys`."""
+    """`/dashboard/settings/api-keys`: the list of API keys."""
 
     path = "settings/api-keys"
     name = "api-keys"
@@ -47,14 +47,14 @@ class ApiKeysPage(Page):
     template = "dashboard/api_keys.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list."""
+        """Show one page of the list."""
         filters = Filters(request, FILTERS)
         items = _narrowed(self.owned(ApiKey), filters)
         return self.render(listing=listing_of(request, items, ApiKey.id_prefix), filters=filters, now=timezone.now())
 
 
 class CreateApiKeyPage(Page):
-    """`/dashboard/settings/api-keys/new`."""
+    """`/dashboard/settings/api-keys/new`: the form for a new API key."""
 
     path = "settings/api-keys/new"
     name = "create-api-key"
@@ -65,17 +65,17 @@ class CreateApiKeyPage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         return self.render(form=Form(ApiKeyForm, FIELDS), once=single_submit.new_stamp())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Issue it. The token is in this answer and nowhere else: no redirect could carry it."""
+        """Issue the key. Its token is in this answer only, because a redirect could not carry it."""
         made = single_submit.used_for(request)
         if made is not None:
             messages.warning(request, "This form has made its API key already. A token is shown only once.")
             return HttpResponseRedirect(made)
         form = Form(ApiKeyForm, FIELDS, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             issued = services.create_api_key(account=self.visit.account, by=self.visit.principal, **form.values())
             single_submit.use(request, reverse("dashboard:api-key", args=[issued.api_key.text_id]))
             return self.render(
@@ -88,7 +88,7 @@ class CreateApiKeyPage(Page):
 
 
 class ApiKeyPage(Page):
-    """`/dashboard/settings/api-keys/<id>`."""
+    """`/dashboard/settings/api-keys/<id>`: one API key, with its form."""
 
     path = "settings/api-keys/<str:text_id>"
     name = "api-key"
@@ -98,15 +98,15 @@ class ApiKeyPage(Page):
     parents = _PARENTS
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The key, with its form for those who may write."""
+        """Show the key; users who may write also get its form."""
         api_key = self.found(ApiKey, text_id)
         return self._shown(api_key, self._form(api_key))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change it."""
+        """Save the changed fields of the API key, and show it again."""
         api_key = self.found(ApiKey, text_id)
         form = self._form(api_key, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             services.update_api_key(api_key=api_key, by=self.visit.principal, if_match=form.if_match, **form.values())
             return self.redirect(self.name, text_id, said="The API key is saved.")
         return self._shown(api_key, form)
@@ -128,7 +128,7 @@ class ApiKeyPage(Page):
 
 
 class DeleteApiKeyPage(ConfirmedPage):
-    """`/dashboard/settings/api-keys/<id>/delete`."""
+    """`/dashboard/settings/api-keys/<id>/delete`: asks, then deletes the API key."""
 
     path = "settings/api-keys/<str:text_id>/delete"
     name = "delete-api-key"
@@ -137,18 +137,18 @@ class DeleteApiKeyPage(ConfirmedPage):
     parents = _PARENTS
 
     def question(self, text_id: str) -> Question:
-        """Whether whoever uses it may be cut off."""
+        """Ask whether requests with this key may be refused from now on."""
         api_key: ApiKey = self.found(ApiKey, text_id)
         used = f"It was last used {ago(api_key.last_used)}." if api_key.last_used else "It has never been used."
         return Question(
             phrase=api_key.name or api_key.key_redacted,
-            consequences=(used, "Whatever holds its token is refused from then on.", "This cannot be undone."),
+            consequences=(used, "Requests with its token are refused from then on.", "This cannot be undone."),
             button="Delete API key",
             back=reverse("dashboard:api-key", args=[text_id]),
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Delete it."""
+        """Delete the API key, and go on to the list."""
         services.delete_api_key(api_key=self.found(ApiKey, text_id), by=self.visit.principal)
         return self.redirect("api-keys", said="The API key is deleted.")
 

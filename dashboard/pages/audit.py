@@ -1,4 +1,4 @@
-"""Who changed what, when and from where."""
+"""The audit pages: who changed an object, when and from where."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _KINDS: Final = {
     "managed_key": "Managed key",
 }
 _RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
-# Where an object of a kind has its page.
+# The route of an object's page, by the kind of object.
 _PAGES: Final = {
     "access_key": "access-key",
     "configuration": "configuration",
@@ -48,7 +48,7 @@ _ROWS_AT_ONCE: Final = 1000
 
 
 class Difference(NamedTuple):
-    """One field that changed. `old` and `new` as texts; empty where there was or is nothing."""
+    """One changed field. `old` and `new` are texts, empty where the field had or has no value."""
 
     field: str
     old: str
@@ -56,22 +56,22 @@ class Difference(NamedTuple):
 
 
 class ShownEvent(NamedTuple):
-    """An event as the page tells it."""
+    """An audit event with the texts that the page shows."""
 
     event: Event
     action: str
-    # The name of the object's page; empty where it has none, or is gone.
+    # The route name of the object's page; empty where it has no page, or was deleted.
     page: str
     differences: tuple[Difference, ...]
 
     @property
     def is_whole(self) -> bool:
-        """Whether the object came or went: all that it has, and not what is different."""
+        """Whether the event created or deleted the object. Its differences then list all fields."""
         return bool(self.differences) and self.event.action.endswith((".created", ".deleted", ".added", ".granted"))
 
 
 class AuditPage(Page):
-    """`/dashboard/audit`."""
+    """`/dashboard/audit`: the list of audit events."""
 
     path = "audit"
     name = "audit"
@@ -80,19 +80,19 @@ class AuditPage(Page):
     template = "dashboard/audit.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of events."""
+        """Show one page of events."""
         filters = Filters(request, FILTERS)
         listing = listing_of(request, _narrowed(Event.objects.of_account(self.visit.account), filters), None)
         return self.render(
             listing=listing,
-            told=[_told(event) for event in listing.items],
+            events=[_shown(event) for event in listing.items],
             filters=filters,
             query=request.GET.urlencode(),
         )
 
 
 class AuditExportPage(Page):
-    """`/dashboard/audit.csv`: what the filters leave, whole."""
+    """`/dashboard/audit.csv`: all events that match the filters."""
 
     path = "audit.csv"
     name = "audit-export"
@@ -101,7 +101,7 @@ class AuditExportPage(Page):
     template = "dashboard/audit.html"
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
-        """The file."""
+        """Stream the CSV file."""
         events = _narrowed(Event.objects.of_account(self.visit.account), Filters(request, FILTERS))
         header = ("time", "action", "object", "object name", "by", "by name", "address", "source", "request", "changes")
         return csv_response(f"audit-{timezone.now():%Y-%m-%d}.csv", header, _rows(events))
@@ -119,7 +119,7 @@ def _narrowed(events: EventQuerySet, filters: Filters) -> EventQuerySet:
     return events
 
 
-def _told(event: Event) -> ShownEvent:
+def _shown(event: Event) -> ShownEvent:
     kind, _, verb = event.action.partition(".")
     page = "" if verb == "deleted" else _PAGES.get(kind, "")
     differences = tuple(Difference(field, _text(old), _text(new)) for field, (old, new) in event.changes.items())

@@ -1,8 +1,8 @@
-"""Where configurations are written: the form, and what its script asks of the server.
+"""The editor of configurations: the form, and the addresses that its script calls.
 
-The script sends the API's own JSON. It is read by the API's parser, judged by the API's serializers and written by the
-API's services; a refusal comes back in the API's form, and the script puts each fault to the control that its JSON path
-means. There is no second validation (docs/decisions/0095-configuration-editor.md).
+The script sends the API's own JSON. The API's parser reads it, the API's serializers validate it, and the API's
+services write it. A refusal comes back in the API's form, and the script shows each fault at the control of its JSON
+path. There is no second validation (docs/decisions/0095-configuration-editor.md).
 """
 
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ from rest.parsers import JsonParser
 from rest.preconditions import IfMatch, etag_of
 from rest.serializers import StrictSerializer
 
-# What can be allowed: the dimension, one of its kind, and what is typed to find it.
+# The dimensions of a scope: (name, name of one entry, placeholder of the picker).
 _DIMENSIONS: Final = (
     ("providers", "provider", "Search providers"),
     ("models", "model", "Search models, or type provider:model"),
@@ -42,24 +42,24 @@ _WRITTEN: Final = ("name", "description", "metadata", "access", "router")
 
 
 class ScriptPage(Page):
-    """What the editor's script talks to: JSON in, refusals in the API's form."""
+    """An address that the editor's script calls: it takes JSON, and refuses in the API's form."""
 
     section = CONFIGURATIONS
     title = "Configuration"
     http_method_names = ["post"]
 
     def refused(self, error: GatewayError) -> HttpResponse:
-        """As the API refuses."""
+        """The API's JSON for an error."""
         return http_response(error)
 
     def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
-        """The body, as the API reads it.
+        """Read and validate the body as the API does.
 
         Raises:
             rest_framework.exceptions.ValidationError, rest.errors.GatewayError: as rest.views.RestViews.read.
         """
         body = JsonParser().parse(cast("IO[Any]", self.request), self.request.content_type)
-        # What the API's forms ask of a request is whose it is.
+        # The API's serializers need the account of the request.
         context = {"request": SimpleNamespace(account=self.visit.account)}
         asked = form(data=body, partial=partial, context=context)
         asked.is_valid(raise_exception=True)
@@ -69,18 +69,18 @@ class ScriptPage(Page):
         """The account's configuration with this ID.
 
         Raises:
-            NotFound: it has none.
+            NotFound: the account has none.
         """
         return cast("Configuration", self.found(Configuration.objects.with_named(), text_id))
 
     def written(self, configuration: Configuration, said: str) -> HttpResponse:
-        """Where the browser goes on, with a message there."""
+        """The JSON with the address to go on to. That page shows the message `said`."""
         messages.success(self.request, said)
         return JsonResponse({"location": reverse("dashboard:configuration", args=[configuration.text_id])})
 
 
 class EditorPage(ScriptPage):
-    """The form itself; a POST to it writes."""
+    """A page with the form. A POST writes the configuration."""
 
     template = "dashboard/configuration_editor.html"
     parents = ()
@@ -88,11 +88,11 @@ class EditorPage(ScriptPage):
     http_method_names = ["get", "head", "post"]
 
     def refused(self, error: GatewayError) -> HttpResponse:
-        """A page for who came to look, JSON for the script."""
+        """An error page for GET, and the API's JSON for the script's POST."""
         return super().refused(error) if self.request.method == "POST" else Page.refused(self, error)
 
     def form(self, *, shown: dict[str, Any], configuration: Configuration | None, title: str) -> HttpResponse:
-        """The form, filled in with a configuration as the wire shows it."""
+        """Render the form, filled with a configuration in the API's JSON."""
         stored = [configuration.text_id] if configuration else []
         newest = configuration.revisions.order_by("-number").values_list("number", flat=True) if configuration else ()
         seen = newest[0] if newest else ""
@@ -115,7 +115,7 @@ class EditorPage(ScriptPage):
         )
 
     def wire(self, configuration: Configuration) -> dict[str, Any]:
-        """A configuration as the API shows it."""
+        """A configuration in the API's JSON."""
         return dict(ConfigurationSerializer(configuration, context={"request": self.request}).data)
 
 
@@ -127,7 +127,7 @@ class CreateConfigurationPage(EditorPage):
     title = "New configuration"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The form."""
+        """Show the form of the editor."""
         original = request.GET.get("from")
         shown = self.wire(self.configuration(original)) if original else {}
         if shown:
@@ -135,7 +135,7 @@ class CreateConfigurationPage(EditorPage):
         return self.form(shown=shown, configuration=None, title=self.title)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Make it, once for each form: an answer that was lost on its way leads to a second POST."""
+        """Create it, once for each form: after a lost answer the script sends the POST again."""
         if location := single_submit.used_for(request):
             return JsonResponse({"location": location})
         values = self.read(ConfigurationForm)
@@ -145,20 +145,20 @@ class CreateConfigurationPage(EditorPage):
 
 
 class EditConfigurationPage(EditorPage):
-    """`/dashboard/configurations/<id>/edit`."""
+    """`/dashboard/configurations/<id>/edit`: the editor with a stored configuration."""
 
     path = "configurations/<str:text_id>/edit"
     name = "edit-configuration"
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The form."""
+        """Show the form of the editor."""
         configuration = self.configuration(text_id)
         return self.form(
             shown=self.wire(configuration), configuration=configuration, title=f"Edit {configuration.name}"
         )
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change it, unless somebody else has since it was loaded."""
+        """Save it, unless somebody else has changed it since it was loaded."""
         configuration = self.configuration(text_id)
         if_match = IfMatch.parse(request.headers.get("If-Match"))
         changes = self.read(ConfigurationForm, partial=True)
@@ -169,13 +169,13 @@ class EditConfigurationPage(EditorPage):
 
 
 class ReviewPage(ScriptPage):
-    """`/dashboard/configurations/<id>/review`: what a change would take away, and from whom. Writes nothing."""
+    """`/dashboard/configurations/<id>/review`: what access keys would lose by a change. Writes nothing."""
 
     path = "configurations/<str:text_id>/review"
     name = "review-configuration"
 
     def post(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The losses of the change in the body; its faults as when it is saved."""
+        """The losses by the change in the body. Faults are refused as when it is saved."""
         configuration = self.configuration(text_id)
         changes = self.read(ConfigurationForm, partial=True)
         services.valid_content(self.visit.account, changes)
@@ -186,21 +186,21 @@ class ReviewPage(ScriptPage):
         return JsonResponse(
             {
                 "losses": found,
-                "users": [described(one) for one in users.shown] if users else [],
+                "users": [described(access_key) for access_key in users.shown] if users else [],
                 "hasMoreUsers": users.has_more if users else False,
             }
         )
 
 
 class NowPage(ScriptPage):
-    """`/dashboard/configurations/<id>/now`: who has changed it, for somebody whose own change was refused for that."""
+    """`/dashboard/configurations/<id>/now`: the present state, for a save that was refused because it changed."""
 
     path = "configurations/<str:text_id>/now"
     name = "configuration-now"
     http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """The state that it is in, and what of it is new since the revision `?since=`."""
+        """The present state, and the changes since the revision `?since=`."""
         configuration = self.configuration(text_id)
         by = configuration.last_updated_by
         since = number_of(request.GET.get("since", ""))
@@ -216,13 +216,13 @@ class NowPage(ScriptPage):
 
 
 class ExplainPage(ScriptPage):
-    """`/dashboard/configurations/explain`: what the data plane would do under a draft. Writes nothing."""
+    """`/dashboard/configurations/explain`: what the data plane would do with an unsaved form. Writes nothing."""
 
     path = "configurations/explain"
     name = "explain-configuration"
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """The plan, as a fragment of a page."""
+        """The plan, as an HTML fragment."""
         values = self.read(DraftExplainForm)
         if "configuration_id" in values:
             raise NotFound("Stored configurations are explained on their own page.")
@@ -235,7 +235,7 @@ class ExplainPage(ScriptPage):
 
 
 class ChoicesPage(ScriptPage):
-    """`/dashboard/configurations/choices/<kind>`: what a picker offers for what was typed."""
+    """`/dashboard/configurations/choices/<kind>`: the choices of a picker for a typed text."""
 
     path = "configurations/choices/<str:kind>"
     name = "configuration-choices"
@@ -254,7 +254,7 @@ class ChoicesPage(ScriptPage):
 
 
 def _labels(names: ProviderNames, shown: dict[str, Any]) -> dict[str, str]:
-    """How every provider that the form can meet before anything is picked is called."""
+    """The names of the providers in the filled form, by ID. The form needs them before anything is picked."""
     rules = (shown.get("router") or {}).get("rules", [])
     named = [rule["provider"] for rule in rules if "provider" in rule]
     allowed = (shown.get("access") or {}).get("providers", {}).get("allow") or []

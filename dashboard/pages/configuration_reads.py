@@ -1,4 +1,4 @@
-"""What the pages of configurations read beside the configuration itself."""
+"""Queries of the configuration pages, beside the configuration itself: its users and its revisions."""
 
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ from configurations.revisions import State, changes_between
 from dashboard.wording.relative_time import ago
 
 SHOWN_USERS: Final = 10
-# Beyond this many nobody needs the number, and counting them would cost a scan.
+# Users are counted up to this number. Nobody needs a higher number exactly, and counting would cost a scan.
 COUNTED_USERS: Final = 1000
 _LONGEST_NUMBER: Final = 9
 
@@ -25,19 +25,19 @@ class Users(NamedTuple):
 
 
 def users_of(configuration: Configuration) -> Users:
-    """Up to 10 of the access keys that a configuration decides for."""
+    """Up to 10 of the access keys that are linked to a configuration."""
     found = list(configuration.access_keys.order_by("-id")[: SHOWN_USERS + 1])
     return Users(found[:SHOWN_USERS], len(found) > SHOWN_USERS)
 
 
 def described(access_key: AccessKey) -> str:
-    """An access key and when it was last used, in a few words."""
+    """A short text with an access key's name and its last use."""
     used = f"last used {ago(access_key.last_used)}" if access_key.last_used else "never used"
     return f"{access_key.name or access_key.key_redacted}, {used}"
 
 
 class ShownRevision(NamedTuple):
-    """A revision, and what it changed of the one before."""
+    """A revision, and its changes compared with the one before."""
 
     number: int
     at: datetime
@@ -54,28 +54,28 @@ class Revisions(NamedTuple):
 
 
 def revisions_of(configuration: Configuration, *, most: int, before: int | None = None) -> Revisions:
-    """Up to `most` revisions, from the newest or from that before a number on. One query."""
+    """Up to `most` revisions, newest first, of those with a number below `before`. One query."""
     rows = configuration.revisions.order_by("-number")
     if before is not None:
         rows = rows.filter(number__lt=before)
-    # One more than is shown: what the last one is compared with.
+    # One more than is shown, to compare the last one with.
     found = list(rows[: most + 1])
-    told = []
+    shown = []
     for place, revision in enumerate(found[:most]):
         older = found[place + 1] if place + 1 < len(found) else None
         changes = [] if older is None else changes_between(State.of(older), State.of(revision))
         by = called(revision.created_by, revision.created_by_name)
-        told.append(ShownRevision(revision.number, revision.created_at, by, changes, is_first=older is None))
-    return Revisions(told, len(found) > most)
+        shown.append(ShownRevision(revision.number, revision.created_at, by, changes, is_first=older is None))
+    return Revisions(shown, len(found) > most)
 
 
 def number_of(text: str) -> int | None:
-    """A revision's number in a query; None for anything else."""
+    """The number of a revision in a query parameter; None for any other text."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _LONGEST_NUMBER else None
 
 
 def called(principal_id: str, name: str) -> str:
-    """A principal as it was called when it acted; by its ID where nobody wrote that down."""
+    """The name that a principal had when it acted; its ID where no name was recorded."""
     if not name:
         return principal_id
     return f"API key {name}" if Principal(principal_id).kind == "api_key" else name
@@ -87,6 +87,6 @@ class _Count(Subquery):
 
 
 def with_user_count(configurations: QuerySet[Configuration]) -> QuerySet[Configuration]:
-    """Each with `user_count`, at most COUNTED_USERS + 1, in the same statement."""
+    """Annotate each configuration with `user_count`, at most COUNTED_USERS + 1, in the same statement."""
     keys = AccessKey.objects.filter(configuration=OuterRef("pk")).order_by().values("pk")
     return configurations.annotate(user_count=_Count(keys[: COUNTED_USERS + 1]))

@@ -1,6 +1,6 @@
-"""What apps may reach, and by whose keys: the list, and one configuration with what uses it and how it came to be.
+"""Pages for configurations: the list, and one configuration with its access keys and its revisions.
 
-Where it is written is `dashboard.pages.configuration_editor`.
+`dashboard.pages.configuration_editor` is the editor.
 """
 
 import json
@@ -26,14 +26,14 @@ from dashboard.wording.scope_summary import Allowance, ProviderNames, allowance,
 from rest.errors import GatewayError, NotFound, PreconditionFailed, status_of
 from rest.preconditions import IfMatch, etag_of
 
-# Beside the configuration, and on a page of their own.
+# The number of revisions shown beside the configuration, and on their own page.
 _MOST_REVISIONS_BESIDE: Final = 5
 _MOST_REVISIONS: Final = 25
 FILTERS: Final = (Filter("q", "Search", placeholder="Name"),)
 
 
 class Row(NamedTuple):
-    """A configuration in the list."""
+    """One row of the list: a configuration and its texts."""
 
     configuration: Configuration
     allows: Allowance
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 class ConfigurationsPage(Page):
-    """`/dashboard/configurations`."""
+    """`/dashboard/configurations`: the list of configurations."""
 
     path = "configurations"
     name = "configurations"
@@ -51,22 +51,22 @@ class ConfigurationsPage(Page):
     template = "dashboard/configurations.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list."""
+        """Show one page of the list."""
         filters = Filters(request, FILTERS)
         items = with_user_count(self.owned(Configuration))
         if filters["q"]:
             items = items.filter(name__icontains=filters["q"])
         listing = listing_of(request, items, Configuration.id_prefix)
-        people = names_of(self.visit.account, [one.last_updated_by for one in listing.items])
+        people = names_of(self.visit.account, [configuration.last_updated_by for configuration in listing.items])
         names = ProviderNames.of(self.visit.account) if listing.items else ProviderNames()
         rows = [
             Row(
-                configuration=one,
-                allows=allowance(one.access, names),
-                rule_count=len((one.router or {}).get("rules", ())),
-                changed_by=people.get(one.last_updated_by, ""),
+                configuration=configuration,
+                allows=allowance(configuration.access, names),
+                rule_count=len((configuration.router or {}).get("rules", ())),
+                changed_by=people.get(configuration.last_updated_by, ""),
             )
-            for one in listing.items
+            for configuration in listing.items
         ]
         return self.render(listing=listing, rows=rows, filters=filters)
 
@@ -81,7 +81,7 @@ class ConfigurationPage(Page):
     template = "dashboard/configuration.html"
 
     def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """The configuration in words."""
+        """Show the configuration in words."""
         configuration: Configuration = self.found(Configuration.objects.with_named(), text_id)
         names = ProviderNames.of(self.visit.account)
         people = names_of(self.visit.account, [configuration.created_by, configuration.last_updated_by])
@@ -102,7 +102,7 @@ class ConfigurationPage(Page):
 
 
 class DeleteConfigurationPage(ConfirmedPage):
-    """`/dashboard/configurations/<id>/delete`."""
+    """`/dashboard/configurations/<id>/delete`: asks, then deletes the configuration."""
 
     path = "configurations/<str:text_id>/delete"
     name = "delete-configuration"
@@ -110,14 +110,14 @@ class DeleteConfigurationPage(ConfirmedPage):
     title = "Delete configuration"
 
     def question(self, text_id: str) -> Question:
-        """Who uses it, and what stays."""
+        """Ask, with the access keys that use it."""
         configuration: Configuration = self.found(Configuration, text_id)
         users = users_of(configuration)
-        used = [f"Used by {described(one)}." for one in users.shown]
+        used = [f"Used by {described(access_key)}." for access_key in users.shown]
         if users.has_more:
             used.append("And by more access keys.")
         if used:
-            used.append("As long as an access key is linked to it, it cannot be deleted.")
+            used.append("It cannot be deleted as long as an access key is linked to it.")
         return Question(
             phrase=configuration.name or "",
             consequences=(*(used or ["No access key uses it."]), "Its provider keys stay.", "This cannot be undone."),
@@ -126,14 +126,14 @@ class DeleteConfigurationPage(ConfirmedPage):
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Delete it."""
+        """Delete the configuration, and go on to the list."""
         configuration: Configuration = self.found(Configuration, text_id)
         services.delete_configuration(configuration=configuration, by=self.visit.principal)
         return self.redirect("configurations", said="The configuration is deleted.")
 
 
 class RevisionsPage(Page):
-    """`/dashboard/configurations/<id>/revisions`: how it came to be."""
+    """`/dashboard/configurations/<id>/revisions`: all its versions."""
 
     path = "configurations/<str:text_id>/revisions"
     name = "configuration-revisions"
@@ -142,7 +142,7 @@ class RevisionsPage(Page):
     template = "dashboard/configuration_revisions.html"
 
     def get(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Some of them, newest first: with `?before=12` those before number 12."""
+        """Show some revisions, newest first; with `?before=12` those before number 12."""
         configuration: Configuration = self.found(Configuration, text_id)
         before = number_of(request.GET.get("before", ""))
         revisions = revisions_of(configuration, most=_MOST_REVISIONS, before=before)
@@ -151,7 +151,7 @@ class RevisionsPage(Page):
 
 
 class RestorePage(Page):
-    """`/dashboard/configurations/<id>/revisions/<number>/restore`: asks with what would change, and does it."""
+    """`/dashboard/configurations/<id>/revisions/<number>/restore`: shows the changes, and restores on POST."""
 
     path = "configurations/<str:text_id>/revisions/<int:number>/restore"
     name = "restore-configuration"
@@ -161,11 +161,11 @@ class RestorePage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, _request: HttpRequest, text_id: str, number: int) -> HttpResponse:
-        """What the configuration would become, and who would notice."""
+        """Show what the configuration would become, and which access keys would lose something."""
         return self._asked(text_id, number)
 
     def post(self, request: HttpRequest, text_id: str, number: int) -> HttpResponse:
-        """Restore it, unless what is to be replaced is no longer what was seen."""
+        """Restore the revision, unless the configuration has changed since the question was shown."""
         configuration: Configuration = self.found(Configuration, text_id)
         try:
             services.restore_revision(
@@ -197,20 +197,20 @@ class RestorePage(Page):
             losses=losses(now, then, ProviderNames.of(self.visit.account)),
             users=users_of(configuration),
             etag=etag_of(configuration),
-            refusal_told=refusal,
+            refusal_message=refusal,
         )
 
 
 class Dimension(NamedTuple):
-    """One dimension of an access scope, for people."""
+    """One dimension of an access scope, as texts for the page."""
 
     title: str
-    # None where it restricts nothing.
+    # (name, written entry) of each allowed entry; None where the dimension restricts nothing.
     entries: list[tuple[str, str]] | None
 
 
 class ShownRule(NamedTuple):
-    """A routing rule, for people."""
+    """A routing rule, as texts for the page."""
 
     subject: str
     is_model: bool
@@ -222,8 +222,8 @@ def _scope(access: Any, names: ProviderNames) -> list[Dimension]:
     for title in ("Providers", "Models"):
         entries = cast("list[str] | None", ((access or {}).get(title.lower()) or {}).get("allow"))
         called = names.called if title == "Providers" else str
-        told = None if entries is None else [(called(entry), entry) for entry in entries]
-        found.append(Dimension(title, told))
+        shown = None if entries is None else [(called(entry), entry) for entry in entries]
+        found.append(Dimension(title, shown))
     return found
 
 

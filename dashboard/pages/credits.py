@@ -1,4 +1,4 @@
-"""The balance for managed inference, and what moved it."""
+"""The balance for managed inference, and the transactions that changed it."""
 
 from decimal import Decimal
 from typing import Any, Final
@@ -25,7 +25,7 @@ _AMOUNT: Final = Field(
 
 
 class CreditsPage(Page):
-    """`/dashboard/credits`."""
+    """`/dashboard/credits`: the balance and the transactions."""
 
     path = "credits"
     name = "credits"
@@ -34,16 +34,17 @@ class CreditsPage(Page):
     template = "dashboard/credits.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """Balance, purchases and months."""
+        """Show the balance, the purchases and the cost of each month."""
         return self._shown(_AmountForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """A link to the payment page: the content security policy lets no form lead to another host.
+        """Show a link to the payment page, because the content security policy lets no form lead to another host.
 
-        Credits come in when the payment provider says so, whatever the buyer does then.
+
+        Credits are added when the payment provider confirms the payment, whatever page the buyer opens afterwards.
         """
         form = _AmountForm(submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             session = checkout.start_checkout(
                 account=self.visit.account, by=self.visit.principal, cents=form.values()["amount"]
             )
@@ -52,7 +53,7 @@ class CreditsPage(Page):
 
     def _shown(self, form: Form, payment_page: str = "") -> HttpResponse:
         balance = ledger.balance_of(self.visit.account)
-        moved = [_row(one) for one in reading.transactions(self.visit.account)]
+        moved = [_row(entry) for entry in reading.transactions(self.visit.account)]
         return self.render(
             balance=_dollars(ledger.whole_cents(balance)),
             is_debt=balance < 0,
@@ -66,13 +67,13 @@ class CreditsPage(Page):
 
 
 class _AmountForm(Form):
-    """People type dollars; the wire has cents."""
+    """The form for an amount. Users type dollars; the API takes cents."""
 
     def __init__(self, submitted: Any = None, serializer: type[StrictSerializer] = CheckoutSessionForm) -> None:
         super().__init__(serializer, (_AMOUNT,), submitted=submitted)
 
     def wire(self) -> dict[str, Any]:
-        """The amount in cents; what is no amount goes on as it is, for the API's own message."""
+        """The amount in cents. A text that is not an amount is passed on unchanged, so that the API refuses it."""
         body = super().wire()
         text = str(body.get("amount", "")).strip().removeprefix("$")
         whole, _, part = text.partition(".")
@@ -81,15 +82,15 @@ class _AmountForm(Form):
         return body
 
 
-def _row(one: LedgerEntry | reading.Invoice) -> dict[str, Any]:
-    if isinstance(one, LedgerEntry):
-        return {"grant": one, "at": one.created_at, "amount": _dollars(int(one.amount))}
+def _row(entry: LedgerEntry | reading.Invoice) -> dict[str, Any]:
+    if isinstance(entry, LedgerEntry):
+        return {"grant": entry, "at": entry.created_at, "amount": _dollars(int(entry.amount))}
     return {
-        "invoice": one,
-        "at": one.created_at,
-        "total": _dollars(one.total_cents),
-        "applied": _dollars(one.applied_credits_cents),
-        "remaining": _dollars(one.amount_remaining_cents),
+        "invoice": entry,
+        "at": entry.created_at,
+        "total": _dollars(entry.total_cents),
+        "applied": _dollars(entry.applied_credits_cents),
+        "remaining": _dollars(entry.amount_remaining_cents),
     }
 
 

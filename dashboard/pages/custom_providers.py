@@ -1,4 +1,4 @@
-"""The account's own upstreams: model servers, proxies, vendors that the catalog does not know."""
+"""Pages for custom providers: model servers, proxies and vendors that are not in the catalog."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -26,7 +26,7 @@ _MOST_SHOWN: Final = 10
 
 
 class CustomProvidersPage(Page):
-    """`/dashboard/providers/custom`."""
+    """`/dashboard/providers/custom`: the list of custom providers."""
 
     path = "providers/custom"
     name = "custom-providers"
@@ -35,16 +35,16 @@ class CustomProvidersPage(Page):
     template = "dashboard/custom_providers.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list."""
+        """Show one page of the list."""
         listing = listing_of(request, self.owned(Provider), Provider.id_prefix)
-        of_page = Provider.objects.filter(id__in=[one.id for one in listing.items])
+        of_page = Provider.objects.filter(id__in=[provider.id for provider in listing.items])
         models, keys = (dict(of_page.values_list("id").annotate(Count(rows))) for rows in ("models", "provider_keys"))
-        rows = [(one, models.get(one.id, 0), keys.get(one.id, 0)) for one in listing.items]
+        rows = [(provider, models.get(provider.id, 0), keys.get(provider.id, 0)) for provider in listing.items]
         return self.render(listing=listing, rows=rows)
 
 
 class CreateProviderPage(Page):
-    """`/dashboard/providers/custom/new`."""
+    """`/dashboard/providers/custom/new`: the form for a new provider."""
 
     path = "providers/custom/new"
     name = "create-provider"
@@ -55,20 +55,20 @@ class CreateProviderPage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         return self.render(form=ProviderForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Make it."""
+        """Create the provider, and go on to its page."""
         form = ProviderForm(submitted=request.POST, resolve=_looked_up(request.POST))
-        with form.faults_told():
+        with form.faults_shown():
             made = services.create_provider(account=self.visit.account, by=self.visit.principal, **form.values())
             return self.redirect(ProviderPage.name, made.text_id, said="The provider is created.")
         return self.render(form=form, status=form.status)
 
 
 class ProviderPage(Page):
-    """`/dashboard/providers/custom/<id>`."""
+    """`/dashboard/providers/custom/<id>`: one provider, with its form."""
 
     path = "providers/custom/<str:text_id>"
     name = "custom-provider"
@@ -78,15 +78,15 @@ class ProviderPage(Page):
     parents = _PARENTS
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The provider, with its form for those who may write."""
+        """Show the provider; users who may write also get its form."""
         provider = self._found(text_id)
         return self._shown(provider, ProviderForm(provider=provider, etag=etag_of(provider)))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change it."""
+        """Save the changed fields of the provider, and show it again."""
         provider = self._found(text_id)
         form = ProviderForm(provider=provider, submitted=request.POST, resolve=_looked_up(request.POST))
-        with form.faults_told():
+        with form.faults_shown():
             services.update_provider(
                 provider=provider, by=self.visit.principal, if_match=form.if_match, **form.values()
             )
@@ -111,7 +111,7 @@ class ProviderPage(Page):
 
 
 class DeleteProviderPage(ConfirmedPage):
-    """`/dashboard/providers/custom/<id>/delete`."""
+    """`/dashboard/providers/custom/<id>/delete`: asks, then deletes the provider."""
 
     path = "providers/custom/<str:text_id>/delete"
     name = "delete-provider"
@@ -120,13 +120,13 @@ class DeleteProviderPage(ConfirmedPage):
     parents = _PARENTS
 
     def question(self, text_id: str) -> Question:
-        """What names it, and what goes with it."""
+        """Ask, with the provider keys and configurations that name it."""
         provider: Provider = self.found(Provider, text_id)
         keys = ProviderKey.objects.filter(custom_provider=provider).only("name").order_by("-id")[:_MOST_SHOWN]
         named = [f"The provider key {key.name} belongs to it." for key in keys]
-        named += [f"The configuration {one.name} names it." for one in _configurations_of(provider)]
+        named += [f"The configuration {configuration.name} names it." for configuration in _configurations_of(provider)]
         if named:
-            named.append("It cannot be deleted before these are gone or name it no more.")
+            named.append("It cannot be deleted before these are deleted or no longer name it.")
         return Question(
             phrase=provider.slug,
             consequences=(*named, "Requests for its models are refused from then on.", "This cannot be undone."),
@@ -135,13 +135,16 @@ class DeleteProviderPage(ConfirmedPage):
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Delete it."""
+        """Delete the provider, and go on to the list."""
         services.delete_provider(provider=self.found(Provider, text_id), by=self.visit.principal)
         return self.redirect(CustomProvidersPage.name, said="The provider is deleted.")
 
 
 def _looked_up(submitted: Mapping[str, Any]) -> base_url_check.Resolve:
-    """Who answers for the resolver, which is asked now: outside of any transaction, and with no connection held."""
+    """Resolve the host of the submitted base URL now, and return a resolver that repeats the result.
+
+    So the look-up happens outside of the transaction, while no database connection is held.
+    """
     if not connection.in_atomic_block:
         connection.close()
     return base_url_check.look_up(submitted.get("baseUrl"))

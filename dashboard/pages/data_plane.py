@@ -1,4 +1,4 @@
-"""The workers, and whether they have applied the newest version."""
+"""The page of the data plane: the workers, and whether they have applied the newest version."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,29 +14,29 @@ from gateway_core.worker_reports import Refusal, WorkerReport
 from snapshots.models import Change, Publication
 from snapshots.workers import Workers, read_workers
 
-# A worker tells of itself each second; who has said nothing for this long is not well.
+# Seconds. A worker reports each second, so one without a report for this long has a problem.
 _SILENT_SECONDS: Final = 10.0
 _MICROSECONDS: Final = 1_000_000
 
 
 @dataclass(frozen=True)
 class WorkerRow:
-    """One worker as the page shows it."""
+    """One worker with the texts that the page shows."""
 
     report: WorkerReport
     has_applied: bool
-    # Entries of the change stream that it has not passed; None while it follows another life of Redis.
+    # The entries of the change stream that it has not passed; None while it follows another epoch.
     lag: int | None
     is_silent: bool
     started_at: datetime
     heartbeat_at: datetime
     in_sync_at: datetime | None
-    # Only what the visitor may know of: the operator everything, a member what concerns the account.
+    # The operator sees all refusals, a member those of the account.
     refusals: tuple[tuple[Refusal, datetime], ...]
 
     @property
     def state(self) -> tuple[str, str]:
-        """A word, and the kind of badge that it is shown in."""
+        """Return (word, kind of badge)."""
         if self.is_silent:
             return "Silent", "bad"
         if not self.report.is_in_sync:
@@ -45,7 +45,7 @@ class WorkerRow:
 
 
 class DataPlanePage(Page):
-    """`/dashboard/data-plane`."""
+    """`/dashboard/data-plane`: the state of every worker."""
 
     path = "data-plane"
     name = "data-plane"
@@ -54,7 +54,7 @@ class DataPlanePage(Page):
     template = "dashboard/data_plane.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """What each worker tells of itself, beside what was published last."""
+        """Show the report of each worker, and the newest publication."""
         account = self.visit.account
         publication = Publication.objects.filter(account=account).first()
         pending = Change.objects.filter(account=account)

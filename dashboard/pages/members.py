@@ -1,4 +1,4 @@
-"""Who belongs to the account, and as what."""
+"""Pages for the members of the account, their roles and the invitations."""
 
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ from gateway_core import ids
 from rest import uris
 from rest.errors import NotFound
 
-# More than any team; who has more of them needs another tool.
+# At most so many members are shown, which is more than a team has.
 _SHOWN: Final = 500
 _PARENTS: Final = (("Members", "members"),)
 _ROLES: Final = (
@@ -27,14 +27,14 @@ _ROLES: Final = (
     (Role.OWNER.value, "Owner: may also change the members"),
 )
 _INVITED: Final = (
-    Field("name", "For whom", required=True, hint="A name that tells you who it is for.", placeholder="Bob"),
+    Field("name", "For whom", required=True, hint="A name by which you recognise the person.", placeholder="Bob"),
     Field("role", "Role", "choice", choices=_ROLES),
 )
 _ROLE: Final = (Field("role", "Role", "choice", choices=_ROLES),)
 
 
 class MembersPage(Page):
-    """`/dashboard/settings/members`."""
+    """`/dashboard/settings/members`: the list of members."""
 
     path = "settings/members"
     name = "members"
@@ -43,14 +43,14 @@ class MembersPage(Page):
     template = "dashboard/members.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """All of them, and for owners the invitations that are open."""
+        """Show all members; owners also see the open invitations."""
         found = self.owned(Membership).select_related("user").order_by("user__username")[:_SHOWN]
         invitations = self.owned(Invitation).filter(expires_at__gt=timezone.now()).order_by("-id")[:_SHOWN]
         return self.render(members=found, invitations=invitations if self.visit.is_owner else ())
 
 
 class InvitePage(Page):
-    """`/dashboard/settings/members/invite`."""
+    """`/dashboard/settings/members/invite`: invites a new member."""
 
     path = "settings/members/invite"
     name = "invite-member"
@@ -61,22 +61,22 @@ class InvitePage(Page):
     least_to_read = least_to_write = Role.OWNER
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         return self.render(form=Form(InvitationForm, _INVITED))
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Make the invitation. Its link is in this answer and nowhere else."""
+        """Create the invitation. Its link is in this answer only."""
         form = Form(InvitationForm, _INVITED, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             issued = members.invite(account=self.visit.account, by=self.visit.principal, **form.values())
-            # Behind the #, which no browser sends: the token gets into no log and no Referer.
+            # No browser sends the part behind the #, so the token is not in any log or Referer.
             link = f"{uris.base_of(request)}/dashboard/join#{issued.token}"
             return self.render("dashboard/member_invited.html", title="Invitation made", issued=issued, link=link)
         return self.render(form=form, status=form.status)
 
 
 class RevokeInvitationPage(Page):
-    """`POST /dashboard/settings/members/invitations/<id>/revoke`."""
+    """`POST /dashboard/settings/members/invitations/<id>/revoke`: withdraws an invitation."""
 
     path = "settings/members/invitations/<str:text_id>/revoke"
     name = "revoke-invitation"
@@ -85,7 +85,7 @@ class RevokeInvitationPage(Page):
     http_method_names = ["post"]
 
     def post(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """Take it back."""
+        """Revoke the invitation, and show the members."""
         try:
             invitation = self.owned(Invitation).filter(id=ids.from_text(ids.Prefix.INVITATION, text_id)).first()
         except ids.InvalidId:
@@ -105,7 +105,7 @@ class _OfOneMember(Page):
         """The account's member with this user's ID.
 
         Raises:
-            NotFound: no ID, somebody of another account, or nobody.
+            NotFound: this is not an ID, or the account has no such member.
         """
         try:
             user_id = ids.from_text(ids.Prefix.USER, text_id)
@@ -118,7 +118,7 @@ class _OfOneMember(Page):
 
 
 class MemberPage(_OfOneMember):
-    """`/dashboard/settings/members/<id>`."""
+    """`/dashboard/settings/members/<id>`: one member, with its form."""
 
     path = "settings/members/<str:text_id>"
     name = "member"
@@ -126,15 +126,15 @@ class MemberPage(_OfOneMember):
     template = "dashboard/member.html"
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The member, with the form for the role."""
+        """Show the member, with the form for the role."""
         member = self.member(text_id)
         return self._shown(member, self._form(member))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change the role."""
+        """Change the member's role."""
         member = self.member(text_id)
         form = self._form(member, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             changes = form.values()
             if changes:
                 members.change_role(member=member, by=self.visit.principal, **changes)
@@ -149,14 +149,14 @@ class MemberPage(_OfOneMember):
 
 
 class RemoveMemberPage(_OfOneMember, ConfirmedPage):
-    """`/dashboard/settings/members/<id>/remove`."""
+    """`/dashboard/settings/members/<id>/remove`: asks, then removes the member."""
 
     path = "settings/members/<str:text_id>/remove"
     name = "remove-member"
     title = "Remove member"
 
     def question(self, text_id: str) -> Question:
-        """Whether somebody may lose the account."""
+        """Ask whether this member may lose access to the account."""
         member = self.member(text_id)
         return Question(
             phrase=member.user.username,
@@ -169,7 +169,7 @@ class RemoveMemberPage(_OfOneMember, ConfirmedPage):
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Remove them."""
+        """Remove the member, and show the others."""
         member = self.member(text_id)
         members.remove_member(member=member, by=self.visit.principal)
         own = isinstance(self.request.user, User) and member.user_id == self.request.user.pk

@@ -1,4 +1,4 @@
-"""What went on lately: requests, errors, cost and tokens, the health of provider keys, the workers, the first steps."""
+"""The overview: requests, errors, cost and tokens, the health of provider keys, the workers, and the first steps."""
 
 import uuid
 from collections.abc import Callable, Sequence
@@ -31,9 +31,9 @@ from usage.models import Rollup
 Dimension = Rollup.Dimension
 Span = Rollup.Span
 
-# Groups that a chart tells apart; the others are one.
+# A chart shows so many groups of their own, and all others as one.
 GROUPS: Final = 8
-# Provider keys on the page, those whose health is worst first.
+# The number of provider keys on the page.
 _KEYS: Final = 6
 _CONSIDERED: Final = 200
 _FILTERS: Final = (
@@ -43,7 +43,7 @@ _FILTERS: Final = (
 _RANGES: Final = {"24h": (Span.HOUR, 24), "7d": (Span.DAY, 7), "30d": (Span.DAY, 30)}
 _DEFAULT_RANGE: Final = "7d"
 
-# What the README walks through, with this gateway's address.
+# The README's first steps, with this gateway's address.
 _COMMANDS: Final = """\
 api() {{
   curl -s "{base}/$1" -d "$2" -H "Authorization: Bearer $AI_GATEWAY_API_KEY" -H "Content-Type: application/json"
@@ -66,7 +66,7 @@ class Step:
 
 
 class OverviewPage(Page):
-    """`/dashboard/`."""
+    """`/dashboard/`: the charts, or the first steps."""
 
     path = ""
     name = "overview"
@@ -75,7 +75,7 @@ class OverviewPage(Page):
     template = "dashboard/overview.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The page."""
+        """Show the charts, or the first steps before there was a request."""
         filters = Filters(request, _FILTERS)
         range_ = filters["range"] or _DEFAULT_RANGE
         by = Dimension.ACCESS_KEY if filters["by"] == "access-key" else Dimension.PROVIDER
@@ -93,14 +93,14 @@ class OverviewPage(Page):
         )
 
     def _keys(self) -> list[ProviderKey]:
-        """The provider keys to look at: refused ones first, then those that were used last."""
+        """The provider keys to show: those with refusals first, then those that were used last."""
         newest = list(self.owned(ProviderKey).defer("sealed", "fingerprint").order_by("-id")[:_CONSIDERED])
         never = datetime.min.replace(tzinfo=UTC)
-        newest.sort(key=lambda one: (one.is_refused, one.last_used or never), reverse=True)
+        newest.sort(key=lambda key: (key.is_refused, key.last_used or never), reverse=True)
         return newest[:_KEYS]
 
     def _steps(self) -> list[Step]:
-        """From nothing to the first request. Empty once there was one."""
+        """The steps to the first request. Empty once there was one."""
         used = self.owned(AccessKey).filter(last_used__isnull=False).exists()
         if used:
             return []
@@ -140,10 +140,10 @@ def charts_of(account: Account, *, range_: str, by: Rollup.Dimension, now: datet
     """Requests, errors, cost and tokens over time.
 
     Args:
-        account: whose.
+        account: the account whose usage is shown.
         range_: one of `24h` (by hour), `7d`, `30d` (by UTC day).
-        by: what each bar is divided by.
-        now: the end.
+        by: the dimension that divides each bar.
+        now: the end of the range.
     """
     span, count = _RANGES[range_]
     step = timedelta(hours=1) if span is Span.HOUR else timedelta(days=1)
@@ -153,7 +153,7 @@ def charts_of(account: Account, *, range_: str, by: Rollup.Dimension, now: datet
     times = [last - step * back for back in reversed(range(count))]
     points = reading.trend(account, since=times[0], span=span, by=by, most=GROUPS)
     places: dict[str, int] = {}
-    for point in sorted(points, key=lambda one: one.group_key == reading.OTHERS):
+    for point in sorted(points, key=lambda point: point.group_key == reading.OTHERS):
         places.setdefault(point.group_key, GROUPS if point.group_key == reading.OTHERS else len(places))
     labels = _labels(account, by, list(places))
     series = [Series(labels[key], place) for key, place in places.items()]
@@ -188,13 +188,13 @@ def _labels(account: Account, by: Rollup.Dimension, groups: Sequence[str]) -> di
     wanted = [uuid.UUID(key) for key in groups if key]
     for access_key in AccessKey.objects.filter(account=account, id__in=wanted):
         named[str(access_key.id)] = access_key.name or access_key.key_redacted
-    for one in wanted:
-        named.setdefault(str(one), f"deleted ({ids.to_text(ids.Prefix.ACCESS_KEY, one)[:12]}…)")
+    for id_ in wanted:
+        named.setdefault(str(id_), f"deleted ({ids.to_text(ids.Prefix.ACCESS_KEY, id_)[:12]}…)")
     return named
 
 
 def _workers(account: Account) -> dict[str, Any]:
-    """How many workers there are, and at how many the account's newest version is in force."""
+    """The number of workers, and the number at which the account's newest version is in force."""
     try:
         workers = read_workers()
     except RedisError:

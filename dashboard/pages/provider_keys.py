@@ -1,4 +1,4 @@
-"""The upstreams' own API keys: by mask and never by value, with where they are used and how they fare."""
+"""Pages for provider keys. They show masks and never values, the configurations that use a key, and its health."""
 
 from typing import Any, Final, NamedTuple
 
@@ -14,7 +14,7 @@ from dashboard.kit.page import Page
 from dashboard.navigation import PROVIDERS
 from dashboard.wording.apply_status import with_applied
 from dashboard.wording.author_names import authors_of
-from dashboard.wording.key_health import Health, health_of, refusal_told
+from dashboard.wording.key_health import Health, health_of, refusal_text
 from dashboard.wording.relative_time import ago
 from gateway_core.catalog import BUILT_IN
 from provider_keys import services
@@ -25,9 +25,9 @@ from rest.preconditions import etag_of
 
 _PARENTS: Final = (("Provider keys", "provider-keys"),)
 _MOST_SHOWN: Final = 10
-# Of so many custom providers people can choose by name.
+# At most so many custom providers are offered as choices.
 _MOST_PROVIDERS: Final = 500
-# Columns that no page needs, and that are better not read at all.
+# Secret columns that no page needs, so they are not read.
 _UNREAD: Final = ("sealed", "fingerprint")
 _VALUE: Final = Field(
     "value",
@@ -49,7 +49,7 @@ _ROTATED: Final = (
 
 
 class Row(NamedTuple):
-    """A provider key in the list."""
+    """One row of the list: a provider key, its health and its number of uses."""
 
     provider_key: ProviderKey
     health: Health
@@ -57,14 +57,14 @@ class Row(NamedTuple):
 
 
 class Use(NamedTuple):
-    """A configuration that names a provider key, and where in it."""
+    """A configuration that names a provider key, and the places in it."""
 
     configuration: Configuration
     places: str
 
 
 class ProviderKeysPage(Page):
-    """`/dashboard/providers/keys`."""
+    """`/dashboard/providers/keys`: the list of provider keys."""
 
     path = "providers/keys"
     name = "provider-keys"
@@ -73,7 +73,7 @@ class ProviderKeysPage(Page):
     template = "dashboard/provider_keys.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """One page of the list, by provider."""
+        """Show one page of the list, grouped by provider."""
         providers = _provider_names(self.owned(Provider))
         filters = Filters(
             request,
@@ -84,9 +84,9 @@ class ProviderKeysPage(Page):
         )
         items = _narrowed(self.owned(ProviderKey).defer(*_UNREAD), filters)
         listing = listing_of(request, items, ProviderKey.id_prefix)
-        routed = RoutedKey.objects.filter(provider_key__in=[one.id for one in listing.items])
+        routed = RoutedKey.objects.filter(provider_key__in=[key.id for key in listing.items])
         counts = dict(routed.values_list("provider_key_id").annotate(Count("id")))
-        rows = [Row(one, health_of(one), counts.get(one.id, 0)) for one in listing.items]
+        rows = [Row(key, health_of(key), counts.get(key.id, 0)) for key in listing.items]
         order = list(providers)
         groups: dict[str, list[Row]] = {}
         for row in sorted(rows, key=lambda row: _place(order, row.provider_key.provider)):
@@ -96,7 +96,7 @@ class ProviderKeysPage(Page):
 
 
 class CreateProviderKeyPage(Page):
-    """`/dashboard/providers/keys/new`; `?provider=openai` chooses one."""
+    """`/dashboard/providers/keys/new`; `?provider=openai` preselects a provider."""
 
     path = "providers/keys/new"
     name = "create-provider-key"
@@ -107,15 +107,15 @@ class CreateProviderKeyPage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """The empty form."""
+        """Show the empty form."""
         form = Form(ProviderKeyCreateForm, self._fields())
         form["providerId"].value = request.GET.get("provider", "")
         return self.render(form=form)
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Store it, sealed."""
+        """Seal and store the key, and go on to its page."""
         form = Form(ProviderKeyCreateForm, self._fields(), submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             made = services.create_provider_key(account=self.visit.account, by=self.visit.principal, **form.values())
             return self.redirect(ProviderKeyPage.name, made.text_id, said="The provider key is stored, sealed.")
         return self.render(form=form, status=form.status)
@@ -131,7 +131,7 @@ class CreateProviderKeyPage(Page):
 
 
 class ProviderKeyPage(Page):
-    """`/dashboard/providers/keys/<id>`."""
+    """`/dashboard/providers/keys/<id>`: one provider key, with its form."""
 
     path = "providers/keys/<str:text_id>"
     name = "provider-key"
@@ -141,15 +141,15 @@ class ProviderKeyPage(Page):
     parents = _PARENTS
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The key, with its form for those who may write."""
+        """Show the key; users who may write also get its form."""
         provider_key: ProviderKey = self.found(ProviderKey, text_id)
         return self._shown(provider_key, self._form(provider_key))
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Change what is said about it."""
+        """Save the key's name, description and metadata, and show it again."""
         provider_key: ProviderKey = self.found(ProviderKey, text_id)
         form = self._form(provider_key, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             services.update_provider_key(
                 provider_key=provider_key, by=self.visit.principal, if_match=form.if_match, **form.values()
             )
@@ -174,7 +174,7 @@ class ProviderKeyPage(Page):
             status=form.status,
             title=provider_key.name or "",
             health=health_of(provider_key),
-            refused_with=refusal_told(status) if status is not None else "",
+            refused_with=refusal_text(status) if status is not None else "",
             uses=uses[:_MOST_SHOWN],
             has_more_uses=len(uses) > _MOST_SHOWN,
             **authors_of(self.visit.account, provider_key),
@@ -182,7 +182,7 @@ class ProviderKeyPage(Page):
 
 
 class RotateProviderKeyPage(Page):
-    """`/dashboard/providers/keys/<id>/rotate`."""
+    """`/dashboard/providers/keys/<id>/rotate`: replaces the value of a key."""
 
     path = "providers/keys/<str:text_id>/rotate"
     name = "rotate-provider-key"
@@ -193,17 +193,17 @@ class RotateProviderKeyPage(Page):
     least_to_read = Page.least_to_write
 
     def get(self, _request: HttpRequest, text_id: str) -> HttpResponse:
-        """The form."""
+        """Show the form for the new value."""
         provider_key: ProviderKey = self.found(ProviderKey, text_id)
         form = Form(ProviderKeyRotateForm, _ROTATED, etag=etag_of(provider_key))
         form["name"].value = provider_key.name
         return self._shown(provider_key, form)
 
     def post(self, request: HttpRequest, text_id: str) -> HttpResponse:
-        """Put the new value under the same ID."""
+        """Store the new value under the same ID."""
         provider_key: ProviderKey = self.found(ProviderKey, text_id)
         form = Form(ProviderKeyRotateForm, _ROTATED, submitted=request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             before = provider_key.key_redacted
             rotated = services.rotate_provider_key(
                 provider_key=provider_key, by=self.visit.principal, if_match=form.if_match, **form.values()
@@ -222,7 +222,7 @@ class RotateProviderKeyPage(Page):
 
 
 class DeleteProviderKeyPage(ConfirmedPage):
-    """`/dashboard/providers/keys/<id>/delete`."""
+    """`/dashboard/providers/keys/<id>/delete`: asks, then deletes the provider key."""
 
     path = "providers/keys/<str:text_id>/delete"
     name = "delete-provider-key"
@@ -231,13 +231,13 @@ class DeleteProviderKeyPage(ConfirmedPage):
     parents = _PARENTS
 
     def question(self, text_id: str) -> Question:
-        """Whether requests may lose it."""
+        """Ask, with the configurations that name it."""
         provider_key: ProviderKey = self.found(ProviderKey, text_id)
         last = provider_key.last_used
         uses = _uses_of(provider_key)
         named = [f"The configuration {use.configuration.name} names it ({use.places})." for use in uses[:_MOST_SHOWN]]
         if uses:
-            named.append("It cannot be deleted before it is taken out of them.")
+            named.append("It cannot be deleted before it is removed from them.")
         return Question(
             phrase=provider_key.name or provider_key.key_redacted,
             consequences=(
@@ -250,13 +250,13 @@ class DeleteProviderKeyPage(ConfirmedPage):
         )
 
     def carry_out(self, text_id: str) -> HttpResponse:
-        """Delete it."""
+        """Delete the provider key, and go on to the list."""
         services.delete_provider_key(provider_key=self.found(ProviderKey, text_id), by=self.visit.principal)
         return self.redirect(ProviderKeysPage.name, said="The provider key is deleted.")
 
 
 def _provider_names(custom: QuerySet[Provider]) -> dict[str, str]:
-    """What providers are called, by `providerId`: the catalog's in its order, then the account's own by name."""
+    """The names of providers, by `providerId`: the catalog's in its order, then the account's own by name."""
     own = custom.order_by("name", "slug").values_list("slug", "name")[:_MOST_PROVIDERS]
     return {**{provider.id: provider.display_name for provider in BUILT_IN.values()}, **dict(own)}
 
@@ -282,14 +282,14 @@ def _narrowed(items: QuerySet[ProviderKey], filters: Filters) -> QuerySet[Provid
 
 
 def _uses_of(provider_key: ProviderKey) -> list[Use]:
-    """The newest configurations that name a key, one more than are shown."""
+    """The newest configurations that name a key: one more than the page shows."""
     routed = RoutedKey.objects.filter(provider_key=provider_key).select_related("configuration")
     rows = routed.order_by("-configuration_id")[: _MOST_SHOWN + 1]
     return [Use(row.configuration, _places(row.configuration, provider_key.text_id)) for row in rows]
 
 
 def _places(configuration: Configuration, text_id: str) -> str:
-    """Where a configuration names a key: `rule 1, step 2; rule 3, step 1`."""
+    """The places where a configuration names a key: `rule 1, step 2; rule 3, step 1`."""
     rules = (configuration.router or {}).get("rules", [])
     found = [
         f"rule {rule_number}, step {step_number}"

@@ -1,4 +1,4 @@
-"""The built-in providers, as the catalog knows them: what they serve, at what price, and which keys are stored."""
+"""Pages for the built-in providers: their models and prices in the catalog, and the stored keys."""
 
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -22,17 +22,17 @@ _MOST_KEYS: Final = 20
 
 
 class ListedProvider(NamedTuple):
-    """A built-in provider in the list."""
+    """One row of the list of built-in providers."""
 
     provider: BuiltInProvider
     model_count: int
     key_count: int
-    # Whether the operator holds a key for it now.
+    # Whether the operator has stored a key for it.
     is_managed_here: bool
 
 
 class ListedModel(NamedTuple):
-    """A model of the catalog. Prices are US dollars per million tokens; empty where nobody knows."""
+    """A model of the catalog. Prices are US dollars per million tokens; empty where unknown."""
 
     provider: BuiltInProvider
     name: str
@@ -52,7 +52,7 @@ class BuiltInProvidersPage(Page):
     template = "dashboard/providers.html"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """All of them, or the models that were searched for."""
+        """Show all providers, or the models that match the search."""
         filters = Filters(request, (Filter("q", "Search", placeholder="Search all models"),))
         catalog = current_catalog()
         counts = dict(self.owned(ProviderKey).values_list("provider").annotate(Count("id")))
@@ -70,7 +70,7 @@ class BuiltInProvidersPage(Page):
 
 
 class BuiltInProviderPage(Page):
-    """`/dashboard/providers/built-in/<providerId>`."""
+    """`/dashboard/providers/built-in/<providerId>`: one built-in provider, with its form."""
 
     path = "providers/built-in/<str:provider_id>"
     name = "built-in-provider"
@@ -80,7 +80,7 @@ class BuiltInProviderPage(Page):
     parents = (("Built-in", "providers"),)
 
     def get(self, request: HttpRequest, provider_id: str) -> HttpResponse:
-        """One provider with its models and the keys that are stored for it."""
+        """Show one provider with its models and its stored keys."""
         provider = BUILT_IN.get(provider_id)
         if provider is None:
             raise NotFound("There is no built-in provider with this ID.")
@@ -98,7 +98,7 @@ class BuiltInProviderPage(Page):
 
 
 def _models(catalog: Catalog, providers: Iterable[BuiltInProvider], text: str) -> list[ListedModel]:
-    """The models that hold every word of the text in their provider's ID, their own or their name."""
+    """The models that match: every word of the text is in the provider's ID or name, or in the model's ID or name."""
     words = text.casefold().split()
     return [
         ListedModel(
@@ -121,7 +121,7 @@ def _holds(provider: BuiltInProvider, model: Model, words: Sequence[str]) -> boo
 
 
 def _price(text: str | None) -> str:
-    """`$2.50`; smaller fractions in full."""
+    """A price with two decimals (`$2.50`), or with more where it needs them."""
     if text is None:
         return ""
     price = Decimal(text)

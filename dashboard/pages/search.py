@@ -1,4 +1,4 @@
-"""The command search: pages by their title, the account's things by name, ID or mask."""
+"""The command search: finds pages by their title, and the account's objects by name, ID or mask."""
 
 import uuid
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from dashboard.navigation import SECTIONS
 from gateway_core import ids
 from provider_keys.models import ProviderKey
 
-# Of each kind.
+# The number of results of each kind.
 _SHOWN: Final = 5
 _LONGEST: Final = 100
 _MASK_LEAD: Final = 10
@@ -24,7 +24,7 @@ _MASK_LEAD: Final = 10
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing that is found: its symbol, what it is called, the route of their list, whether it has a mask."""
+    """A kind of object that is found: its icon, its name, the route of its list, and whether it has a mask."""
 
     model: type[OwnedModel]
     icon: str
@@ -43,8 +43,9 @@ _KINDS: Final = (
 class SearchPage(Page):
     """`/dashboard/search?q=…`, asked by the palette's script: `{"results": [{title, detail, icon, url}]}`.
 
-    At most one query for each kind of thing, and never more than five rows. An ID is looked up by the primary key. A
-    name is looked for in the account's rows from the newest on.
+
+    There is at most one query for each kind, with at most five rows. An ID is looked up by the primary key. A name is
+    searched in the account's rows, from the newest on.
     """
 
     path = "search"
@@ -52,31 +53,31 @@ class SearchPage(Page):
     title = "Search"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """What fits, pages first."""
+        """The matches as JSON, pages first."""
         asked = request.GET.get("q", "").replace("\x00", "").strip()[:_LONGEST]
-        found = [*_pages(asked), *(one for kind in _KINDS for one in self._things(asked, kind))] if asked else []
+        found = [*_pages(asked), *(item for kind in _KINDS for item in self._things(asked, kind))] if asked else []
         return JsonResponse({"results": found})
 
     def _things(self, asked: str, kind: Kind) -> list[dict[str, Any]]:
         identity = _identity(kind.model, asked)
         items = self.owned(kind.model).filter(_fits(asked, kind) if identity is None else Q(id=identity))
-        return [_shown(one, kind) for one in items.order_by("-id")[:_SHOWN]]
+        return [_shown(item, kind) for item in items.order_by("-id")[:_SHOWN]]
 
 
 def _fits(asked: str, kind: Kind) -> Q:
     fits = Q(name__icontains=asked)
-    # Of a mask, or of a whole key that somebody has at hand, what stands before the ***.
+    # The part of a mask before the ***. A whole key is searched by the same part.
     lead = asked.partition("*")[0][:_MASK_LEAD]
     return fits | Q(key_redacted__startswith=lead) if kind.has_mask and lead else fits
 
 
-def _shown(one: Any, kind: Kind) -> dict[str, Any]:
-    mask = one.key_redacted if kind.has_mask else ""
+def _shown(item: Any, kind: Kind) -> dict[str, Any]:
+    mask = item.key_redacted if kind.has_mask else ""
     return {
-        "title": one.name or mask,
+        "title": item.name or mask,
         "detail": f"{kind.noun} · {mask}" if mask else kind.noun,
         "icon": kind.icon,
-        "url": f"{reverse(f'dashboard:{kind.list}')}/{one.text_id}",
+        "url": f"{reverse(f'dashboard:{kind.list}')}/{item.text_id}",
     }
 
 

@@ -1,4 +1,4 @@
-"""The account's own bounds on every request."""
+"""The page for the account's limits on every request."""
 
 from typing import Any, Final
 
@@ -44,7 +44,7 @@ FIELDS: Final = (
 
 
 class GatewayConfigurationPage(Page):
-    """`/dashboard/settings`."""
+    """`/dashboard/settings`: the account's limits."""
 
     path = "settings"
     name = "gateway-configuration"
@@ -53,13 +53,13 @@ class GatewayConfigurationPage(Page):
     template = "dashboard/settings.html"
 
     def get(self, _request: HttpRequest) -> HttpResponse:
-        """The bounds, with their form for those who may write."""
+        """Show the limits; users who may write also get their form."""
         return self._shown(self._form())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Change them."""
+        """Save the changed limits, and show them again."""
         form = self._form(request.POST)
-        with form.faults_told():
+        with form.faults_shown():
             services.update_gateway_configuration(
                 account=self.visit.account, by=self.visit.principal, if_match=form.if_match, **form.values()
             )

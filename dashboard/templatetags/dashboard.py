@@ -1,4 +1,4 @@
-"""The kit: what templates of the dashboard are put together from."""
+"""The kit: tags and filters for the templates of the dashboard."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ register = template.Library()
 
 @register.simple_tag
 def icon(name: str) -> SafeString:
-    """`{% icon "key" %}`: a Material symbol, for the eye only; say the same in words beside it."""
+    """`{% icon "key" %}`: a Material symbol. It is hidden from screen readers, so write the same in words beside it."""
     return format_html('<span class="icon" aria-hidden="true">{}</span>', name)
 
 
@@ -32,7 +32,7 @@ def moment(value: datetime | None, absent: str = "never", form: str = "relative"
 
     Args:
         value: the time; None shows `absent`.
-        absent: what None means.
+        absent: the text for None.
         form: `relative` ("3 minutes ago") or `exact`.
     """
     if value is None:
@@ -69,13 +69,13 @@ def field(form: Form, name: str) -> dict[str, BoundField]:
 
 @register.inclusion_tag("dashboard/kit/form_faults.html")
 def form_faults(form: Form) -> dict[str, Form]:
-    """`{% form_faults form %}`: what is wrong with the form as a whole, and that something is wrong below."""
+    """`{% form_faults form %}`: the faults of the form as a whole, or a note that fields below have faults."""
     return {"form": form}
 
 
 @register.inclusion_tag("dashboard/kit/paging.html")
 def paging(listing: Listing) -> dict[str, Listing]:
-    """`{% paging listing %}`: to newer and older items."""
+    """`{% paging listing %}`: links to newer and older items."""
     return {"listing": listing}
 
 

@@ -1,1 +1,1 @@
-"""Facts of the other rooms in words for people: scopes, plans, health, authors, times."""
+"""Texts for users about objects of the other rooms: scopes, plans, health, authors, times."""

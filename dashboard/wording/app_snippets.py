@@ -1,4 +1,4 @@
-"""How an app uses an access key: commands and code to copy, with the data plane's own address."""
+"""Commands and code to copy that use an access key, with the data plane's address."""
 
 from typing import Any, Final, NamedTuple
 
@@ -10,9 +10,9 @@ from provider_keys.models import ProviderKey
 from providers.catalog import held_catalog
 from providers.models import ProviderModel
 
-# Stands for an address that nobody has told (docs/settings.md, DATA_PLANE_URL).
+# Shown where the address is not known (docs/settings.md, DATA_PLANE_URL).
 UNKNOWN_URL: Final = "https://your-data-plane.example"
-# What to ask of a provider whose whole list is allowed.
+# The model for examples at each provider, where no model is allowed by name.
 _WELL_KNOWN: Final = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5"}
 _DEFAULT: Final = "gpt-4o"
 
@@ -43,23 +43,24 @@ print(answer.content[0].text)"""
 
 
 class Snippet(NamedTuple):
-    """One way to ask."""
+    """One example: its title, its language and its code."""
 
     label: str
     text: str
 
 
 def data_plane_url() -> str:
-    """Where apps send their requests, or what stands for it."""
+    """The URL to which apps send their requests, or a placeholder where it is not known."""
     return str(settings.DATA_PLANE_URL) or UNKNOWN_URL
 
 
 def snippets_of(access_key: AccessKey, token: str) -> list[Snippet]:
-    """A request by curl, `openai` and `anthropic`, for a model that the access key should reach. Two queries at most.
+    """Examples for curl, `openai` and `anthropic` with a model that the access key may reach. Two queries at most.
 
     Args:
-        access_key: with its configuration.
-        token: the token itself, or what stands for it.
+
+        access_key: read with its configuration.
+        token: the token itself, or a placeholder.
     """
     model = example_model(access_key)
     values = {"url": data_plane_url(), "token": token, "model": model}
@@ -101,5 +102,5 @@ def _model_of(access_key: AccessKey, provider: str) -> str:
 
 
 def _quotable(model: str) -> str:
-    """A model's name where it may stand in quotes of a shell, of JSON and of Python; else the default."""
+    """The model's name where it is safe in quotes of a shell, JSON and Python, else the default model."""
     return model if not set(model) & set("'\"\\`$\n") else _DEFAULT

@@ -1,4 +1,4 @@
-"""Whether the workers have what was just written, in words for the message that follows a write."""
+"""The text that a message after a write adds: whether the workers have applied the write."""
 
 from typing import Final
 
@@ -7,14 +7,16 @@ from django.db import connection
 from accounts.models import Account
 from snapshots import outbox, waiting
 
-# A page is not held up for longer. What is not applied by then will be, and the Data plane's page shows it.
+# Seconds. A page does not wait longer. A change that is not applied by then is applied later, and the page "Data plane"
+# shows it.
 _SECONDS: Final = 1
 
 
 def with_applied(account: Account, said: str) -> str:
-    """What was said of a write, and at how many workers it is in force; called after the write, in the same request.
+    """The text `said` about a write, with the number of workers that have applied it.
 
-    Nothing is added where nobody knows: Redis is away, or no worker runs.
+    Call it after the write, in the same request. Nothing is added where the number is not known: Redis does not answer,
+    or no worker runs.
     """
     if connection.in_atomic_block:
         return said

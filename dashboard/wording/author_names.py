@@ -1,4 +1,4 @@
-"""Who did something, by name: rows keep principals as IDs, which outlive the API keys and users that they name."""
+"""Names of principals. Rows hold principals as IDs, which stay when the API key or the user is deleted."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,11 +9,12 @@ from gateway_core import ids
 
 
 def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
-    """How these principals are called now, by ID; one that is gone is missing. At most two queries.
+    """The present names of these principals, by ID. Deleted principals are missing. At most two queries.
 
     Args:
-        account: whose API keys are looked at.
-        principals: `aigapi_…` and `usr_…`.
+
+        account: the account of the API keys.
+        principals: `aigapi_…` and `usr_…` IDs.
     """
     wanted = set(principals)
     users = User.objects.filter(id__in=_uuids(ids.Prefix.USER, wanted))
@@ -25,7 +26,7 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
 
 
 def authors_of(account: Account, item: OwnedModel) -> dict[str, str]:
-    """Who made something and who changed it last, as `kit/who_and_when.html` shows it; by ID whoever is gone."""
+    """The context of `kit/who_and_when.html`: the names of who created and last changed an object, else their IDs."""
     found = names_of(account, [item.created_by, item.last_updated_by])
     return {
         "created_by": found.get(item.created_by, item.created_by),
@@ -34,4 +35,4 @@ def authors_of(account: Account, item: OwnedModel) -> dict[str, str]:
 
 
 def _uuids(prefix: ids.Prefix, principals: set[str]) -> list[Any]:
-    return [ids.from_text(prefix, one) for one in sorted(principals) if one.startswith(f"{prefix}_")]
+    return [ids.from_text(prefix, principal) for principal in sorted(principals) if principal.startswith(f"{prefix}_")]

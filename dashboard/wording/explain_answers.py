@@ -1,4 +1,4 @@
-"""Questions to `explain` on a page: what is asked in its query, and the answer in words."""
+"""Questions to `explain` on a page: the question comes from its query string, and the answer is put into words."""
 
 from typing import Any
 
@@ -19,13 +19,13 @@ from rest.errors import details_of
 def answered(
     asked: QueryDict, *, account: Account, configuration: Configuration | None, names: ProviderNames
 ) -> dict[str, Any]:
-    """What `dashboard/kit/test.html` shows: the question, and its answer or what is wrong with it.
+    """The context of `dashboard/kit/test.html`: the question, and its answer or its faults.
 
     Args:
-        asked: `model`, `fallbacks` (with commas), `surface`, `failing`; without a model nothing is asked.
-        account: whose.
+        asked: `model`, `fallbacks` (with commas), `surface`, `failing`. Without a model there is no question.
+        account: the account of the configuration.
         configuration: read with `with_named`; None for a key without one.
-        names: of the account's providers.
+        names: the names of the account's providers.
     """
     model, fallbacks = asked.get("model", "").strip(), asked.get("fallbacks", "")
     surface, failing = asked.get("surface", Surface.CHAT_COMPLETIONS), asked.getlist("failing")

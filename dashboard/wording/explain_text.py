@@ -1,4 +1,4 @@
-"""What `explain` answers, for people to read: the same facts, with names for IDs and places for JSON paths."""
+"""The answers of `explain` as texts: the same facts, with names for IDs and places for JSON paths."""
 
 import re
 from dataclasses import dataclass
@@ -23,27 +23,27 @@ class ShownAttempt:
     credentials: str
     # The mask of the provider key; empty with managed inference and without credentials.
     mask: str
-    # What decided: "rule 2, step 1".
+    # The place in the configuration that decided: "rule 2, step 1".
     decided: str
     outcome: str
-    # What `assume.failing` would name to have this one fail; empty where it cannot, or does already.
+    # The ID that `assume.failing` needs to make this attempt fail; empty where it cannot fail, or fails already.
     failing: str
 
 
 @dataclass(frozen=True)
 class ShownRefusal:
-    """Something that is not tried, why, and what would change that."""
+    """A candidate or a step that is not tried, the reason, and the change that would let it be tried."""
 
     subject: str
     why: str
-    # The place in the configuration; empty where none decided.
+    # The place in the configuration that decided; empty where there is none.
     place: str
     change: str
 
 
 @dataclass(frozen=True)
 class ShownPlan:
-    """The whole answer."""
+    """The whole answer, as texts for the page."""
 
     is_allowed: bool
     verdict: str
@@ -56,21 +56,21 @@ class ShownPlan:
 
 
 def shown_plan(explanation: Explanation, names: ProviderNames) -> ShownPlan:
-    """An explanation in words."""
-    allowed = [one for one in explanation.candidates if one.is_allowed]
+    """Put an explanation into words."""
+    allowed = [candidate for candidate in explanation.candidates if candidate.is_allowed]
     return ShownPlan(
         is_allowed=explanation.is_allowed,
         verdict=_verdict(explanation),
         change=_change(explanation.change),
-        attempts=tuple(_attempt(one, names) for one in explanation.attempts),
-        refused=tuple(_candidate(one, names) for one in explanation.candidates if not one.is_allowed),
-        skipped=tuple(_step(one, names) for one in explanation.skipped_steps),
-        reasons=tuple(_reason(one) for one in allowed),
+        attempts=tuple(_attempt(attempt, names) for attempt in explanation.attempts),
+        refused=tuple(_candidate(candidate, names) for candidate in explanation.candidates if not candidate.is_allowed),
+        skipped=tuple(_step(step, names) for step in explanation.skipped_steps),
+        reasons=tuple(_reason(candidate) for candidate in allowed),
     )
 
 
 def place(path: str) -> str:
-    """`router.rules[1].steps[0]` as people say it: "rule 2, step 1"."""
+    """The place of a JSON path in words: "rule 2, step 1" for `router.rules[1].steps[0]`."""
     if path == "default":
         return "no rule matches: the default"
     if entry := _ENTRY.fullmatch(path):

@@ -1,11 +1,11 @@
-"""How a provider key fares at its upstream, in words: from real traffic, never from a trial of our own."""
+"""The health of a provider key in words. It comes from real requests; the gateway makes no test requests."""
 
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from provider_keys.models import ProviderKey
 
-# What the statuses that failover answers to mean for a key.
+# The texts for the statuses that lead to a failover.
 _MEANINGS: Final = {
     0: "no answer",
     HTTPStatus.UNAUTHORIZED: "key refused",
@@ -14,28 +14,28 @@ _MEANINGS: Final = {
     HTTPStatus.REQUEST_TIMEOUT: "timed out",
     HTTPStatus.TOO_MANY_REQUESTS: "rate limited",
 }
-# The upstream said that it does not take the key; the rest may pass by itself.
+# With these statuses the upstream refused the key. The other failures may pass by themselves.
 _BAD: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN})
 
 
 class Health(NamedTuple):
-    """The words, and the kind of badge that they stand in."""
+    """The text, and the kind of its badge."""
 
     text: str
     kind: str
 
 
-def refusal_told(status: int) -> str:
+def refusal_text(status: int) -> str:
     """`401 key refused`; `no answer` for the status 0."""
     meaning = _MEANINGS.get(status, "upstream trouble")
     return f"{status} {meaning}" if status else meaning
 
 
 def health_of(provider_key: ProviderKey) -> Health:
-    """What the newest traffic tells of the value that the key has now."""
+    """The health of the key's present value, from its newest requests."""
     if provider_key.is_refused:
         status = provider_key.last_refusal_status or 0
-        return Health(refusal_told(status).capitalize(), "bad" if status in _BAD else "warning")
+        return Health(refusal_text(status).capitalize(), "bad" if status in _BAD else "warning")
     if provider_key.last_success_at is not None:
         return Health("Works", "good")
     return Health("Not tried yet", "neutral")

@@ -1,4 +1,4 @@
-"""Facts as people say them, where the server has to say them itself."""
+"""Times relative to now, for texts that the server writes."""
 
 from datetime import datetime
 from typing import Final

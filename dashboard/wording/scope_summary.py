@@ -1,7 +1,7 @@
-"""What a configuration lets through, in words; and what a change of it would take away from those who use it.
+"""Describes in words what a configuration allows, and what its access keys would lose by a change.
 
-Nothing is decided here: what may be reached is the policy's answer (gateway_core.policy); these are its inputs, told to
-people. But for `ProviderNames.of` it is pure.
+This module decides nothing: gateway_core.policy decides what may be reached. It describes the inputs of the policy. All
+functions are pure except `ProviderNames.of`.
 """
 
 import uuid
@@ -16,12 +16,12 @@ from gateway_core.snapshot import Rule
 from providers.models import Provider
 from providers.provider_names import KnownProviders
 
-# Of a long list so many are named, the rest is counted.
+# At most so many entries of a list are named; the rest is counted.
 _MOST_NAMED: Final = 4
 
 
 class ProviderNames:
-    """How the providers that an account can name are called, for people."""
+    """The display names of the providers that an account can use."""
 
     def __init__(self, custom: Iterable[tuple[uuid.UUID, str, str]] = ()) -> None:
         """Take the account's custom providers, as (ID, `providerId`, name)."""
@@ -31,35 +31,35 @@ class ProviderNames:
 
     @classmethod
     def of(cls, account: Account) -> "ProviderNames":
-        """As they are called now. One query."""
+        """The present names of an account's providers. One query."""
         return cls(Provider.objects.filter(account=account).order_by("id").values_list("id", "slug", "name"))
 
     def slug(self, name: str) -> str:
-        """The `providerId` behind a name that may be an `aigp_…` ID; any other text comes back as it is."""
+        """The `providerId` of a name that may be an `aigp_…` ID. Any other text is returned unchanged."""
         return self.known.find(name) or name
 
     def called(self, name: str) -> str:
-        """OpenAI for `openai`; a provider that is not known any more by what it was written as."""
+        """The display name, as OpenAI for `openai`. The name of a deleted provider is returned as it was written."""
         slug = self.slug(name)
         return BUILT_IN[slug].display_name if slug in BUILT_IN else self._names.get(slug, slug)
 
 
 class Allowance(NamedTuple):
-    """What an access scope lets through."""
+    """What an access scope allows, in a sentence."""
 
     sentence: str
-    # Whether it refuses every request, which nobody should set by mistake.
+    # Whether it refuses every request. The editor warns about that.
     is_nothing: bool
 
 
 def allowance(access: dict[str, Any] | None, names: ProviderNames) -> Allowance:
-    """An `access` in one sentence."""
+    """Describe an `access` in one sentence."""
     scope = scopes.compile_scope(access, names.slug)
     if scope.providers == () or scope.models == ():
         what = "provider" if scope.providers == () else "model"
         return Allowance(f"Nothing: no {what} is allowed, so every request is refused.", is_nothing=True)
-    providers = None if scope.providers is None else listed([names.called(one) for one in scope.providers])
-    models = None if scope.models is None else listed([_model(*one) for one in scope.models])
+    providers = None if scope.providers is None else listed([names.called(entry) for entry in scope.providers])
+    models = None if scope.models is None else listed([_model(*entry) for entry in scope.models])
     if providers is None and models is None:
         return Allowance("Everything: every provider and every model.", is_nothing=False)
     if models is None:
@@ -69,15 +69,16 @@ def allowance(access: dict[str, Any] | None, names: ProviderNames) -> Allowance:
 
 
 def losses(before: tuple[Any, Any], after: tuple[Any, Any], names: ProviderNames) -> list[str]:
-    """What the access keys under a configuration could reach before a change and cannot, or not as before, after it.
+    """What the access keys of a configuration would lose by a change: models, or the credentials for them.
 
     Args:
         before: the stored `access` and `router`.
-        after: those that are to replace them, without a fault; inline keys may still be in it.
-        names: of the account's providers.
+
+        after: the new `access` and `router`, already validated. It may still hold inline keys.
+        names: the names of the account's providers.
 
     Returns:
-        A sentence for each loss; none where the change takes nothing away.
+        A sentence for each loss; an empty list where nothing is lost.
     """
     old, new = (scopes.compile_scope(access, names.slug) for access, _ in (before, after))
     called = names.called
@@ -129,7 +130,7 @@ def _lost(what: str, before: dict[Any, str] | None, after: dict[Any, str] | None
 
 
 def _rules(router: dict[str, Any] | None, names: ProviderNames) -> dict[tuple[str, str | None], Rule]:
-    """The rules by what they are for. A key that is still to be stored has no ID, and none is needed here."""
+    """The rules by (provider, model). A key that is not stored yet has no ID; none is needed here."""
     found = {}
     stored = None if router is None else {"rules": [_without_keys(rule) for rule in router["rules"]]}
     for rule in routers.compile_rules(stored, names.slug):
@@ -146,7 +147,7 @@ def _lost_rules(
 ) -> list[str]:
     sentences = []
     for (provider, model), rule in before.items():
-        # A model without a rule of its own goes by its provider's.
+        # A model without a rule of its own follows the rule of its provider.
         if (provider, model) in after or (model is not None and (provider, None) in after):
             continue
         subject = names.called(provider) if rule.model is None else f"{provider}:{rule.model}"

@@ -29,7 +29,7 @@ def test_an_owner_invites_and_a_new_user_joins_by_the_link(account, member, open
     assert_accessible(bob)
     bob.get_by_label("Password").fill(PASSWORD)
     bob.get_by_role("button", name="Join").click()
-    bob.get_by_text("You are in Alice's now.").wait_for()
+    bob.get_by_text("You are now a member of Alice's.").wait_for()
     assert account.memberships.get(user__username="bob").role == Membership.Role.VIEWER
 
     page.goto("/dashboard/settings/members")

@@ -1,4 +1,4 @@
-"""For who lost a password or a phone."""
+"""Gives a user a new password when the old one or the phone with the authenticator app is lost."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from dashboard.sign_in import reset
 
 
 class Command(BaseCommand):
-    """Writes one secret to standard output, once."""
+    """Writes the new password to standard output. It cannot be shown again."""
 
     help = (
         "Give a dashboard user a new password and print it, forget the user's authenticator app, and end the user's "

@@ -1,12 +1,12 @@
-// A list with boxes to tick: all at once, and how many are.
+// A list with checkboxes: selects all of them, and shows how many are selected.
 
 for (const form of document.querySelectorAll("form[data-at-once]")) {
   const boxes = [...form.querySelectorAll("input[name=id]")];
   const all = form.querySelector("[data-tick-all]");
-  const told = form.querySelector("[data-ticked]");
+  const counter = form.querySelector("[data-ticked]");
   const show = () => {
     const count = boxes.filter((box) => box.checked).length;
-    if (told) told.textContent = count === 0 ? "With the selected ones:" : `${count} selected:`;
+    if (counter) counter.textContent = count === 0 ? "With the selected ones:" : `${count} selected:`;
     if (all) {
       all.checked = count > 0 && count === boxes.length;
       all.indeterminate = count > 0 && count < boxes.length;
@@ -18,7 +18,7 @@ for (const form of document.querySelectorAll("form[data-at-once]")) {
     for (const box of boxes) box.checked = all.checked;
   });
   form.addEventListener("change", show);
-  // The browser may bring ticks back with the page.
+  // A browser may restore the checkboxes together with the page.
   window.addEventListener("pageshow", show);
   show();
 }

@@ -1,4 +1,4 @@
-// What every page has: the theme switch, menus, copy buttons, times in the browser's zone, phrases to confirm with.
+// Behaviour of every page: the theme switch, menus, copy buttons, times in the browser's zone, phrases to confirm with.
 
 import { masked } from "./masked.js";
 
@@ -13,14 +13,14 @@ const UNITS = [
   ["second", 1],
 ];
 
-/** `3 minutes ago`, as the browser says it. */
+/** A time relative to now in the browser's language: `3 minutes ago`. */
 function relative(moment) {
   const seconds = Math.round((moment.getTime() - Date.now()) / 1000);
   const [unit, length] = UNITS.find(([, size]) => Math.abs(seconds) >= size) ?? UNITS.at(-1);
   return RELATIVE.format(Math.round(seconds / length), unit);
 }
 
-/** Show every `<time data-moment>` below a node; pages that add some call this on what they added. */
+/** Show every `<time data-moment>` below a node. Scripts that add such elements call this for them. */
 export function showMoments(root = document) {
   for (const time of root.querySelectorAll("time[data-moment]")) {
     const moment = new Date(time.dateTime);
@@ -28,7 +28,7 @@ export function showMoments(root = document) {
   }
 }
 
-/** Say something in the page's live region: it appears, and screen readers tell it. */
+/** Show a text in the page's live region, where screen readers read it aloud. */
 export function say(text, level = "success") {
   const message = document.createElement("p");
   message.className = `message message-${level}`;
@@ -37,7 +37,7 @@ export function say(text, level = "success") {
   setTimeout(() => message.remove(), 6000);
 }
 
-/** The CSRF token, from any form of the page: the cookie is not for scripts. */
+/** The CSRF token, from any form of the page, because scripts cannot read the cookie. */
 export function csrfToken() {
   return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
@@ -46,13 +46,13 @@ const pad = (number) => String(number).padStart(2, "0");
 const asInput = (date) =>
   `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}T${pad(date.getHours())}:${pad(date.getMinutes())}`;
 
-// The server speaks UTC. A person types in their own zone, and is told which.
+// The server uses UTC. Users type in their own time zone, and the hint names it.
 function localiseMomentInputs() {
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   for (const input of document.querySelectorAll("input[data-moment-input]")) {
     if (input.value) input.value = asInput(new Date(`${input.value}Z`));
-    const told = document.getElementById(`${input.id}-hint`)?.querySelector("[data-zone]");
-    if (told) told.textContent = `Time in ${zone}.`;
+    const hint = document.getElementById(`${input.id}-hint`)?.querySelector("[data-zone]");
+    if (hint) hint.textContent = `Time in ${zone}.`;
     input.form?.addEventListener("formdata", (event) => {
       if (input.disabled || !input.value) return;
       event.formData.set(input.name, new Date(input.value).toISOString().slice(0, 16));
@@ -83,7 +83,7 @@ document.addEventListener("click", (event) => {
     try {
       localStorage.setItem("theme", isDark ? "dark" : "light");
     } catch {
-      // It holds for this page, then.
+      // The choice then holds for this page only.
     }
   }
   for (const menu of document.querySelectorAll("details.menu-holder[open], details.switcher[open]")) {
@@ -107,7 +107,7 @@ document.addEventListener("submit", (event) => {
   for (const input of event.target.querySelectorAll("input[type=search]")) input.value = masked(input.value);
 });
 
-// The button wakes up when the phrase is right; the server asks again.
+// The button is enabled when the phrase is right. The server checks it again.
 for (const input of document.querySelectorAll("input[data-phrase]")) {
   const button = input.form.querySelector("button[type=submit]");
   const judge = () => {
@@ -121,8 +121,8 @@ showMoments();
 localiseMomentInputs();
 setInterval(showMoments, 30000);
 
-// A token that was shown is gone when its page is left, also where the browser keeps pages to go back to. Reloading, or
-// coming back, shows what was made instead of asking whether to send the form again.
+// A shown token disappears when its page is left, even where the browser keeps pages to go back to. A reload, or going
+// back, shows the created object instead of the question whether to send the form again.
 for (const shown of document.querySelectorAll("[data-holds-token], .token-once")) {
   window.addEventListener("pagehide", () => {
     shown.textContent = "The token was shown once. It cannot be shown again.";
@@ -130,7 +130,7 @@ for (const shown of document.querySelectorAll("[data-holds-token], .token-once")
   if (shown.dataset.then) history.replaceState(null, "", shown.dataset.then);
 }
 
-// A second click makes no second thing.
+// A second click on a button must not send the form again.
 for (const form of document.querySelectorAll("form[data-sent-once]")) {
   form.addEventListener("submit", (event) => {
     if (form.ariaBusy === "true") event.preventDefault();

@@ -1,5 +1,5 @@
-// The invitation's code stands behind the # of the link, which no browser sends anywhere. It goes into the form, is kept
-// in this tab in case somebody signs in first, and disappears from the address.
+// The invitation's code is behind the # of the link, which browsers do not send. This script moves it into the form,
+// keeps it in this tab in case the user signs in first, and removes it from the address.
 
 const KEPT = "invitation";
 const field = document.querySelector("input[name=code]");

@@ -48,11 +48,11 @@ async function search() {
   let results = [];
   if (text) {
     const answer = await fetch(`${dialog.dataset.search}?q=${encodeURIComponent(text)}`);
-    // A session that ended meanwhile sends to the sign-in page.
+    // A redirect leads to the sign-in page, because the session has ended.
     if (!answer.ok || answer.redirected) return;
     ({ results } = await answer.json());
   }
-  // An answer that a newer question has overtaken says nothing more.
+  // An answer that comes after a newer search has begun is ignored.
   if (mine !== asked) return;
   list.replaceChildren(...results.map(option));
   none.hidden = results.length > 0 || !text;

@@ -1,4 +1,4 @@
-// Light or dark, before the first paint: what was chosen in this browser, else what the system prefers.
+// Sets the theme before the first paint: the one chosen in this browser, else the system's preference.
 (() => {
   const system = window.matchMedia("(prefers-color-scheme: dark)");
   const apply = () => {
@@ -6,7 +6,7 @@
     try {
       chosen = localStorage.getItem("theme");
     } catch {
-      // A browser that keeps nothing shows what the system prefers.
+      // A browser that stores nothing shows the system's preference.
     }
     const isDark = chosen ? chosen === "dark" : system.matches;
     document.documentElement.classList.toggle("dark", isDark);

@@ -1,10 +1,10 @@
 // A text field with suggestions from the server: the combobox of the ARIA Authoring Practices Guide, with a list.
 //
-// Markup: <div><input><ul hidden></ul></div>. What is picked goes to `onPick({value, label, note, …})`, as the server
-// described it; where the field takes free entry, what was typed can be picked as it stands.
+// Markup: <div><input><ul hidden></ul></div>. A picked choice goes to `onPick({value, label, note, …})`, as the server
+// sent it. Where the field allows free entry, the typed text can be picked too.
 
 const PAUSE_MS = 120;
-// What the bars at the top and the bottom of a page cover.
+// The height in pixels that the bars at the top and the bottom of a page cover.
 const MARGIN = 80;
 let made = 0;
 
@@ -83,7 +83,7 @@ export function choices(
     }
     list.replaceChildren(...(offered.length ? offered.map(option) : [message(emptyText())]));
     list.hidden = false;
-    // Where there is no room below, above it.
+    // The list opens above the field where there is no room below.
     list.classList.remove("opens-up");
     const { bottom, height } = list.getBoundingClientRect();
     list.classList.toggle(
@@ -108,7 +108,7 @@ export function choices(
       if (question === asked && !question.signal.aborted) show(items);
     } catch {
       if (question.signal.aborted) return;
-      // What is typed can still be used; only the suggestions are missing.
+      // The typed text can still be used; only the suggestions are missing.
       show([]);
       if (!options().length) list.replaceChildren(message("The suggestions could not be loaded."));
     }
@@ -130,7 +130,7 @@ export function choices(
       event.stopPropagation();
       close();
     } else if (event.key === "Enter") {
-      // Enter picks; it never sends the form half filled in.
+      // Enter picks a choice. It must not send the unfinished form.
       event.preventDefault();
       const typed = input.value.trim();
       if (active >= 0 && !list.hidden) pick(active);
@@ -140,7 +140,7 @@ export function choices(
       }
     }
   });
-  // Before the blur, which would close the list under the pointer.
+  // This must run before the blur event, which would close the list under the pointer.
   list.addEventListener("pointerdown", (event) => event.preventDefault());
   list.addEventListener("click", (event) => {
     const chosen = event.target.closest("[role=option]");

@@ -1,5 +1,5 @@
-// The page that a configuration is written on. The browser sends the API's own JSON; the server judges it by the API's
-// own rules, and its faults come back by JSON path.
+// The editor of configurations. The browser sends the API's own JSON; the server validates it by the API's own rules,
+// and returns faults by JSON path.
 
 import { faults } from "./faults.js";
 import { announcer } from "./parts.js";
@@ -19,7 +19,7 @@ const scopes = ["providers", "models"].map((dimension) => [
   scope(form.querySelector(`[data-dimension=${dimension}]`), parts),
 ]);
 const router = routing(form.querySelector("[data-routing]"), parts);
-const told = faults(document.getElementById("faults"), places);
+const faultList = faults(document.getElementById("faults"), places);
 
 const token = form.elements.namedItem("csrfmiddlewaretoken");
 const account = form.elements.namedItem("form-account");
@@ -28,7 +28,7 @@ const KEPT = "What you wrote is still here.";
 let loaded = null;
 let isLeaving = false;
 
-// What the form says, as the body of a POST.
+// The content of the form, as the body of a POST.
 function read() {
   const body = {};
   for (const [name, field] of texts) if (field.value) body[name] = field.value;
@@ -65,11 +65,11 @@ function changed() {
   testing.isStale();
 }
 
-// Sends JSON and returns the answer; one that is no answer of ours is told as an error of the same form.
+// Sends JSON and returns the answer. An answer of something else, as a proxy, becomes an error of the same form.
 async function send(url, body, headers = {}) {
   try {
     let answer = await post(url, body, headers);
-    // Who signed in again in another tab has a new token there. A refusal of ours would be JSON.
+    // A user who signed in again in another tab has a new token there. A refusal of our own would be JSON.
     if (answer.status === 403 && !isJson(answer) && (await renewToken())) answer = await post(url, body, headers);
     if (answer.ok) return { status: answer.status, answer };
     if (isJson(answer)) return { status: answer.status, error: await answer.json() };
@@ -80,7 +80,7 @@ async function send(url, body, headers = {}) {
 }
 
 function post(url, body, headers) {
-  // A redirect leads to the sign-in page: following it would lose what is written here.
+  // A redirect leads to the sign-in page. Following it would lose the content of the form.
   return fetch(url, {
     method: "POST",
     redirect: "manual",
@@ -110,13 +110,13 @@ async function renewToken() {
   return token.value !== "";
 }
 
-// What is wrong with the form is told at its controls; a refusal of another kind has only its message.
+// Faults of the form are shown at its controls. Another refusal has only its message.
 function refused({ msg, details }, consequence = "Nothing was saved.") {
   const count = Object.keys(details).length;
-  told.show(count ? `${consequence} ${count === 1 ? "One thing" : `${count} things`} to mend:` : msg, details);
+  faultList.show(count ? `${consequence} ${count === 1 ? "One thing" : `${count} things`} to mend:` : msg, details);
 }
 
-// A dialog's answer: the value of the button that closed it, "" for Escape.
+// The answer to a dialog: the value of the button that closed it, or "" for Escape.
 function ask(dialog) {
   dialog.returnValue = "";
   dialog.showModal();
@@ -127,7 +127,7 @@ function fill(list, sentences) {
   list.replaceChildren(...sentences.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
 }
 
-// Whether the change may take away what it takes away from those who use the configuration.
+// Asks whether access keys may lose what the change takes away from them.
 async function isMeant(body) {
   const { answer, error } = await send(page.review, body);
   if (error) return refused(error);
@@ -140,7 +140,7 @@ async function isMeant(body) {
   return (await ask(dialog)) === "save";
 }
 
-// Somebody else has changed it since it was loaded. Whose version is to stand?
+// Somebody else has changed the configuration since it was loaded. Asks which version to keep.
 async function settleChange() {
   const answer = await fetch(page.now, { redirect: "manual" });
   if (!answer.ok) {
@@ -166,11 +166,11 @@ async function settleChange() {
 }
 
 async function save() {
-  told.clear();
+  faultList.clear();
   const unclear = [...scopes.flatMap(([, one]) => one.unclear()), ...router.unclear()];
   if (unclear.length) return refused({ details: Object.fromEntries(unclear) });
   const body = read();
-  // An empty name is told as a fault; left out of a change it would pass as unchanged.
+  // An empty name is sent, so that it is refused. A change without the name would leave it as it is.
   body.name ??= "";
   const sent = page.id ? changes(loaded, body) : body;
   if (page.id && !(await isMeant(sent))) return;
@@ -200,7 +200,7 @@ addEventListener("beforeunload", (event) => {
   if (!isLeaving && isChanged()) event.preventDefault();
 });
 
-testing.start({ page, read, send, refused, clear: told.clear });
+testing.start({ page, read, send, refused, clear: faultList.clear });
 for (const [name, field] of texts) field.value = page.configuration[name] ?? "";
 for (const [dimension, one] of scopes) one.write(page.configuration.access?.[dimension]);
 router.write(page.configuration.router);

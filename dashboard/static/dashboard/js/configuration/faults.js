@@ -1,4 +1,4 @@
-// The API's faults, each at the control that its JSON path means, and all of them in a summary that links there.
+// Shows the API's faults, each at the control of its JSON path, and all of them in a summary with links.
 
 import { idOf } from "./parts.js";
 import { pathsUp, spoken } from "./wire.js";
@@ -19,7 +19,7 @@ export function faults(summary, placesNow) {
     summary.hidden = true;
   }
 
-  // Shows a text for each path. What no control is for stands in the summary alone.
+  // Shows a text for each path. A fault without a control is shown in the summary only.
   function show(message, details) {
     clear();
     const places = new Map(placesNow());
@@ -29,15 +29,15 @@ export function faults(summary, placesNow) {
       return { path, sentence, nearest, rank: nearest ? order.indexOf(nearest) : order.length };
     });
     summary.querySelector("[data-message]").textContent = message;
-    // In the order of the form, whatever the order of the answer.
-    list.replaceChildren(...found.sort((one, other) => one.rank - other.rank).map((fault) => told(fault, places)));
+    // In the order of the form, not in the order of the answer.
+    list.replaceChildren(...found.sort((one, other) => one.rank - other.rank).map((fault) => showFault(fault, places)));
     summary.hidden = false;
     summary.scrollIntoView({ block: "start" });
     summary.focus();
   }
 
-  // One fault: its text at the control, and the summary's item, which leads there.
-  function told({ path, sentence, nearest }, places) {
+  // Shows one fault at its control, and returns the summary's item, which links there.
+  function showFault({ path, sentence, nearest }, places) {
     const item = document.createElement("li");
     const words = spoken(path);
     const said = words ? `${words}: ${sentence}` : sentence;

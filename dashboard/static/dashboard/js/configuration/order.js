@@ -1,7 +1,7 @@
 // Lists whose items people put in order: with the pointer on the item's handle, or with its up and down buttons.
 //
-// Each item has `[data-handle]`, `[data-up]`, `[data-down]`; an item may hold such a list of its own. `onMove(item, place,
-// count)` is told of each move, to be announced.
+// Each item has `[data-handle]`, `[data-up]` and `[data-down]`; an item may hold such a list of its own. `onMove(item,
+// place, count)` is called after each move, to announce it.
 
 export function orderable(list, onMove) {
   list.addEventListener("click", (event) => {
@@ -12,7 +12,7 @@ export function orderable(list, onMove) {
     if (!other) return;
     other["up" in button.dataset ? "before" : "after"](item);
     finish(list, item, onMove);
-    // A button at the end of its way is switched off and cannot hold the focus; its partner can.
+    // At the end of the list this button is disabled and cannot hold the focus, so the other one gets it.
     (button.disabled ? item.querySelector("up" in button.dataset ? "[data-down]" : "[data-up]") : button).focus();
   });
 
@@ -43,7 +43,7 @@ export function orderable(list, onMove) {
   });
 }
 
-// Number the items, and switch off what cannot move further.
+// Numbers the items, and disables the buttons of items that cannot move further.
 export function settle(list) {
   const items = [...list.children];
   items.forEach((item, index) => {
@@ -56,7 +56,7 @@ export function settle(list) {
 
 export const placeOf = (item) => [...item.parentElement.children].indexOf(item);
 
-// The item's own element, not one of an item within it: it stands first in the document.
+// The item's own element, not one of a nested item: it is the first in the document.
 const own = (item, selector) => item.querySelector(selector);
 
 const middleOf = (element) => {
@@ -64,7 +64,7 @@ const middleOf = (element) => {
   return top + height / 2;
 };
 
-// The list's item that a control belongs to; none where it belongs to a list within.
+// The item of the list that a control belongs to; undefined where it belongs to a nested list.
 function itemOf(list, control) {
   const item = control.closest("[data-item]");
   return item?.parentElement === list ? item : null;

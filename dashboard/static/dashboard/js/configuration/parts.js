@@ -1,9 +1,9 @@
-// Small things that the editor's modules share.
+// Helper functions of the editor's modules.
 
-// A copy of the one element in a <template>.
+// Copies the only element of a <template>.
 export const cloned = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 
-// Tells who cannot see it what has just happened. The pause lets a text that is said twice be heard twice.
+// Announces to screen readers what has just happened. With the pause they read the same text twice if it comes twice.
 export function announcer(region) {
   return (text) => {
     region.textContent = "";
@@ -13,9 +13,9 @@ export function announcer(region) {
 
 let numbered = 0;
 
-// An ID for an element that has none, so that a label or a link may name it.
+// Gives an element an ID if it has none, so that a label or a link can refer to it.
 export const idOf = (element) => (element.id ||= `part-${++numbered}`);
 
-// What is wrong with a picker in which something stands that was never picked; nothing else would tell that it is lost.
+// The fault of a picker with a typed text that was not picked. Without it, the text would be lost silently.
 export const leftOver = (input) =>
   input.value.trim() ? `“${input.value.trim()}” is typed here but not added. Pick it, or empty the field.` : "";

@@ -1,5 +1,5 @@
-// The routing builder: rules, their steps, and the keys of a step. The elements in the page are the state; nothing
-// else holds the value of a new key.
+// The routing builder: rules, their steps, and the keys of a step. The elements of the page hold the state. The value
+// of a new key is in no other place.
 
 import { choices } from "./choices.js";
 import { orderable, placeOf, settle } from "./order.js";
@@ -10,7 +10,7 @@ const NOUNS = { rule: "Rule", step: "Step", key: "Key" };
 export function routing(root, { url, labels, managed, announce, onChange }) {
   const rules = root.querySelector("[data-rules]");
   const undo = root.querySelector("[data-undo]");
-  // How what a rule is for is called, for people.
+  // The name of a rule's subject (a provider or a model) for users.
   const called = new Map(Object.entries(labels));
   let removed = null;
 
@@ -48,7 +48,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
         onChange();
       },
     });
-    // What was typed and not picked counts all the same.
+    // A text that was typed and not picked counts too.
     input.addEventListener("change", () => {
       if (input.value.trim() !== subjectOf(rule)) setSubject(rule, input.value.trim());
       onChange();
@@ -111,7 +111,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
   function showStep(step, provider) {
     const radio = step.querySelector("input[value=ngrok]");
     const offered = managed.includes(provider);
-    // One that is chosen already stays chosen: the API tells what is wrong with it.
+    // A key that is already chosen can be chosen again; the API then reports the fault.
     radio.disabled = !offered && !radio.checked;
     step.querySelector("[data-not-managed]").hidden = offered || !provider;
     step.querySelector("[data-user]").hidden = typeOf(step) !== "user";
@@ -131,7 +131,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
     return key;
   }
 
-  // What is removed can be brought back until the next removal.
+  // A removed element can be restored until the next one is removed.
 
   function remove(item) {
     const list = item.parentElement;
@@ -176,7 +176,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
 
   ordered(rules);
 
-  // The wire.
+  // Reading the JSON of the API.
 
   function readKey(key) {
     if (key.dataset.id) return { id: key.dataset.id };
@@ -216,13 +216,13 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
   }
 
   return {
-    // No rules are no router.
+    // A router without rules is left out.
     read: () => (rules.children.length ? { rules: items(rules).map(readRule) } : undefined),
     write(stored) {
       for (const rule of stored?.rules ?? []) addRule(rule);
       changed();
     },
-    // What is not clear yet, as [path, sentence].
+    // The unfinished parts of the form, as [path, sentence].
     unclear: () =>
       items(rules).flatMap((rule, r) =>
         items(stepsOf(rule)).flatMap((step, s) => {

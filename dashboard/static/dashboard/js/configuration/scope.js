@@ -1,4 +1,4 @@
-// One dimension of the access scope: everything, only what is listed, or nothing.
+// One dimension of the access scope: everything, only the listed entries, or nothing.
 
 import { choices } from "./choices.js";
 import { cloned, leftOver } from "./parts.js";
@@ -45,7 +45,7 @@ export function scope(root, { url, labels, announce, onChange }) {
   root.addEventListener("change", onChange);
 
   return {
-    // `undefined` restricts nothing, as a missing dimension does on the wire.
+    // `undefined` restricts nothing, like a missing dimension in the API's JSON.
     read() {
       if (chosen() === "all") return undefined;
       return { allow: chosen() === "none" ? [] : entries() };
@@ -55,8 +55,8 @@ export function scope(root, { url, labels, announce, onChange }) {
       root.querySelector(`input[value=${!allow ? "all" : allow.length ? "only" : "none"}]`).checked = true;
       for (const entry of allow ?? []) add(entry, labels[entry] ?? entry);
     },
-    // What is not clear yet, as [path, sentence]. "Only these" with nothing listed would say on the wire what "Nothing
-    // allowed" says; it has to be meant.
+    // The unfinished parts of the form, as [path, sentence]. "Only these" with an empty list would mean the same as
+    // "Nothing allowed", so the user must choose that explicitly.
     unclear() {
       if (chosen() !== "only") return [];
       const sentence = leftOver(input) || (list.children.length ? "" : NOTHING_LISTED);

@@ -1,4 +1,4 @@
-// The panel that asks what the data plane would do under what the form says now, stored or not.
+// The panel that asks what the data plane would do with the form's present configuration, saved or not.
 
 import { choices } from "./choices.js";
 
@@ -19,7 +19,7 @@ export const testing = {
       },
     });
 
-    // What is taken to fail, until another question is asked.
+    // The attempts that are assumed to fail, until the next question.
     let failing = [];
 
     async function run() {
@@ -38,7 +38,7 @@ export const testing = {
       const { answer, error } = await send(page.explain, asked);
       if (error) {
         result.replaceChildren();
-        // What is wrong with the question is told here, what is wrong with the configuration at its fields.
+        // Faults of the question are shown here, faults of the configuration at its fields.
         const own = Object.entries(error.details).filter(([path]) => /^(models?|surface)\b/.test(path));
         if (own.length === Object.keys(error.details).length) {
           fault.textContent = own.length ? own.map(([, sentence]) => sentence).join(" ") : error.msg;
@@ -66,7 +66,7 @@ export const testing = {
     });
   },
 
-  // What is shown was asked of another configuration than the one in the form.
+  // The shown answer belongs to an older content of the form.
   isStale() {
     if (result.children.length) result.classList.add("is-stale");
   },

@@ -2,23 +2,23 @@
 
 const HALVES = ["name", "description", "metadata", "access", "router"];
 
-// A body with the values of new provider keys masked, fit to be shown and copied.
+// A body with the values of new provider keys masked, to be shown and copied.
 export function masked(body) {
   return JSON.parse(JSON.stringify(body), (name, value) => (name === "value" ? "***" : value));
 }
 
-// What a PATCH has to say: the parts that differ, each whole; null clears.
+// The body of a PATCH: each part that differs, as a whole. null clears a part.
 export function changes(before, after) {
   const changed = HALVES.filter((half) => JSON.stringify(before[half]) !== JSON.stringify(after[half]));
   return Object.fromEntries(changed.map((half) => [half, after[half] ?? null]));
 }
 
-// The whole configuration as a PATCH: what is left out of it is cleared, so that the answer is the same each time.
+// The whole configuration as a PATCH: missing parts are cleared, so that the result is the same each time.
 export function whole(body) {
   return Object.fromEntries(HALVES.map((half) => [half, body[half] ?? null]));
 }
 
-// A command that a shell can run as it is, once AI_GATEWAY_API_KEY is set.
+// A command that a shell can run once AI_GATEWAY_API_KEY is set.
 export function asCurl(uri, id, body) {
   const text = JSON.stringify(masked(id ? whole(body) : body), null, 2);
   const [method, target] = id ? ["PATCH", `${uri}/${id}`] : ["POST", uri];
@@ -31,7 +31,7 @@ export function asCurl(uri, id, body) {
   ].join("\n");
 }
 
-// `router.rules[0].steps[1].keys` and the shorter paths that it lies under, the nearest first.
+// A path such as `router.rules[0].steps[1].keys`, then the shorter paths above it, the nearest first.
 export function pathsUp(path) {
   const paths = [path];
   while (/[.[]/.test(path)) {
@@ -42,7 +42,7 @@ export function pathsUp(path) {
   return paths;
 }
 
-// A path as people say it: `router.rules[0].steps[1].keys[2].value` is "Rule 1, step 2, key 3, value".
+// A path in words: `router.rules[0].steps[1].keys[2].value` is "Rule 1, step 2, key 3, value".
 export function spoken(path) {
   if (path === "$") return "";
   const words = path
