@@ -75,7 +75,8 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
     def decrypt(self, encrypted_text: str) -> str:
         """Decrypt an authenticator's secret.
 
-        After a change of SECRET_KEY this fails for all of them; `manage.py reset_sign_in` removes an authenticator.
+        After a change of SECRET_KEY no stored secret can be decrypted. `manage.py reset_sign_in` removes an
+        authenticator.
         """
         return _fernet().decrypt(encrypted_text.encode()).decode()
 

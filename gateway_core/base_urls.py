@@ -93,7 +93,7 @@ class BaseUrl(NamedTuple):
 
     @property
     def known_addresses(self) -> tuple[str, ...]:
-        """The addresses of a host that needs no resolver: an address itself, and this machine's own names."""
+        """The addresses that are known without a resolver: the host where it is an address, loopback for local names."""
         if self.address is not None:
             return (self.address,)
         if self.host in _LOCAL_NAMES or self.host.endswith(".localhost"):
@@ -121,7 +121,7 @@ class UpstreamRules(NamedTuple):
         is_allowed = self.allows_host(base_url.host)
         return AddressPolicy(
             allowed=self.networks,
-            # Never link-local or metadata: a name that the operator trusts may resolve to one of those one day.
+            # Link-local and metadata addresses stay refused: a trusted name may resolve to one of them later.
             loopback=is_allowed or (self.loopback and not base_url.is_internal),
             private=base_url.is_internal or is_allowed,
             internet=base_url.scheme == "https" or base_url.is_internal or is_allowed,

@@ -2,7 +2,8 @@
 
 Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the namespace `gw` Redis holds:
 
-    {gw}:epoch            HASH    id, complete (0 or 1), number: the present contents of Redis and their newest change
+    {gw}:epoch            HASH    `id` of this epoch, `complete` (0 while Redis is rebuilt), `number` of the newest
+    change
     {gw}:token:<sha256>   STRING  TokenDocument
     {gw}:account:<ac_…>   HASH    `version` VersionDocument, `settings` SettingsDocument,
                                   `configuration:<aigac_…>` ConfigurationDocument,

@@ -1,1 +1,1 @@
-"""The building blocks of every page: the page itself, lists, forms, charts, pickers and exports."""
+"""What every page is built from: the page itself, lists, forms, charts, pickers and exports."""

@@ -1,1 +1,1 @@
-"""Texts for users about objects of the other rooms: scopes, plans, health, authors, times."""
+"""Facts of the other rooms in words for people: scopes, plans, health, authors, times."""

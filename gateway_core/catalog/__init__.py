@@ -76,7 +76,7 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     model_prefixes: tuple[str, ...] = ("",)
 
     def key_header(self, surface: Surface) -> KeyHeader:
-        """How the key is sent on this surface."""
+        """The header in which the key is sent on this surface."""
         return self.key_headers.get(surface, _BEARER)
 
 
