@@ -1,7 +1,7 @@
-"""`/metrics` of the control plane: how the deployment is, for Prometheus.
+"""`/metrics` of the control plane: the state of the deployment, for Prometheus.
 
-Asked of PostgreSQL and Redis at each scrape, so that every process of the control plane tells the same. Nothing of a
-tenant, a host or a key is told. Who scrapes needs no API key: keep the path inside, as the data plane's.
+Each scrape reads PostgreSQL and Redis, so every process of the control plane shows the same values. No metric names a
+tenant, a host or a key. The path needs no API key, so do not make it public; the same holds for the data plane's.
 """
 
 from collections.abc import Iterator

@@ -93,7 +93,7 @@ class BaseUrl(NamedTuple):
 
     @property
     def known_addresses(self) -> tuple[str, ...]:
-        """The addresses that are known without a resolver: the host where it is an address, loopback for local names."""
+        """The addresses that are known without a resolver: the host if it is an address, loopback for local names."""
         if self.address is not None:
             return (self.address,)
         if self.host in _LOCAL_NAMES or self.host.endswith(".localhost"):

@@ -168,7 +168,7 @@ class Catalog:
         return model if _RELEASE.sub("", key) in served else None
 
     def serving(self, name: str) -> list[tuple[str, str]]:
-        """Who serves a name in its own list of models, as (provider, spelling) in the catalog's order."""
+        """The providers that list a model of this name, as (provider, spelling) in the catalog's order."""
         folded = name.casefold()
         found = self._serving.get(folded)
         if found is not None:
@@ -176,7 +176,7 @@ class Catalog:
         return [(provider, name) for provider, _ in self._serving.get(_RELEASE.sub("", folded), ())]
 
     def models(self, provider: str) -> Iterable[Model]:
-        """What a built-in provider serves."""
+        """The models that a built-in provider serves."""
         return self._models.get(provider, {}).values()
 
     def _nearest_models(self, name: str) -> tuple[str, ...]:
