@@ -1,5 +1,6 @@
-"""How soon a committed write is in force at every worker, and whether a deleted key is ever accepted, in one run on
-throw-away servers.
+"""How soon a write is in force at every worker, and whether a deleted key is accepted: `make bench-propagation`.
+
+It runs on throw-away servers.
 
 python -m benchmarks.propagation [--deletions 1000] [--workers 3] [--rate 500]
 

@@ -67,7 +67,6 @@ class NoAccount(Forbidden):
 def visit_of(request: HttpRequest) -> Visit | None:
     """The visit of a signed-in user: in the chosen account, else in the first by name. Two queries at most.
 
-
     The operator (superuser) may enter any account, as an owner. The result is None where the operator has not chosen an
     account and does not belong to one.
     """

@@ -1,6 +1,6 @@
 """Joining an account with an invitation, for signed-in users and for people without a user.
 
-The invitation's token stands behind the # of its link, where no server and no log sees it; the page's script moves it
+The token of an invitation is behind the # of its link, where no server and no log sees it. The page's script moves it
 into the form.
 """
 

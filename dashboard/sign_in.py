@@ -64,8 +64,9 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth ha
 
 
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
-    """allauth's hooks for authenticators. They are encrypted with a key derived from SECRET_KEY, so that a copy of the
-    table is not enough to sign in.
+    """allauth's hooks for authenticators.
+
+    Secrets are encrypted with a key derived from SECRET_KEY, so that a copy of the table is not enough to sign in.
     """
 
     def encrypt(self, text: str) -> str:
@@ -87,7 +88,6 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
 
 class _Throttled:
     """Counts wrong codes together with wrong passwords. Refuses all codes during a lock-out, and a used code always.
-
 
     allauth remembers a used code for one period. With its tolerance a code is valid for three periods.
     """

@@ -40,7 +40,6 @@ class CreditsPage(Page):
     def post(self, request: HttpRequest) -> HttpResponse:
         """Show a link to the payment page, because the content security policy lets no form lead to another host.
 
-
         Credits are added when the payment provider confirms the payment, whatever page the buyer opens afterwards.
         """
         form = _AmountForm(submitted=request.POST)

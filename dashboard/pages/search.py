@@ -43,7 +43,6 @@ _KINDS: Final = (
 class SearchPage(Page):
     """`/dashboard/search?q=…`, asked by the palette's script: `{"results": [{title, detail, icon, url}]}`.
 
-
     There is at most one query for each kind, with at most five rows. An ID is looked up by the primary key. A name is
     searched in the account's rows, from the newest on.
     """

@@ -58,7 +58,6 @@ def snippets_of(access_key: AccessKey, token: str) -> list[Snippet]:
     """Examples for curl, `openai` and `anthropic` with a model that the access key may reach. Two queries at most.
 
     Args:
-
         access_key: read with its configuration.
         token: the token itself, or a placeholder.
     """

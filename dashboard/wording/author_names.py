@@ -12,7 +12,6 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
     """The present names of these principals, by ID. Deleted principals are missing. At most two queries.
 
     Args:
-
         account: the account of the API keys.
         principals: `aigapi_…` and `usr_…` IDs.
     """
@@ -26,7 +25,7 @@ def names_of(account: Account, principals: Iterable[str]) -> dict[str, str]:
 
 
 def authors_of(account: Account, item: OwnedModel) -> dict[str, str]:
-    """The context of `kit/who_and_when.html`: the names of who created and last changed an object, else their IDs."""
+    """The context of `kit/who_and_when.html`: the names of the creator and the last editor, else their IDs."""
     found = names_of(account, [item.created_by, item.last_updated_by])
     return {
         "created_by": found.get(item.created_by, item.created_by),
