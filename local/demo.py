@@ -1,7 +1,7 @@
-"""`python -m local.demo`, behind `make demo`: the walk of the README, by itself, each step shown.
+"""`python -m local.demo`, behind `make demo`: the README's walk, done automatically, with each step shown.
 
-It runs the whole gateway as `make run` does, in a directory of its own that is gone afterwards and on free ports, with
-a stand-in upstream in place of OpenAI. So it costs nothing, needs no account anywhere, and disturbs no other run.
+It runs the whole gateway as `make run` does, in a temporary directory and on free ports, with a stand-in upstream in
+place of OpenAI. So it costs nothing, needs no account, and does not disturb another run.
 """
 
 import http.client
@@ -22,10 +22,10 @@ import typer
 from local.embedded.server import LOOPBACK, free_port
 from local.evaluation import Var
 
-# More than any start that comes to its end takes: the run itself gives up before.
+# Seconds. Longer than every start: the run itself gives up earlier.
 _START_SECONDS: Final = 300.0
 _STOP_SECONDS: Final = 30.0
-# What a developer's shell may hold is no part of the demo.
+# Settings that a developer's shell may hold. The demo does not use them.
 _FOREIGN: Final = (
     "CONTROL_PLANE_URL",
     "DATA_PLANE_URL",
@@ -40,11 +40,11 @@ _FOREIGN: Final = (
 
 
 class DemoFailed(RuntimeError):
-    """A step did not answer as it should; the message says which."""
+    """A step did not answer as expected; the message names the step."""
 
 
 class Answer(NamedTuple):
-    """What a plane answered."""
+    """The answer of a plane: status, headers and body."""
 
     status: int
     headers: Mapping[str, str]
@@ -52,7 +52,7 @@ class Answer(NamedTuple):
 
 
 class Plane:
-    """One plane, as curl would talk to it."""
+    """A client of one plane, which sends requests as curl would."""
 
     def __init__(self, name: str, port: int, token: str) -> None:
         self.name = name
@@ -66,7 +66,7 @@ class Plane:
             method: GET, POST or DELETE.
             path: from the root.
             body: sent as JSON.
-            expect: the status without which the walk cannot go on.
+            expect: the status that the walk needs to go on.
         """
         typer.echo(f"  {method} {path}   ({self.name})")
         if body is not None:
@@ -88,8 +88,8 @@ class Plane:
 
 
 def _show(answer: Answer) -> None:
-    told = [f"{name}: {value}" for name, value in answer.headers.items() if name.startswith("gateway-")]
-    typer.echo("    → " + ", ".join([str(answer.status), *told]))
+    headers = [f"{name}: {value}" for name, value in answer.headers.items() if name.startswith("gateway-")]
+    typer.echo("    → " + ", ".join([str(answer.status), *headers]))
     if isinstance(answer.body, dict):
         shown = {name: value for name, value in answer.body.items() if name not in _TOLD_ELSEWHERE}
         typer.echo(f"      {json.dumps(shown)}")
@@ -97,7 +97,7 @@ def _show(answer: Answer) -> None:
         typer.echo("\n".join(f"      {line}" for line in str(answer.body).splitlines() if line))
 
 
-# The same on every object; the README shows them once.
+# Fields that are the same on every object, so the demo leaves them out.
 _TOLD_ELSEWHERE: Final = {"createdAt", "updatedAt", "createdBy", "lastUpdatedBy", "uri"}
 
 
@@ -169,7 +169,7 @@ def _started(command: list[str], environ: Mapping[str, str], log: Path) -> Itera
 
 
 def _wait_until_it_runs(gateway: subprocess.Popen[bytes], log: Path) -> None:
-    """Show each step of the start, until `make run`'s own last line: both planes are ready, and dev.env is written."""
+    """Show each line of the start up to `make run`'s last one. Then both planes are ready and dev.env is written."""
     until = time.monotonic() + _START_SECONDS
     shown = 0
     while True:

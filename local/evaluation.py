@@ -1,7 +1,7 @@
-"""What a run keeps under `var/`: the lock, the secrets it generated, and dev.env.
+"""The files of a run under `var/`: the lock, the generated secrets, and dev.env.
 
-The directory is closed to others. As root it lets others through (0711) though not look, because PostgreSQL's own user
-must reach its data; each file in it is 0600 either way.
+Other users cannot open the directory. As root its mode is 0711, so that PostgreSQL's own user can reach its data
+through it but nobody can list it. Each file in it has the mode 0600.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ class Var:
         self._secrets = self.path / "secrets"
 
     def open(self) -> None:
-        """Make the directory where it is absent, and take its lock until this process ends.
+        """Make the directory if it does not exist, and hold its lock until this process ends.
 
         Raises:
             AlreadyRunning: another process holds the lock.
@@ -55,14 +55,14 @@ class Var:
 
     @property
     def is_new(self) -> bool:
-        """Whether no run has made its secrets here yet."""
+        """Whether no run has stored its secrets here yet."""
         return not self._secrets.exists()
 
     def secrets(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The secrets of the planes: those given, else those kept here, else new ones, then kept.
+        """The secrets of the planes: the given ones, else the stored ones, else new ones, which are then stored.
 
         Args:
-            given: what the environment holds already, by name.
+            given: the secrets in the environment, by name.
 
         Returns:
             SECRET_KEY, DOCUMENT_KEYS, SEALING_PRIVATE_KEYS and SEALING_PUBLIC_KEY.
@@ -79,13 +79,13 @@ class Var:
             if not given.get(name) and self._kept(name) != value:
                 write_private(self._secrets / name, value)
         newest = found["SEALING_PRIVATE_KEYS"].replace(",", " ").split()[0]
-        # A public key without its private half would seal what nobody here can open.
+        # A public key without its private half would seal values that no process here can open.
         given_public = given.get("SEALING_PUBLIC_KEY") if given.get("SEALING_PRIVATE_KEYS") else ""
         found["SEALING_PUBLIC_KEY"] = given_public or public_key_of(newest)
         return found
 
     def read_dev_env(self) -> dict[str, str]:
-        """What the last run wrote; empty before the first."""
+        """The variables that the last run wrote; empty before the first run."""
         try:
             lines = (self.path / DEV_ENV).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
@@ -94,7 +94,7 @@ class Var:
         return dict(word.split("=", 1) for word in words)
 
     def write_dev_env(self, values: Mapping[str, str]) -> None:
-        """Put dev.env in place, whole, 0600. A shell that reads it hands its variables on to what it starts."""
+        """Replace dev.env atomically, with mode 0600. A shell that sources it exports its variables."""
         lines = [f"export {name}={shlex.quote(value)}\n" for name, value in values.items()]
         write_private(self.path / DEV_ENV, "".join(lines))
 

@@ -1,7 +1,7 @@
-"""`python -m local.manage COMMAND …`, behind `make manage`: a management command on what `make run` runs.
+"""`python -m local.manage COMMAND …`, behind `make manage`: a management command for the gateway of `make run`.
 
-`var/dev.env` tells where the servers are; the secrets of the control plane lie beside it. The private sealing keys stay
-where they are: no management command opens a provider key.
+`var/dev.env` has the addresses of the servers, and the secrets of the control plane are beside it. The command does not
+get the private sealing keys, because no management command opens a provider key.
 """
 
 import os
@@ -17,20 +17,20 @@ _SECRETS: Final = ("SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PUBLIC_KEY")
 
 
 def environment_of(var: Var) -> dict[str, str]:
-    """What a control-plane process of the last run was started with, as far as a management command needs it.
+    """The environment of a control-plane process of the last run, as far as a management command needs it.
 
     Raises:
-        FileNotFoundError: there was no run yet.
+        FileNotFoundError: no run has been made yet.
     """
-    told = var.read_dev_env()
-    if var.is_new or not told:
+    values = var.read_dev_env()
+    if var.is_new or not values:
         raise FileNotFoundError(var.path / DEV_ENV)
     secrets = var.secrets({})
-    return {name: told[name] for name in _SERVERS} | {name: secrets[name] for name in _SECRETS}
+    return {name: values[name] for name in _SERVERS} | {name: secrets[name] for name in _SECRETS}
 
 
 def main() -> None:
-    """Become `manage.py` with the arguments of this command."""
+    """Replace this process by `manage.py` with the same arguments."""
     try:
         environ = environment_of(Var(CHECKOUT / "var"))
     except FileNotFoundError:

@@ -28,9 +28,9 @@ from local.supervision import Child, ChildFailed, Signals, StopRequested, Superv
 
 CHECKOUT: Final = Path(__file__).resolve().parent.parent
 READY_SECONDS: Final = 120.0
-# Below the supervisor's patience: who stops a trial does not want to wait for its last streams.
+# Seconds, less than the supervisor waits. A person who stops a trial does not want to wait for its last streams.
 DRAIN_SECONDS: Final = "10"
-# Who accepts work ends first, then who carries it on, then the servers.
+# Processes that accept work end first, then those that process it. The servers end last.
 PHASES: Final = (("control-plane", "beat"), ("data-plane", "worker"), ("relay",))
 SEALING_PRIVATE: Final = ("SEALING_PRIVATE_KEYS", "SEALING_PRIVATE_KEYS_FILE")
 SECRETS: Final = ("SECRET_KEY", "DOCUMENT_KEYS", "SEALING_PRIVATE_KEYS", "SEALING_PUBLIC_KEY")
@@ -40,29 +40,29 @@ CONTROL_PLANE_ONLY: Final = tuple(
 
 
 class RunRefused(RuntimeError):
-    """The environment or the machine does not let this run begin; the message says what to change."""
+    """This run cannot start with this environment or on this machine; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the planes listen."""
+    """The ports of the planes on the loopback address."""
 
     control_plane: int
     data_plane: int
 
     @property
     def control_plane_url(self) -> str:
-        """The management API's base."""
+        """The base URL of the management API."""
         return f"http://{LOOPBACK}:{self.control_plane}"
 
     @property
     def data_plane_url(self) -> str:
-        """The data plane's base, without `/v1`."""
+        """The base URL of the data plane, without `/v1`."""
         return f"http://{LOOPBACK}:{self.data_plane}"
 
 
 class Run:
-    """One run, from the first server to the last."""
+    """One run of the whole gateway, from the start of the servers to their end."""
 
     def __init__(self, var: Var, environ: Mapping[str, str], *, with_stand_in: bool = False) -> None:
         self.var = var
@@ -75,8 +75,8 @@ class Run:
         """Start everything and stay until a signal comes.
 
         Raises:
-            StopRequested: always, when all went well.
-            RunRefused, ServerFailed, ChildFailed: it did not.
+            StopRequested: a signal ended the run. There is no other way to end well.
+            RunRefused, ServerFailed, ChildFailed: the run failed.
         """
         with ending_everything(self.supervisor, PHASES):
             is_evaluation = self._settle_servers() == environment.EVALUATION
@@ -91,13 +91,13 @@ class Run:
             if is_evaluation:
                 credentials = self._renew_if_refused(credentials)
                 self._write_dev_env(credentials)
-            self._tell(is_evaluation=is_evaluation)
+            self._report(is_evaluation=is_evaluation)
             self.supervisor.supervise()
 
     def _settle_servers(self) -> str:
-        """Start the servers that the environment leaves to us; returns the mode.
+        """Start the servers that the environment does not name, and return the mode.
 
-        A sourced dev.env names our own servers: that is as good as naming none.
+        A sourced dev.env names the servers of this run. They count as not named.
         """
         embedded: dict[str, EmbeddedServer] = {}
         homes = [self.var.path / name for name in ("postgres", "redis")]
@@ -142,7 +142,7 @@ class Run:
             )
 
     def _commands(self) -> dict[str, tuple[str, ...]]:
-        """The Procfile's processes, with the sizes of one person's machine."""
+        """The processes of the Procfile by name, with few threads and processes each, for a developer's machine."""
         celery = ("-m", "celery", "-A", "gateway_admin")
         control_plane = ("-m", "granian", "--interface", "wsgi", "--host", LOOPBACK)
         return {
@@ -173,12 +173,12 @@ class Run:
         } | ({"stand-in": ("-m", "local.stand_in", "--port", str(self.stand_in_port))} if self.stand_in_port else {})
 
     def _child(self, name: str, *arguments: str, captures: bool = False) -> Child:
-        """A Python process. Only the data plane is given the private sealing keys, and it gets nothing of Django's."""
+        """A Python process. Only the data plane gets the private sealing keys, and it gets no settings of Django."""
         withheld = CONTROL_PLANE_ONLY if name == "data-plane" else SEALING_PRIVATE
         environ = {key: value for key, value in self.environ.items() if key not in withheld}
         return Child(
             name=name,
-            # `-m` throughout: the scripts beside it begin with a path that a kernel may find too long.
+            # Always `-m`: the installed scripts begin with a path that may be too long for the kernel.
             command=(sys.executable, *arguments),
             environ=environ
             | {
@@ -198,21 +198,24 @@ class Run:
         )
 
     def _base_urls(self) -> list[str]:
-        """The origins of built-in providers that the environment names, and the stand-in's for openai."""
+        """The base URLs of built-in providers in the environment, and the stand-in's for openai."""
         given = list(filter(None, self.environ.get("UPSTREAM_BASE_URLS", "").split(",")))
         return [*given, f"openai=http://{LOOPBACK}:{self.stand_in_port}/v1"] if self.stand_in_port else given
 
     def _denied_ports(self) -> list[str]:
-        """The ports of our own servers, and those that the environment denies already: none is ever an upstream."""
+        """The ports that are never an upstream: those of our own servers, and those in the environment."""
         given = self.environ.get("UPSTREAM_DENIED_PORTS", "").split(",")
-        return [*filter(None, (port.strip() for port in given)), *(str(one.port) for one in self.supervisor.servers)]
+        return [
+            *filter(None, (port.strip() for port in given)),
+            *(str(server.port) for server in self.supervisor.servers),
+        ]
 
     @staticmethod
     def _manage(*arguments: str) -> tuple[str, ...]:
         return (str(CHECKOUT / "manage.py"), *arguments)
 
     def _credentials(self) -> dict[str, str]:
-        """The first run's account, as dev.env remembers it, or a new one."""
+        """The credentials in dev.env, or those of a new account."""
         kept = self.var.read_dev_env()
         if all(kept.get(name) for name in CREDENTIALS):
             return {name: kept[name] for name in CREDENTIALS}
@@ -225,7 +228,7 @@ class Run:
         return {name: made[name] for name in CREDENTIALS}
 
     def _renew_if_refused(self, credentials: dict[str, str]) -> dict[str, str]:
-        """Another database than the one that dev.env was written for does not know its API key."""
+        """Make new credentials if the control plane refuses these, because dev.env belonged to another database."""
         if _status(self.ports.control_plane, "/api-keys?limit=1", token=credentials["AI_GATEWAY_API_KEY"]) == 401:  # noqa: PLR2004
             return self._bootstrap()
         return credentials
@@ -243,7 +246,7 @@ class Run:
             }
         )
 
-    def _tell(self, *, is_evaluation: bool) -> None:
+    def _report(self, *, is_evaluation: bool) -> None:
         control_plane, data_plane = self.ports.control_plane_url, self.ports.data_plane_url
         dev_env = shlex.quote(_shown(self.var.path / DEV_ENV))
         say("\nThe gateway runs.")
@@ -263,16 +266,16 @@ class Run:
 
 
 def say(text: str) -> None:
-    """Tell the person at the terminal; when nobody listens any more, go on."""
+    """Print a line for the user. A closed terminal is not an error."""
     with contextlib.suppress(OSError):
         typer.echo(text)
 
 
 def _ports(environ: Mapping[str, str]) -> Ports:
-    """The planes' ports, free now.
+    """The ports of the planes, checked to be free.
 
     Raises:
-        RunRefused: one is not a port number or is taken, or both are the same. The message names all that is wrong.
+        RunRefused: a port is not a number or is taken, or both are the same. The message names every fault.
     """
     found, faults = [], []
     for name, default in (("CONTROL_PLANE_PORT", 8000), ("DATA_PLANE_PORT", 8001)):
@@ -291,7 +294,7 @@ def _ports(environ: Mapping[str, str]) -> Ports:
 
 
 def _status(port: int, path: str, *, token: str = "") -> int:
-    """The status that a plane answers with; 0 while it does not answer."""
+    """The HTTP status of a plane's answer; 0 while it does not answer."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=5)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
@@ -307,7 +310,7 @@ def _is_ready(port: int) -> bool:
 
 
 def _shown(path: Path) -> str:
-    """A path as a person in the current directory would type it."""
+    """A path, relative to the current directory if it is below it."""
     with contextlib.suppress(ValueError, OSError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

@@ -2,8 +2,8 @@
 
     python -m local.stand_in --port 9901
 
-It accepts every key, remembers which it was shown (`GET /calls` tells them masked), and misbehaves on demand. What it
-should do is a word in the header `stand-in`, or in the key itself between dashes (`sk-demo-429-0123456789`):
+It accepts every key, remembers the keys that it received (`GET /calls` lists them masked), and misbehaves on demand. A
+word in the header `stand-in`, or in the key between dashes (`sk-demo-429-0123456789`), says what it should do:
 
     a status (`429`, `500`)   answer with that status
     hang                      take the request and never answer
@@ -52,63 +52,63 @@ class Call(msgspec.Struct):
 
 
 class StandIn:
-    """The upstream and what it has seen."""
+    """The upstream, with the requests that it has received."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.cut_off = 0
-        # Answers that are being given now.
+        # The number of answers that are being sent now.
         self.under_way = 0
-        # Keys that behave in a set way, beside those that say so themselves.
+        # The behaviour by key, for keys that do not contain a behaviour themselves.
         self.behaviours: dict[str, str] = {}
         # Seconds between the events of every stream.
         self.pause = 0.0
         # Events of a stream; None for the words of the usual answer.
         self.events: int | None = None
-        # Of a stream: be silent for ever after so many events.
+        # A stream stops sending after so many events, and stays open.
         self.stall_after: int | None = None
-        # Bytes of whole answers that callers have taken.
+        # The bytes of complete answers that callers have read.
         self.written = 0
-        # What the usual answer says.
+        # The text of the usual answer.
         self.text = _TEXT
-        # Adorns every answer; an upstream's cookies must never reach a caller.
+        # Added to every answer, because an upstream's cookies must never reach a caller.
         self.headers = {"set-cookie": "upstream-session=secret; Path=/", "x-upstream": "stand-in"}
-        # Where it listens, once it does: the base URL that a provider would have.
+        # The base URL for a provider, once the stand-in listens.
         self.url = ""
         self._runner: web.AppRunner | None = None
 
     # ── life ──
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port."""
+        """Listen, and return the port."""
         app = web.Application(client_max_size=_BODY_LIMIT)
-        app.router.add_get("/calls", self._tell_calls)
+        app.router.add_get("/calls", self._list_calls)
         app.router.add_post("/{tail:.*}", self._answer)
-        # Without this a caller's leaving would not end what is being written for it.
+        # Without this setting an answer would go on after its caller has left.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
-        assert site._server is not None  # noqa: S101, SLF001 -- it was started; aiohttp tells the port nowhere else
+        assert site._server is not None  # noqa: S101, SLF001 -- it was started; aiohttp has no public way to read the port
         found: int = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]  # noqa: SLF001
         self.url = f"http://{host}:{found}/v1"
         return found
 
     async def close(self) -> None:
-        """Stop listening and cut what is open."""
+        """Stop listening, and close open connections."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     @property
     def keys(self) -> list[str]:
-        """The keys it was shown, in order."""
+        """The keys of the received requests, in order."""
         return [call.key for call in self.calls]
 
     # ── answering ──
 
-    async def _tell_calls(self, _request: web.Request) -> web.Response:
-        told = [{"path": call.path, "key": mask(call.key), "model": call.body.get("model")} for call in self.calls]
-        return web.json_response(told)
+    async def _list_calls(self, _request: web.Request) -> web.Response:
+        calls = [{"path": call.path, "key": mask(call.key), "model": call.body.get("model")} for call in self.calls]
+        return web.json_response(calls)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -137,7 +137,7 @@ class StandIn:
         if behaviour.isdigit():
             headers = self.headers | ({"retry-after": "7"} if behaviour == "429" else {})
             if behaviour.startswith("3"):
-                # Somewhere that would answer, for a client that went there.
+                # An address that would answer a client that followed the redirect.
                 headers["location"] = f"{self.url.removesuffix('/v1')}/calls"
             message = {"error": {"message": f"the stand-in answers {behaviour}", "type": "stand_in"}}
             return web.json_response(message, status=int(behaviour), headers=headers)
@@ -176,7 +176,7 @@ class StandIn:
         words = _WORDS if self.events is None else tuple(f"{number} " for number in range(self.events))
         events = list(_events(surface, body, words))
         if behaviour == "unfinished" and request.transport is not None:
-            # As HTTP/1.0 did it: the end of the connection is the end of the answer.
+            # As in HTTP/1.0, the end of the connection is the end of the answer.
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
             request.transport.write(head + b"".join(events[:-1]))
             request.transport.close()
@@ -258,12 +258,12 @@ def _events(surface: str, body: dict[str, Any], words: tuple[str, ...]) -> Itera
     yield b"data: [DONE]\n\n"
 
 
-def _event(told: dict[str, Any]) -> bytes:
-    return b"data: " + msgspec.json.encode(told) + b"\n\n"
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + msgspec.json.encode(body) + b"\n\n"
 
 
-def _named(name: str, told: dict[str, Any]) -> bytes:
-    return b"event: " + name.encode() + b"\n" + _event({"type": name} | told)
+def _named(name: str, body: dict[str, Any]) -> bytes:
+    return b"event: " + name.encode() + b"\n" + _event({"type": name} | body)
 
 
 def _message(model: object) -> dict[str, Any]:

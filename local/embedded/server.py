@@ -1,8 +1,8 @@
-"""What both embedded servers share: one child process that ends with its parent and never runs twice on one home.
+"""The base of both embedded servers: one child process that ends with its parent and runs only once on one home.
 
 A home is the directory of one server: its data, its password, and the file `running`. The child inherits the lock on
-that file, so the lock is held exactly as long as any process of the server lives, however its parent ended. A pid
-alone would not do: pids come back, after a container's restart with near certainty.
+that file, so the lock is held as long as any process of the server lives, however its parent ended. A pid is not
+enough, because pids are used again, most likely after a restart of a container.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ from local.embedded.unprivileged import (
 
 LOOPBACK: Final = "127.0.0.1"
 POLL_SECONDS: Final = 0.02
-# A server that was killed replays its log first; a busy machine takes its time even for an empty one.
+# A killed server first replays its log, and a busy machine is slow even with an empty one.
 START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 20.0
 ORPHAN_SECONDS: Final = 1.0
@@ -46,7 +46,7 @@ LAUNCHER: Final = Path(__file__).with_name("launch.py")
 
 
 def free_port() -> int:
-    """A TCP port on the loopback address that nobody listens on at this moment."""
+    """A TCP port on the loopback address that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -54,7 +54,7 @@ def free_port() -> int:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could bind this loopback port now; ports that only wait after a close count as free."""
+    """Whether a server could bind this loopback port now. A port in TIME_WAIT counts as free."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -65,7 +65,7 @@ def is_port_free(port: int) -> bool:
 
 
 def tail(log: Path, *, lines: int = 20) -> str:
-    """The last lines of a log, for an error message; empty where there is none."""
+    """The last lines of a log for an error message; empty where there is no log."""
     try:
         text = log.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -74,20 +74,20 @@ def tail(log: Path, *, lines: int = 20) -> str:
 
 
 def open_log(log: Path) -> IO[bytes]:
-    """A log to append to, closed to others: what a server writes there is not for every user of the machine."""
+    """Open a log for appending, with mode 0600, because a server's log is not for every user of the machine."""
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def ending_with_parent(
     program: Iterable[str | Path], end_signal: signal.Signals, *, uid: int = -1, gid: int = -1
 ) -> list[str]:
-    """The command that runs a program so that the kernel sends it this signal when we die, however we die."""
+    """The command that runs a program so that the kernel sends it this signal when this process dies in any way."""
     launcher = (sys.executable, "-I", "-S", LAUNCHER, os.getpid(), int(end_signal), uid, gid)
     return [str(part) for part in (*launcher, *program)]
 
 
 def write_private(path: Path, text: str, *, uid: int = -1, gid: int = -1) -> None:
-    """Put a file of mode 0600 in place at once: no reader sees half of it, nobody else sees it at all."""
+    """Write a file with mode 0600 atomically, so that no reader sees half of it and no other user can read it."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         if uid >= 0:
@@ -108,7 +108,7 @@ class EmbeddedServer(ABC):
     """
 
     name: str
-    # In the name of a temporary home.
+    # Part of the name of a temporary home.
     nickname: str
     stop_signal: signal.Signals
 
@@ -126,16 +126,16 @@ class EmbeddedServer(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where clients connect, password included."""
+        """The URL for clients, with the password."""
 
     @property
     def user(self) -> pwd.struct_passwd | None:
-        """The user that the server runs as; None for ourselves."""
+        """The user that the server runs as; None for the user of this process."""
         return server_user(self.home)
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Make the data where there is none. Runs under the home's lock: no server is alive on it."""
+        """Make the data if there is none. It runs under the home's lock, so no server is running on it."""
 
     @abstractmethod
     def _spawn(self, log: IO[bytes], lock: int) -> subprocess.Popen[bytes]: ...
@@ -150,14 +150,14 @@ class EmbeddedServer(ABC):
 
     @property
     def password(self) -> str:
-        """Made with the home, and kept in it."""
+        """The password of the server. It is made with the home and stored in it."""
         file = self.home / "password"
         if not file.exists():
             write_private(file, secrets.token_urlsafe(24))
         return file.read_text(encoding="utf-8")
 
     def is_named_by(self, url: str) -> bool:
-        """Whether a URL leads to this server, at whatever port it listened then: it holds this home's password."""
+        """Whether a URL belongs to this server: it contains this home's password. The port may have changed."""
         file = self.home / "password"
         return file.exists() and urlsplit(url).password == file.read_text(encoding="utf-8")
 
@@ -165,7 +165,7 @@ class EmbeddedServer(ABC):
         """Start, and return when the server answers.
 
         Raises:
-            ServerFailed: with the end of the server's log.
+            ServerFailed: the server did not start. The message has the end of its log.
         """
         if self.is_running:
             return self
@@ -184,7 +184,7 @@ class EmbeddedServer(ABC):
             try:
                 self._wait_until_ready()
             except ServerFailed:
-                # Another process took the free port between our look and the server's bind.
+                # Another process took the free port between our check and the server's bind.
                 if self.given_port or is_port_free(self.port) or attempt == FREE_PORT_ATTEMPTS - 1:
                     raise
                 self.port = 0
@@ -210,7 +210,7 @@ class EmbeddedServer(ABC):
         self.start()
 
     def close(self) -> None:
-        """End the server; a temporary home goes with it."""
+        """End the server, and remove its home if it is temporary."""
         self.stop()
         if self.temporary:
             shutil.rmtree(self.home, ignore_errors=True)
@@ -244,9 +244,9 @@ class EmbeddedServer(ABC):
 
     @staticmethod
     def _place(home: Path) -> Path:
-        """Where the home really goes. Makes nothing yet."""
+        """The actual path of the home. Nothing is made yet."""
         user = server_user(home)
-        # Data that are the user's already win over the present state of the modes above them.
+        # Data that the user owns already stay in use, whatever the modes of the directories above them are.
         has_data = (home / "data").is_dir() and (user is None or (home / "data").stat().st_uid == user.pw_uid)
         return home if has_data or is_reachable(existing(home.parent), user) else refuge(home)
 
@@ -280,7 +280,7 @@ class EmbeddedServer(ABC):
     ) -> subprocess.Popen[bytes]:
         user = self.user
         uid, gid = (user.pw_uid, user.pw_gid) if user else (-1, -1)
-        # A session of its own keeps the terminal's Ctrl-C away: the supervisor stops servers last.
+        # In a session of its own the server does not get the terminal's Ctrl-C: the supervisor stops servers last.
         return subprocess.Popen(  # noqa: S603 - our own command
             ending_with_parent(command, self.stop_signal, uid=uid, gid=gid),
             stdin=stdin,
@@ -310,7 +310,7 @@ class EmbeddedServer(ABC):
         raise ServerFailed(f"{self.name} {how}; its log, {self.log}, ends so:\n{tail(self.log)}")
 
     def _lock(self) -> int:
-        """The home's lock; a server that a killed parent left behind is ended first."""
+        """Take the home's lock. A server that a killed parent left behind is ended first."""
         lock = os.open(self.home / "running", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         began = time.monotonic()
         while True:
@@ -322,7 +322,8 @@ class EmbeddedServer(ABC):
                 if waited > STOP_SECONDS:
                     os.close(lock)
                     raise ServerFailed(f"another {self.name} (process {pid}) is running on {self.home}") from None
-                # PostgreSQL's sessions outlive a killed server for a moment; only what stays longer is a server itself.
+                # PostgreSQL's sessions live for a moment after a killed server. A lock that is held longer means a
+                # server.
                 if pid.isdigit() and waited > ORPHAN_SECONDS:
                     with contextlib.suppress(OSError):
                         os.kill(int(pid), self.stop_signal)

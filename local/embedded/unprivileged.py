@@ -1,9 +1,9 @@
-"""Which user an embedded server runs as, and the directories and programs that this user can reach.
+"""The user that an embedded server runs as, and the directories and programs that this user can reach.
 
 No server runs as root. Where we are root, the servers run as `postgres` or `nobody`, and that user must be able to
-reach what it reads: a home that it cannot reach goes to a directory under /var/tmp, named after the wanted path so that
-the next start finds it again, and a program that it cannot execute is copied into the home. The mode of a
-directory above a home never changes.
+reach its files. A home that it cannot reach is moved to a directory under /var/tmp, named after the wanted path so that
+the next start finds it again. A program that it cannot execute is copied into the home. The mode of a directory above a
+home is never changed.
 """
 
 import hashlib
@@ -18,9 +18,10 @@ from typing import Final
 
 REACHABLE_BY_ALL: Final = Path("/var/tmp")  # noqa: S108 - what is made there is 0700, and its owner is checked
 USERS: Final = ("postgres", "nobody")
-# The home is ours; the server's user goes through it to the data, which are its own (0700), and can write nothing else.
+# The home belongs to us. The server's user can pass through it to the data, which it owns (0700), and can write nothing
+# else.
 HOME_MODE_AS_ROOT: Final = 0o711
-# The whole environment of a server: nothing of ours is any of its business.
+# The whole environment of a server, so that it gets no variable of ours.
 ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
@@ -29,10 +30,10 @@ class ServerFailed(RuntimeError):
 
 
 def server_user(home: Path | None = None) -> pwd.struct_passwd | None:
-    """The user that a server runs as; None where we are not root: then it runs as ourselves.
+    """The user that a server runs as; None where we are not root, since it then runs as the present user.
 
-    Data that are there already keep their owner, so that a system user added later changes nothing. Data of root's are
-    given to the user by the server's own preparation.
+    Existing data keep their owner, so that a system user who is added later changes nothing. If root owns the data, the
+    preparation of the server gives them to the user.
     """
     if os.geteuid() != 0:
         return None
@@ -53,7 +54,7 @@ def server_user(home: Path | None = None) -> pwd.struct_passwd | None:
 
 
 def is_reachable(directory: Path, user: pwd.struct_passwd | None) -> bool:
-    """Whether the user may go through this directory and all above it. None is ourselves: yes."""
+    """Whether the user may pass through this directory and all above it. None (the present user) always may."""
     if user is None:
         return True
     for folder in (directory, *directory.parents):
@@ -70,23 +71,23 @@ def is_reachable(directory: Path, user: pwd.struct_passwd | None) -> bool:
 
 
 def existing(directory: Path) -> Path:
-    """The directory, or the nearest one above it that is there."""
+    """The directory, or the nearest one above it that exists."""
     return directory if directory.exists() else existing(directory.parent)
 
 
 def refuge(wanted: Path) -> Path:
-    """Where a home goes whose own place the server's user cannot reach: the same at every start."""
+    """The path for a home that the server's user cannot reach in its wanted place. It is the same at every start."""
     name = hashlib.sha256(os.fsencode(wanted)).hexdigest()[:16]
     return REACHABLE_BY_ALL / f"gateway-admin-{name}"
 
 
 def set_aside(home: Path) -> Path | None:
-    """Move away what a server left outside its checkout, when the checkout's own files are gone.
+    """Move away a home under /var/tmp whose checkout has lost its own files.
 
-    Its password is there, but the keys to what the server holds were in the checkout.
+    The home still has its password, but the keys to its data were in the checkout.
 
     Returns:
-        Where it is now; None if nothing was left.
+        The new path; None if there was no such home.
     """
     left = refuge(home)
     if not left.is_dir() or left.is_symlink():
@@ -97,10 +98,10 @@ def set_aside(home: Path) -> Path | None:
 
 
 def check_owner(home: Path, user: pwd.struct_passwd | None) -> None:
-    """Refuse a home that somebody else made or may write to: anybody can take a name under /var/tmp before us.
+    """Refuse a home that another user made or can write to, because any user can make a name under /var/tmp first.
 
     Raises:
-        ServerFailed: with the owner and the mode that were found.
+        ServerFailed: the owner or the mode is wrong. The message names both.
     """
     found = home.stat()
     if found.st_uid not in {os.geteuid(), user.pw_uid if user else os.geteuid()} or found.st_mode & 0o022:
@@ -111,10 +112,10 @@ def check_owner(home: Path, user: pwd.struct_passwd | None) -> None:
 
 
 def run_as(user: pwd.struct_passwd | None, command: Sequence[str | Path], *, text: str = "") -> str:
-    """Run a server's own program to its end as this user; returns what it wrote.
+    """Run a program of a server to its end as this user, and return its output.
 
     Raises:
-        ServerFailed: it ended with another status than 0.
+        ServerFailed: it ended with a status other than 0.
         OSError: the user cannot execute it.
     """
     done = subprocess.run(  # noqa: S603 - our own command
