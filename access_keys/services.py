@@ -6,20 +6,18 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
 from access_keys.models import AccessKey
 from accounts.models import Account
+from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
-from accounts.services import apply_changes
 from audit.actions import Action
-from audit.recording import NOTHING, record
 from configurations.models import Configuration
 from configurations.services import ConfigurationUnknown
 from gateway_core import tokens
 from gateway_core.redaction import mask
-from rest.preconditions import ANY, IfMatch, locked
-from snapshots import outbox
+from rest.preconditions import ANY, IfMatch
+from snapshots.writing import published
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,10 @@ def create_access_key(
         ConfigurationUnknown: the account has no configuration with this ID.
     """
     token = tokens.generate(tokens.ACCESS_KEY_PREFIX)
-    now = timezone.now()
-    access_key = AccessKey.objects.create(
+    access_key = build(
+        AccessKey,
         account=account,
+        by=by,
         configuration=_configuration_of(account, configuration_id),
         name=name,
         description=description,
@@ -59,13 +58,9 @@ def create_access_key(
         disabled=disabled,
         digest=tokens.digest(token),
         key_redacted=mask(token),
-        created_at=now,
-        updated_at=now,
-        created_by=by.id,
-        last_updated_by=by.id,
     )
-    outbox.record(access_key)
-    record(by, Action.ACCESS_KEY_CREATED, access_key)
+    with published.creating(access_key, by=by, action=Action.ACCESS_KEY_CREATED):
+        access_key.save(force_insert=True)
     return IssuedAccessKey(access_key=access_key, token=token)
 
 
@@ -81,32 +76,21 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
     if changes.get("configuration_id"):
         # Before the access key's own lock: whoever locks both takes the configuration first.
         _configuration_of(access_key.account, changes["configuration_id"])
-    access_key = locked(access_key, if_match)
-    if changes:
-        before = access_key.audit_state()
-        apply_changes(access_key, by=by, changes=changes)
-        outbox.record(access_key)
-        record(by, Action.ACCESS_KEY_UPDATED, access_key, before=before)
-    return access_key
+    with published.changing(access_key, by=by, action=Action.ACCESS_KEY_UPDATED, if_match=if_match) as row:
+        apply_changes(row, by=by, changes=changes)
+    return row
 
 
-@transaction.atomic
 def disable_by_operator(*, access_key: AccessKey) -> None:
     """Disable an access key where nobody is signed in: a management command does it.
 
     Raises:
         NotFound: it has been deleted meanwhile.
     """
-    access_key = locked(access_key, ANY)
-    before = access_key.audit_state()
-    access_key.disabled = True
-    access_key.updated_at = timezone.now()
-    access_key.save(update_fields=["disabled", "updated_at"])
-    outbox.record(access_key)
-    record(None, Action.ACCESS_KEY_UPDATED, access_key, before=before)
+    with published.changing(access_key, by=None, action=Action.ACCESS_KEY_UPDATED) as row:
+        apply_changes(row, by=None, changes={"disabled": True})
 
 
-@transaction.atomic
 def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY) -> None:
     """Revoke an access key for ever.
 
@@ -114,10 +98,7 @@ def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    access_key = locked(access_key, if_match)
-    record(by, Action.ACCESS_KEY_DELETED, access_key, before=access_key.audit_state(), after=NOTHING)
-    access_key.delete()
-    outbox.record(access_key)
+    published.delete(access_key, by=by, action=Action.ACCESS_KEY_DELETED, if_match=if_match)
 
 
 def _configuration_of(account: Account, configuration_id: uuid.UUID | None) -> Configuration | None:

@@ -1,17 +1,18 @@
 """Every write to gateway configurations."""
 
+import uuid
 from typing import TypedDict, Unpack
 
 from django.db import transaction
-from django.db.models import Field
 
 from account_settings.models import GatewayConfiguration
 from accounts.models import Account
+from accounts.owned.services import set_attributes
 from accounts.principals import Principal
 from audit.actions import Action
-from audit.recording import record
-from rest.preconditions import ANY, IfMatch, locked
+from rest.preconditions import ANY, IfMatch
 from snapshots import outbox
+from snapshots.writing import published
 
 
 class Changes(TypedDict, total=False):
@@ -35,26 +36,17 @@ def update_gateway_configuration(
     """
     # Two first writers meet at the primary key; the slower one finds the faster one's row.
     row, _ = GatewayConfiguration.objects.get_or_create(account=account)
-    configuration = locked(row, if_match)
-    if not changes:
-        return configuration
-    before = configuration.audit_state()
-    for name, value in changes.items():
-        column = configuration._meta.get_field(name)
-        if value is None and isinstance(column, Field) and not column.null:
-            setattr(configuration, name, column.get_default())
-        else:
-            setattr(configuration, name, value)
-    configuration.save(update_fields=list(changes))
-    outbox.record(configuration)
-    record(by, Action.GATEWAY_CONFIGURATION_UPDATED, configuration, before=before)
+    action = Action.GATEWAY_CONFIGURATION_UPDATED
+    with published.changing(row, by=by, action=action, if_match=if_match) as configuration:
+        set_attributes(configuration, changes)
+        configuration.save(update_fields=list(changes))
     return configuration
 
 
-def record_credits_changed(account: Account) -> None:
-    """Have the account's settings published anew after this transaction: whether it has credits is one of them.
+def record_credits_changed(account_id: uuid.UUID) -> None:
+    """Publish the account's settings after this transaction: whether it has credits is one of them.
 
     Raises:
-        NotInTransaction: the ledger's entry and the change could part.
+        NotInTransaction: called outside of a transaction. The ledger's entry and the change commit together.
     """
-    outbox.record(GatewayConfiguration(account=account))
+    outbox.record(GatewayConfiguration(account_id=account_id))

@@ -19,9 +19,9 @@ from accounts.models import Account, Invitation, Membership, User
 from accounts.principals import Principal
 from accounts.services import add_member
 from audit.actions import Action
-from audit.recording import NOTHING, record
+from audit.writing import audited
 from gateway_core import tokens
-from rest.errors import Conflict, InvalidRequest, NotFound
+from rest.errors import Conflict, InvalidRequest
 from rest.preconditions import locked
 from rest.violations import is_uniqueness_violation
 
@@ -66,7 +66,6 @@ class IssuedInvitation:
     token: str = field(repr=False)
 
 
-@transaction.atomic
 def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedInvitation:
     """Make an invitation. Whoever shows its token within a week is in, as what it says.
 
@@ -77,7 +76,7 @@ def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedIn
         by: who invites.
     """
     token = tokens.generate(tokens.INVITATION_PREFIX)
-    invitation = Invitation.objects.create(
+    invitation = Invitation(
         account=account,
         name=name,
         role=Membership.Role(role),
@@ -85,20 +84,18 @@ def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedIn
         expires_at=timezone.now() + INVITATION_LIFETIME,
         created_by=by.id,
     )
-    record(by, Action.INVITATION_CREATED, invitation, before=NOTHING)
+    with audited.creating(invitation, by=by, action=Action.INVITATION_CREATED):
+        invitation.save(force_insert=True)
     return IssuedInvitation(invitation, token)
 
 
-@transaction.atomic
 def revoke_invitation(*, invitation: Invitation, by: Principal) -> None:
     """Take an invitation back.
 
     Raises:
         NotFound: it was used or taken back meanwhile.
     """
-    invitation = locked(invitation)
-    record(by, Action.INVITATION_REVOKED, invitation, before=invitation.audit_state(), after=NOTHING)
-    invitation.delete()
+    audited.delete(invitation, by=by, action=Action.INVITATION_REVOKED)
 
 
 @transaction.atomic
@@ -156,14 +153,13 @@ def change_role(*, member: Membership, role: str, by: Principal) -> Membership:
         NotFound: they have left meanwhile.
         LastOwner: nobody else would own the account.
     """
-    member = _held(member)
-    before = member.audit_state()
-    if role != Membership.Role.OWNER:
-        _keep_an_owner_beside(member)
-    member.role = Membership.Role(role)
-    member.save(update_fields=["role"])
-    record(by, Action.MEMBER_ROLE_CHANGED, member, before=before)
-    return member
+    _lock_account_of(member)
+    with audited.changing(member, by=by, action=Action.MEMBER_ROLE_CHANGED) as row:
+        if role != Membership.Role.OWNER:
+            _keep_an_owner_beside(row)
+        row.role = Membership.Role(role)
+        row.save(update_fields=["role"])
+    return row
 
 
 @transaction.atomic
@@ -174,10 +170,9 @@ def remove_member(*, member: Membership, by: Principal) -> None:
         NotFound: they have left meanwhile.
         LastOwner: nobody else owns the account.
     """
-    member = _held(member)
-    _keep_an_owner_beside(member)
-    record(by, Action.MEMBER_REMOVED, member, before=member.audit_state(), after=NOTHING)
-    member.delete()
+    _lock_account_of(member)
+    _keep_an_owner_beside(locked(member))
+    audited.delete(member, by=by, action=Action.MEMBER_REMOVED)
 
 
 def _valid_invitation(token: str) -> Invitation:
@@ -188,13 +183,9 @@ def _valid_invitation(token: str) -> Invitation:
     return invitation
 
 
-def _held(member: Membership) -> Membership:
-    """The membership as it is now, with the account's row locked: all changes of who owns it stand in one line."""
+def _lock_account_of(member: Membership) -> None:
+    """Lock the account's row, so that changes of who owns an account wait for each other."""
     Account.objects.select_for_update(no_key=True).get(pk=member.account_id)
-    found = Membership.objects.select_related("user").filter(pk=member.pk).first()
-    if found is None:
-        raise NotFound
-    return found
 
 
 def _keep_an_owner_beside(member: Membership) -> None:

@@ -5,16 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Field
-from django.utils import timezone
 
-from accounts.models import Account, ApiKey, Membership, OwnedModel, User
+from accounts.models import Account, ApiKey, Membership, User
+from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
 from audit.actions import Action
-from audit.recording import NOTHING, record, record_act
+from audit.recording import NOTHING, record_act
+from audit.writing import audited
 from gateway_core import tokens
 from gateway_core.redaction import mask
-from rest.preconditions import ANY, IfMatch, locked
+from rest.preconditions import ANY, IfMatch
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class IssuedApiKey:
     token: str = field(repr=False)
 
 
-@transaction.atomic
 def create_account(*, name: str, by: Principal | None = None) -> Account:
     """Open a new account, with nobody in it.
 
@@ -33,8 +32,9 @@ def create_account(*, name: str, by: Principal | None = None) -> Account:
         name: for people.
         by: who does it; None for a management command.
     """
-    account = Account.objects.create(name=name)
-    record(by, Action.ACCOUNT_CREATED, account)
+    account = Account(name=name)
+    with audited.creating(account, by=by, action=Action.ACCOUNT_CREATED):
+        account.save(force_insert=True)
     return account
 
 
@@ -57,11 +57,11 @@ def create_user(
     return user
 
 
-@transaction.atomic
 def add_member(*, account: Account, user: User, role: str, by: Principal | None = None) -> Membership:
     """Let a user into an account, as one of Membership.Role."""
-    member = Membership.objects.create(account=account, user=user, role=Membership.Role(role))
-    record(by, Action.MEMBER_ADDED, member)
+    member = Membership(account=account, user=user, role=Membership.Role(role))
+    with audited.creating(member, by=by, action=Action.MEMBER_ADDED):
+        member.save(force_insert=True)
     return member
 
 
@@ -92,7 +92,6 @@ def record_sign_in(*, user: User, action: Action, by: Principal | None) -> None:
         record_act(by, action, subject, changes=NOTHING)
 
 
-@transaction.atomic
 def create_api_key(
     *,
     account: Account,
@@ -105,9 +104,10 @@ def create_api_key(
 ) -> IssuedApiKey:
     """Issue a token that manages the account."""
     token = tokens.generate(tokens.API_KEY_PREFIX)
-    now = timezone.now()
-    api_key = ApiKey.objects.create(
+    api_key = build(
+        ApiKey,
         account=account,
+        by=by,
         name=name,
         description=description,
         metadata=metadata,
@@ -115,16 +115,12 @@ def create_api_key(
         disabled=disabled,
         digest=tokens.digest(token),
         key_redacted=mask(token),
-        created_at=now,
-        updated_at=now,
-        created_by=by.id,
-        last_updated_by=by.id,
     )
-    record(by, Action.API_KEY_CREATED, api_key)
+    with audited.creating(api_key, by=by, action=Action.API_KEY_CREATED):
+        api_key.save(force_insert=True)
     return IssuedApiKey(api_key=api_key, token=token)
 
 
-@transaction.atomic
 def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, **changes: Any) -> ApiKey:
     """Change what was given: name, description, metadata, expires_at, disabled; None clears.
 
@@ -132,14 +128,11 @@ def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, *
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    api_key = locked(api_key, if_match)
-    before = api_key.audit_state()
-    apply_changes(api_key, by=by, changes=changes)
-    record(by, Action.API_KEY_UPDATED, api_key, before=before)
-    return api_key
+    with audited.changing(api_key, by=by, action=Action.API_KEY_UPDATED, if_match=if_match) as row:
+        apply_changes(row, by=by, changes=changes)
+    return row
 
 
-@transaction.atomic
 def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -> None:
     """Revoke an API key for ever; it may be the one that asks, and the account's last.
 
@@ -147,25 +140,4 @@ def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    api_key = locked(api_key, if_match)
-    record(by, Action.API_KEY_DELETED, api_key, before=api_key.audit_state(), after=NOTHING)
-    api_key.delete()
-
-
-def apply_changes(item: OwnedModel, *, by: Principal, changes: dict[str, Any]) -> None:
-    """Write the given attributes of a locked row, and who did it.
-
-    Nothing given: nothing changes, not even `updated_at` (contract, section 1). None clears; where the column cannot be
-    NULL that means its default.
-    """
-    if not changes:
-        return
-    for name, value in changes.items():
-        column = item._meta.get_field(name)
-        if value is None and isinstance(column, Field) and not column.null:
-            setattr(item, name, column.get_default())
-        else:
-            setattr(item, name, value)
-    item.last_updated_by = by.id
-    item.updated_at = timezone.now()
-    item.save(update_fields=[*changes, "last_updated_by", "updated_at"])
+    audited.delete(api_key, by=by, action=Action.API_KEY_DELETED, if_match=if_match)

@@ -10,13 +10,11 @@ from typing import Any, Final, TypedDict, Unpack
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import Manager
-from django.utils import timezone
 
 from accounts.models import Account
+from accounts.owned.services import apply_changes, build, set_attributes
 from accounts.principals import Principal
-from accounts.services import apply_changes
 from audit.actions import Action
-from audit.recording import NOTHING, record
 from configurations import revisions
 from configurations import router as routers
 from configurations import scope as scopes
@@ -27,9 +25,9 @@ from provider_keys.models import ProviderKey
 from provider_keys.services import add_provider_key
 from providers.provider_names import KnownProviders
 from rest.errors import Conflict, InvalidRequest, NotFound
-from rest.preconditions import ANY, IfMatch, locked
+from rest.preconditions import ANY, IfMatch
 from rest.violations import is_reference_violation
-from snapshots import outbox
+from snapshots.writing import published
 
 _MOST_NAMED: Final = 10
 Json = Any
@@ -63,7 +61,6 @@ class ConfigurationChanges(TypedDict, total=False):
     router: Json | None
 
 
-@transaction.atomic
 def create_configuration(
     *,
     account: Account,
@@ -88,21 +85,11 @@ def create_configuration(
     Raises:
         ConfigurationInvalid: access or router breaks a rule. Nothing was written.
     """
-    now = timezone.now()
-    configuration = Configuration(
-        account=account,
-        name=name,
-        description=description,
-        metadata=metadata,
-        created_at=now,
-        updated_at=now,
-        created_by=by.id,
-        last_updated_by=by.id,
-    )
-    return _write(configuration, by, {"access": access, "router": router}, Action.CONFIGURATION_CREATED)
+    configuration = build(Configuration, account=account, by=by, name=name, description=description, metadata=metadata)
+    with published.creating(configuration, by=by, action=Action.CONFIGURATION_CREATED):
+        return _write(configuration, by, {"access": access, "router": router}, is_new=True)
 
 
-@transaction.atomic
 def update_configuration(
     *, configuration: Configuration, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ConfigurationChanges]
 ) -> Configuration:
@@ -112,13 +99,10 @@ def update_configuration(
         ConfigurationInvalid: the new access or router breaks a rule. Nothing was written.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    configuration = locked(configuration, if_match)
-    if not changes:
-        return Configuration.objects.with_named().get(pk=configuration.pk)
-    return _write(configuration, by, dict(changes), Action.CONFIGURATION_UPDATED)
+    with published.changing(configuration, by=by, action=Action.CONFIGURATION_UPDATED, if_match=if_match) as row:
+        return _write(row, by, dict(changes))
 
 
-@transaction.atomic
 def restore_revision(
     *, configuration: Configuration, number: int, by: Principal, if_match: IfMatch = ANY
 ) -> Configuration:
@@ -131,16 +115,14 @@ def restore_revision(
         NotFound: there is no such revision; or as rest.preconditions.locked.
         PreconditionFailed: as rest.preconditions.locked.
     """
-    configuration = locked(configuration, if_match)
-    revision = configuration.revisions.filter(number=number).first()
-    if revision is None:
-        raise NotFound
-    if revision.content == configuration.content:
-        return Configuration.objects.with_named().get(pk=configuration.pk)
-    return _write(configuration, by, dict(revision.content), Action.CONFIGURATION_RESTORED)
+    with published.changing(configuration, by=by, action=Action.CONFIGURATION_RESTORED, if_match=if_match) as row:
+        revision = row.revisions.filter(number=number).first()
+        if revision is None:
+            raise NotFound
+        is_same = revision.content == row.content
+        return _write(row, by, {} if is_same else dict(revision.content))
 
 
-@transaction.atomic
 def delete_configuration(*, configuration: Configuration, by: Principal, if_match: IfMatch = ANY) -> None:
     """Forget a configuration for good. Its provider keys stay.
 
@@ -148,21 +130,15 @@ def delete_configuration(*, configuration: Configuration, by: Principal, if_matc
         ConfigurationInUse: an access key links to it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    configuration = locked(configuration, if_match)
-    identity = configuration.id
-    outbox.record(configuration)
-    record(by, Action.CONFIGURATION_DELETED, configuration, before=configuration.audit_state(), after=NOTHING)
-    try:
-        with transaction.atomic():
-            configuration.delete()
-            # Django looked for access keys before it deleted. A link that was committed in between shows here.
-            connection.check_constraints()
-    except IntegrityError as refusal:
+    published.delete_unless_used(
+        configuration,
+        by=by,
+        action=Action.CONFIGURATION_DELETED,
+        if_match=if_match,
         # The referring model is of a room above; this room knows it by its foreign key alone.
-        access_key = Configuration.access_keys.rel.related_model
-        if not is_reference_violation(refusal, access_key):
-            raise
-        raise ConfigurationInUse(details=_users_of(identity)) from None
+        users=[Configuration.access_keys.rel.related_model],
+        in_use=lambda: ConfigurationInUse(details=_users_of(configuration.id)),
+    )
 
 
 def find_faults(*, account: Account, access: Json | None, router: Json | None) -> dict[str, str]:
@@ -199,10 +175,13 @@ def _check(account: Account, changes: dict[str, Json | None], providers: KnownPr
     return checked
 
 
-def _write(configuration: Configuration, by: Principal, changes: dict[str, Any], action: Action) -> Configuration:
+def _write(
+    configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool = False
+) -> Configuration:
+    """Check and write what is given; nothing given writes nothing. Returns the row, read with `with_named`."""
+    if not changes:
+        return Configuration.objects.with_named().get(pk=configuration.pk)
     checked = valid_content(configuration.account, changes)
-    is_new = action is Action.CONFIGURATION_CREATED
-    before = NOTHING if is_new else configuration.audit_state()
     try:
         with transaction.atomic():
             _put(configuration, by, changes, checked, is_new=is_new)
@@ -213,8 +192,6 @@ def _write(configuration: Configuration, by: Principal, changes: dict[str, Any],
             raise
         valid_content(configuration.account, changes)
         raise
-    outbox.record(configuration)
-    record(by, action, configuration, before=before)
     written = Configuration.objects.with_named().get(pk=configuration.pk)
     revisions.keep(written, by)
     return written
@@ -245,8 +222,7 @@ def _put(
         )
         checked.keys.update(stored.values())
     if is_new:
-        for column, content in changes.items():
-            setattr(configuration, column, content)
+        set_attributes(configuration, changes)
         configuration.save(force_insert=True)
     else:
         apply_changes(configuration, by=by, changes=changes)

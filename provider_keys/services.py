@@ -7,25 +7,23 @@ import uuid
 from typing import Any, Final, TypedDict, Unpack
 
 from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
 
 from accounts.models import Account
+from accounts.owned.services import apply_changes, build, set_attributes
 from accounts.principals import Principal
-from accounts.services import apply_changes
 from audit.actions import Action
-from audit.recording import NOTHING, differences, record, record_act
 from gateway_core import ids
 from gateway_core.sealing import Binding
 from provider_keys.models import ProviderKey
 from provider_keys.values import PlainValue
 from providers.provider_names import KnownProviders, ProviderUnknown
 from rest.errors import Conflict
-from rest.preconditions import ANY, IfMatch, locked
+from rest.preconditions import ANY, IfMatch
 from rest.violations import is_reference_violation
-from snapshots import outbox
+from snapshots.writing import published
 
 _MOST_NAMED: Final = 10
-# What traffic told of a value that is no more says nothing of the new one.
+# A new value resets the health: it describes the old value.
 _UNTRIED: Final = {"last_success_at": None, "last_refusal_at": None, "last_refusal_status": None}
 
 
@@ -43,7 +41,6 @@ class ProviderKeyChanges(TypedDict, total=False):
     metadata: str | None
 
 
-@transaction.atomic
 def create_provider_key(
     *,
     account: Account,
@@ -101,7 +98,6 @@ def add_provider_key(
     return _insert(account=account, by=by, providers=providers, provider_id=provider_id, value=value, name=name)
 
 
-@transaction.atomic
 def update_provider_key(
     *, provider_key: ProviderKey, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ProviderKeyChanges]
 ) -> ProviderKey:
@@ -110,17 +106,11 @@ def update_provider_key(
     Raises:
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    provider_key = locked(provider_key, if_match)
-    if not changes:
-        return provider_key
-    before = provider_key.audit_state()
-    apply_changes(provider_key, by=by, changes=dict(changes))
-    outbox.record(provider_key)
-    record(by, Action.PROVIDER_KEY_UPDATED, provider_key, before=before)
-    return provider_key
+    with published.changing(provider_key, by=by, action=Action.PROVIDER_KEY_UPDATED, if_match=if_match) as row:
+        apply_changes(row, by=by, changes=changes)
+    return row
 
 
-@transaction.atomic
 def rotate_provider_key(
     *, provider_key: ProviderKey, by: Principal, name: str, value: PlainValue, if_match: IfMatch = ANY
 ) -> ProviderKey:
@@ -129,17 +119,14 @@ def rotate_provider_key(
     Raises:
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    provider_key = locked(provider_key, if_match)
-    before = provider_key.audit_state()
-    apply_changes(provider_key, by=by, changes={"name": name, **_at_rest(provider_key, value), **_UNTRIED})
-    outbox.record(provider_key)
-    # A new value is one even under the same name and mask.
-    changes = differences(before, provider_key.audit_state())
-    record_act(by, Action.PROVIDER_KEY_ROTATED, provider_key, changes=changes)
-    return provider_key
+    # A new value may have the same name and the same mask as the old one.
+    with published.changing(
+        provider_key, by=by, action=Action.PROVIDER_KEY_ROTATED, if_match=if_match, is_always_event=True
+    ) as row:
+        apply_changes(row, by=by, changes={"name": name, **_at_rest(row, value), **_UNTRIED})
+    return row
 
 
-@transaction.atomic
 def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: IfMatch = ANY) -> None:
     """Forget a provider key for good.
 
@@ -147,21 +134,15 @@ def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: I
         ProviderKeyInUse: a routing rule names it; details name up to 10 of the configurations.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    provider_key = locked(provider_key, if_match)
-    identity = provider_key.id
-    outbox.record(provider_key)
-    record(by, Action.PROVIDER_KEY_DELETED, provider_key, before=provider_key.audit_state(), after=NOTHING)
-    try:
-        with transaction.atomic():
-            provider_key.delete()
-            # Django looked for rules before it deleted. One that was committed in between shows here.
-            connection.check_constraints()
-    except IntegrityError as refusal:
+    published.delete_unless_used(
+        provider_key,
+        by=by,
+        action=Action.PROVIDER_KEY_DELETED,
+        if_match=if_match,
         # The referring model is of a room above; this room knows it by its foreign key alone.
-        routed_key = ProviderKey.routed_in.rel.related_model
-        if not is_reference_violation(refusal, routed_key):
-            raise
-        raise ProviderKeyInUse(details=_users_of(identity)) from None
+        users=[ProviderKey.routed_in.rel.related_model],
+        in_use=lambda: ProviderKeyInUse(details=_users_of(provider_key.id)),
+    )
 
 
 def _insert(
@@ -176,23 +157,18 @@ def _insert(
     provider = providers.find(provider_id)
     if provider is None:
         raise ProviderUnknown(details={"providerId": providers.refusal(provider_id)})
-    now = timezone.now()
-    provider_key = ProviderKey(
+    provider_key = build(
+        ProviderKey,
         account=account,
+        by=by,
         provider=provider,
         provider_as_written=provider_id,
         custom_provider_id=providers.custom_id(provider),
-        created_at=now,
-        updated_at=now,
-        created_by=by.id,
-        last_updated_by=by.id,
         **texts,
     )
-    for column, content in _at_rest(provider_key, value).items():
-        setattr(provider_key, column, content)
-    provider_key.save(force_insert=True)
-    outbox.record(provider_key)
-    record(by, Action.PROVIDER_KEY_CREATED, provider_key)
+    set_attributes(provider_key, _at_rest(provider_key, value))
+    with published.creating(provider_key, by=by, action=Action.PROVIDER_KEY_CREATED):
+        provider_key.save(force_insert=True)
     return provider_key
 
 

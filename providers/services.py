@@ -7,22 +7,20 @@ import uuid
 from collections.abc import Sequence
 from typing import Any, Final, TypedDict, Unpack
 
-from django.db import IntegrityError, connection, transaction
-from django.utils import timezone
+from django.db import IntegrityError
 
 from accounts.models import Account
+from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
-from accounts.services import apply_changes
 from audit.actions import Action
-from audit.recording import NOTHING, record
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, model_key
 from providers.base_url_check import VettedUrl
 from providers.models import Provider, ProviderModel
 from rest.errors import Conflict, InvalidRequest
-from rest.preconditions import ANY, IfMatch, locked
-from rest.violations import is_reference_violation, is_uniqueness_violation
-from snapshots import outbox
+from rest.preconditions import ANY, IfMatch
+from rest.violations import is_uniqueness_violation
+from snapshots.writing import published
 
 _MOST_NAMED: Final = 10
 # `aigp_…` names a provider by its ID wherever a provider is named.
@@ -63,7 +61,6 @@ class ProviderChanges(TypedDict, total=False):
     models: Sequence[str] | None
 
 
-@transaction.atomic
 def create_provider(
     *,
     account: Account,
@@ -94,33 +91,27 @@ def create_provider(
     """
     if provider_id in BUILT_IN or provider_id.startswith(_ID_LEAD):
         raise ProviderIdReserved(details={"providerId": ProviderIdReserved.message()})
-    now = timezone.now()
-    provider = Provider(
+    provider = build(
+        Provider,
         account=account,
+        by=by,
         slug=provider_id,
         name=name,
         base_url=base_url.written,
         metadata=metadata,
         supported_api_surfaces=supported_api_surfaces or [],
-        created_at=now,
-        updated_at=now,
-        created_by=by.id,
-        last_updated_by=by.id,
     )
     try:
-        with transaction.atomic():
+        with published.creating(provider, by=by, action=Action.PROVIDER_CREATED):
             provider.save(force_insert=True)
+            _replace_models(provider, models or ())
     except IntegrityError as refusal:
         if not is_uniqueness_violation(refusal, "one_provider_per_slug"):
             raise
         raise ProviderExists(details={"providerId": ProviderExists.message()}) from None
-    _replace_models(provider, models or ())
-    outbox.record(provider)
-    record(by, Action.PROVIDER_CREATED, provider)
     return provider
 
 
-@transaction.atomic
 def update_provider(
     *, provider: Provider, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ProviderChanges]
 ) -> Provider:
@@ -130,23 +121,18 @@ def update_provider(
         ModelListedTwice: details name the second place.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    provider = locked(provider, if_match)
-    if not changes:
-        return provider
-    before = provider.audit_state()
-    columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
-    if "base_url" in changes:
-        columns["base_url"] = changes["base_url"].written
-    if "models" in changes:
-        _replace_models(provider, changes["models"] or ())
-    # A change of the models alone is one of the provider too: its ETag and `updated_at` tell of it.
-    apply_changes(provider, by=by, changes=columns or {"slug": provider.slug})
-    outbox.record(provider)
-    record(by, Action.PROVIDER_UPDATED, provider, before=before)
-    return provider
+    with published.changing(provider, by=by, action=Action.PROVIDER_UPDATED, if_match=if_match) as row:
+        columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
+        if "base_url" in changes:
+            columns["base_url"] = changes["base_url"].written
+        if "models" in changes:
+            _replace_models(row, changes["models"] or ())
+            # A change of the models alone changes the provider's `updated_at` and ETag too.
+            columns.setdefault("slug", row.slug)
+        apply_changes(row, by=by, changes=columns)
+    return row
 
 
-@transaction.atomic
 def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = ANY) -> None:
     """Forget a provider for good.
 
@@ -154,21 +140,15 @@ def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = AN
         ProviderInUse: a provider key or a configuration names it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    provider = locked(provider, if_match)
-    identity = provider.id
-    outbox.record(provider)
-    record(by, Action.PROVIDER_DELETED, provider, before=provider.audit_state(), after=NOTHING)
-    try:
-        with transaction.atomic():
-            provider.delete()
-            # Django looked for who refers to it before it deleted. What was committed in between shows here.
-            connection.check_constraints()
-    except IntegrityError as refusal:
+    published.delete_unless_used(
+        provider,
+        by=by,
+        action=Action.PROVIDER_DELETED,
+        if_match=if_match,
         # Both are of rooms above; this room knows them by their foreign keys alone.
-        users = (Provider.provider_keys.rel.related_model, Provider.named_in.rel.related_model)
-        if not any(is_reference_violation(refusal, user) for user in users):
-            raise
-        raise ProviderInUse(details=_users_of(identity)) from None
+        users=[Provider.provider_keys.rel.related_model, Provider.named_in.rel.related_model],
+        in_use=lambda: ProviderInUse(details=_users_of(provider.id)),
+    )
 
 
 def _replace_models(provider: Provider, names: Sequence[str]) -> None:

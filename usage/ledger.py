@@ -22,12 +22,11 @@ from typing import Final
 from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
+from account_settings.services import record_credits_changed
 from accounts.models import Account
 from audit.actions import Action
 from audit.recording import Author, record
-from gateway_core.snapshot import SETTINGS_DOCUMENT
 from rest.errors import Conflict, InvalidRequest
-from snapshots import outbox
 from usage.models import Balance, LedgerEntry, Lot, Period
 from usage.partitions import month_of
 
@@ -45,14 +44,6 @@ class GrantInvalid(InvalidRequest):
     """A grant is at least one cent, and expires in the future or never."""
 
     code = "grant_invalid"
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """The account's settings document, as the outbox knows it: `has_credits` is a part of it."""
-
-    account_id: uuid.UUID
-    snapshot_document: str = SETTINGS_DOCUMENT
 
 
 @transaction.atomic
@@ -255,7 +246,7 @@ class _Books:
             self._write_periods(account)
             account_id = account.balance.account_id
             if (account.balance.amount > 0) != self._had_credits[account_id]:
-                outbox.record(_Settings(account_id))
+                record_credits_changed(account_id)
 
     def _write_periods(self, account: _Account) -> None:
         """A charge belongs to the month in which it was booked: a closed month's invoice never grows."""

@@ -218,7 +218,7 @@ def test_credits_are_among_the_settings_of_who_has_them(account, other_account, 
 def test_a_change_of_credits_is_recorded_without_a_row_of_settings(account, ledger):
     ledger.add(account)
 
-    services.record_credits_changed(account)
+    services.record_credits_changed(account.id)
 
     assert Change.objects.filter(account=account, document="settings").exists()
     assert not GatewayConfiguration.objects.exists()
@@ -227,7 +227,7 @@ def test_a_change_of_credits_is_recorded_without_a_row_of_settings(account, ledg
 @pytest.mark.django_db(transaction=True)
 def test_a_change_of_credits_belongs_into_the_ledgers_transaction(account):
     with pytest.raises(NotInTransaction):
-        services.record_credits_changed(account)
+        services.record_credits_changed(account.id)
 
 
 @pytest.mark.django_db(transaction=True)

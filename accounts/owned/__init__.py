@@ -1,0 +1,1 @@
+"""The base of everything that an account owns: abstract models, their writes, serializers and views."""
