@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import TokenModel
+from accounts.owned.models import TokenModel
 from configurations.models import Configuration
 from gateway_core import ids
 from gateway_core.snapshot import token_document

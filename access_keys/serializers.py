@@ -5,7 +5,7 @@ from typing import Any
 from rest_framework import serializers
 
 from access_keys.services import IssuedAccessKey
-from accounts.serializers import TextIdField, TokenForm, TokenSerializer, UriField
+from accounts.owned.serializers import TextIdField, TokenForm, TokenSerializer, UriField
 from gateway_core import ids
 from rest.fields import IdField
 from rest.serializers import ShownSerializer

@@ -10,7 +10,7 @@ from rest_framework.response import Response
 from access_keys import services
 from access_keys.models import AccessKey
 from access_keys.serializers import AccessKeyForm, AccessKeySerializer, IssuedAccessKeySerializer
-from accounts.views import OwnedViews, routes_of
+from accounts.owned.views import OwnedViews, routes_of
 from configurations.explain import explain_stored
 from configurations.explain_forms import ExplainForm, ExplanationSerializer, question_of
 from configurations.models import Configuration

@@ -1,6 +1,6 @@
 """Which accounts have credits: a fact of the ledger that the data plane reads among an account's settings.
 
-The ledger stands in a room above this one and registers itself here. Without a ledger nobody has credits.
+The ledger is in the room `usage`, which stands above this one.
 """
 
 import uuid
@@ -8,21 +8,12 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from accounts.models import Account
+from gateway_core.ports import Port
 
-Ledger = Callable[[Collection[Account]], set[uuid.UUID]]
-
-_ledgers: Final[list[Ledger]] = []
-
-
-def register(ledger: Ledger) -> None:
-    """Name the function that knows. Its app config calls this once; a second call replaces the first.
-
-    Args:
-        ledger: the IDs of those accounts whose balance is above zero now. Asked for each publication of settings.
-    """
-    _ledgers[:] = [ledger]
+# Returns the IDs of those of the accounts whose balance is above zero now. Called for each publication of settings.
+LEDGER: Final[Port[Callable[[Collection[Account]], set[uuid.UUID]]]] = Port("the ledger of credits")
 
 
 def accounts_with_credits(accounts: Collection[Account]) -> set[uuid.UUID]:
     """Those of the accounts that can pay for managed inference."""
-    return _ledgers[0](accounts) if _ledgers else set()
+    return LEDGER.get()(accounts)

@@ -1,7 +1,5 @@
 """`/gateway-config`."""
 
-from typing import cast
-
 from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -9,29 +7,25 @@ from rest_framework.response import Response
 from account_settings import services
 from account_settings.models import GatewayConfiguration
 from account_settings.serializers import GatewayConfigurationForm, GatewayConfigurationSerializer
-from accounts.authentication import AccountRequest
-from rest.views import RestViews
+from accounts.owned.views import AccountViews
 
 
-class GatewayConfigurationViews(RestViews):
+class GatewayConfigurationViews(AccountViews):
     """The account's gateway configuration: always there, never created or deleted."""
 
     shape = GatewayConfigurationSerializer
     forms = {"partial_update": GatewayConfigurationForm}
 
-    def retrieve(self, request: Request) -> Response:
+    def retrieve(self, _request: Request) -> Response:
         """Show the timeouts and caps that hold for every request of the account."""
-        return self.shown(GatewayConfiguration.of(cast("AccountRequest", request).account))
+        return self.shown(GatewayConfiguration.of(self.account))
 
-    def partial_update(self, request: Request) -> Response:
+    def partial_update(self, _request: Request) -> Response:
         """Change timeouts and caps."""
         if_match = self.if_match()
         changes = self.read(GatewayConfigurationForm, partial=True)
-        asked = cast("AccountRequest", request)
         return self.shown(
-            services.update_gateway_configuration(
-                account=asked.account, by=asked.principal, if_match=if_match, **changes
-            )
+            services.update_gateway_configuration(account=self.account, by=self.principal, if_match=if_match, **changes)
         )
 
 

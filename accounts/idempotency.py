@@ -1,4 +1,4 @@
-"""Where the answers to requests with an Idempotency-Key lie (rest.idempotency tells how they are sealed)."""
+"""The recorded answers to requests with an Idempotency-Key; rest.idempotency seals and opens them."""
 
 import hmac
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from rest.idempotency import KEPT_FOR, IdempotencyKeyInUse, IdempotencyKeyReused
 
 @transaction.atomic
 def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> Response:
-    """Give the recorded answer to this request, or make one with `respond` and record it.
+    """Return the recorded answer to this request, or make one with `respond` and record it.
 
-    All in one transaction: when the process dies in between, neither the write nor the record exists, and the client's
-    next try does it. An error leaves no record.
+    All of it is one transaction: when the process dies within it, neither the write nor the record exists, and the
+    client's next try does the write. An error leaves no record.
 
     Raises:
         IdempotencyKeyInUse: another process is making it.

@@ -1,7 +1,7 @@
-"""Accounts, their members and their API keys, and what every resource that an account owns has in common.
+"""Accounts, the users who are their members, and their API keys.
 
-An account is one tenant. Whatever belongs to it is found from it and never without it: another account's ID does not
-exist (contract, section 1).
+An account is one tenant. Its objects are looked up in it and never without it: another account's ID does not exist
+(contract, section 1). What all those objects have in common is in accounts.owned.
 """
 
 import uuid
@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from accounts.owned.models import TokenModel
 from gateway_core import ids
 
 
@@ -135,84 +136,6 @@ class Invitation(models.Model):
     def audit_state(self) -> dict[str, Any]:
         """What the audit may tell of it."""
         return {"name": self.name, "role": self.role, "expiresAt": self.expires_at}
-
-
-class OwnedModel(models.Model):
-    """What every resource of an account carries.
-
-    The ID is a UUIDv7, so "newest first" is descending ID, and a page is one range scan of the index on
-    (account, id) whatever the size of the table (rest.pagination). The principals are kept as text: they outlive
-    the API keys and users that they name.
-    """
-
-    # Each resource names its own prefix (contract, section 1, IDs) and the path that its list stands at.
-    id_prefix: ids.Prefix
-    path: str
-
-    id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
-    account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="%(class)s_set")
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(default=timezone.now, editable=False)
-    created_by = models.CharField(max_length=64, editable=False)
-    last_updated_by = models.CharField(max_length=64, editable=False)
-
-    class Meta:
-        abstract = True
-
-    def __str__(self) -> str:
-        return self.text_id
-
-    @property
-    def text_id(self) -> str:
-        """The ID as the wire shows it."""
-        return ids.to_text(self.id_prefix, self.id)
-
-
-class DescribedModel(OwnedModel):
-    """An owned resource with the three free texts; which of them are required is the resource's rule."""
-
-    name = models.CharField(max_length=255, null=True)
-    description = models.CharField(max_length=255, null=True)
-    metadata = models.CharField(max_length=4096, null=True)
-
-    class Meta:
-        abstract = True
-
-    @property
-    def audit_name(self) -> str:
-        """What the audit calls it."""
-        return self.name or ""
-
-    def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it: fields by the API's names, and no secret of any form but a mask."""
-        return {"name": self.name, "description": self.description, "metadata": self.metadata}
-
-
-class TokenModel(DescribedModel):
-    """A bearer token that we issue: shown once, kept as a digest (docs/decisions/0006-tokens.md)."""
-
-    digest = models.CharField(max_length=64, editable=False)
-    key_redacted = models.CharField(max_length=32, editable=False)
-    last_used = models.DateTimeField(null=True, editable=False)
-    expires_at = models.DateTimeField(null=True)
-    disabled = models.BooleanField(default=False)
-
-    class Meta:
-        abstract = True
-
-    @property
-    def audit_name(self) -> str:
-        """What the audit calls it."""
-        return self.name or self.key_redacted
-
-    def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
-        return {
-            **super().audit_state(),
-            "keyRedacted": self.key_redacted,
-            "expiresAt": self.expires_at,
-            "disabled": self.disabled,
-        }
 
 
 class ApiKey(TokenModel):

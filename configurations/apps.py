@@ -4,18 +4,17 @@ from django.apps import AppConfig
 
 
 class ConfigurationsConfig(AppConfig):
-    """Tells the snapshot how this room's rows look to the data plane."""
+    """Provides the documents of this app's rows, as the data plane sees them."""
 
     name = "configurations"
 
     def ready(self) -> None:
-        """Register the documents, once the models are there."""
+        """Provide the documents, once the models are there."""
         from configurations import snapshot_documents
         from snapshots import document_kinds
 
-        document_kinds.register(
-            kind="configuration",
-            order=document_kinds.CONFIGURATION,
+        document_kinds.provide(
+            "configuration",
             documents=snapshot_documents.documents,
             all_documents=snapshot_documents.all_documents,
         )

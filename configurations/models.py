@@ -13,7 +13,7 @@ from django.db.models import OuterRef
 from django.db.models.functions import JSONObject
 from django.utils import timezone
 
-from accounts.models import DescribedModel
+from accounts.owned.models import DescribedModel
 from gateway_core import ids
 from gateway_core.snapshot import configuration_document
 from provider_keys.models import ProviderKey

@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from accounts.models import Account
-from accounts.serializers import OwnedSerializer, TextIdField
+from accounts.owned.serializers import OwnedSerializer, TextIdField
 from configurations import schema, services
 from gateway_core import ids
 from rest.errors import details_of

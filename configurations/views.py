@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.views import OwnedViews, routes_of
+from accounts.owned.views import OwnedViews, routes_of
 from configurations import services
 from configurations.explain import explain_draft, explain_stored
 from configurations.explain_forms import DraftExplainForm, ExplanationSerializer, question_of

@@ -10,7 +10,8 @@ import providers.catalog_views
 import providers.views
 import snapshots.views
 import usage.views
-from accounts.views import ApiKeyViews, routes_of
+from accounts.owned.views import routes_of
+from accounts.views import ApiKeyViews
 from dashboard import sign_in
 from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.db import models
 
-from accounts.models import DescribedModel
+from accounts.owned.models import DescribedModel
 from gateway_core import ids
 from gateway_core.snapshot import provider_key_document
 from providers.models import Provider

@@ -2,7 +2,7 @@
 
 from rest_framework import serializers
 
-from accounts.serializers import OwnedSerializer, TextIdField
+from accounts.owned.serializers import OwnedSerializer, TextIdField
 from gateway_core import ids
 from provider_keys.fields import ValueField
 from rest.fields import DescriptionField, MetadataField, NameField, StrictCharField, TimestampField

@@ -7,7 +7,7 @@ from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.views import OwnedViews, routes_of
+from accounts.owned.views import OwnedViews, routes_of
 from provider_keys import services
 from provider_keys.models import ProviderKey
 from provider_keys.serializers import (

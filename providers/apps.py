@@ -12,19 +12,18 @@ def _catalog_documents() -> dict[str, msgspec.Struct]:
 
 
 class ProvidersConfig(AppConfig):
-    """Tells the snapshot how this room's rows look to the data plane."""
+    """Provides the documents of this app's rows, as the data plane sees them."""
 
     name = "providers"
 
     def ready(self) -> None:
-        """Register the documents and the catalog, once the models are there."""
+        """Provide the documents and the catalog, once the models are there."""
         from providers import snapshot_documents
         from snapshots import document_kinds
 
-        document_kinds.register(
-            kind="provider",
-            order=document_kinds.PROVIDER,
+        document_kinds.provide(
+            "provider",
             documents=snapshot_documents.documents,
             all_documents=snapshot_documents.all_documents,
         )
-        document_kinds.register_catalog(_catalog_documents)
+        document_kinds.CATALOG.provide(_catalog_documents)

@@ -12,13 +12,13 @@ from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.owned.views import AccountViews
 from gateway_core.catalog import BUILT_IN, Catalog, Model, nearest_providers
 from providers.catalog import current_catalog
 from providers.catalog_serializers import CatalogModelSerializer, CatalogProviderSerializer, surfaces_of
 from rest import uris
 from rest.errors import QueryInvalid
 from rest.pagination import limit_of, one_value
-from rest.views import RestViews
 
 _LONGEST: Final = 511
 
@@ -33,7 +33,7 @@ class _Item(NamedTuple):
     shown: dict[str, Any]
 
 
-class CatalogViews(RestViews):
+class CatalogViews(AccountViews):
     """A list of the catalog."""
 
     # The key of the list's items in its answer.

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from django.utils import timezone
 
-from accounts.models import OwnedModel
+from accounts.owned.models import OwnedModel
 from gateway_core import ids
 from gateway_core.snapshot import provider_document
 

@@ -7,7 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
-from accounts.serializers import OwnedSerializer, TextIdField
+from accounts.owned.serializers import OwnedSerializer, TextIdField
 from gateway_core import ids
 from gateway_core.base_urls import MAX_LENGTH, BaseUrlRefused
 from gateway_core.catalog import Format, Surface

@@ -8,7 +8,7 @@ from django.urls import URLPattern
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.views import OwnedViews, routes_of
+from accounts.owned.views import OwnedViews, routes_of
 from providers import base_url_check, services
 from providers.models import Provider
 from providers.serializers import ProviderChangeForm, ProviderCreateForm, ProviderSerializer

@@ -4,7 +4,7 @@ The record of an answer is written in the transaction of the write itself, so th
 answers that changed something (2xx) are kept; a refused request changed nothing, and may be corrected and sent again
 under its key. What is kept is sealed (docs/decisions/0021-idempotency.md): the answer to a POST may hold a token.
 
-This room knows how; where the records lie is the business of the room that calls `keep_records_with`.
+This module derives, seals and opens; the records are in the room that overrides `RestViews.answer_once`.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07, with a bare text accepted besides a quoted one.
 """
@@ -13,12 +13,11 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -85,30 +84,6 @@ class Key:
         """The answer that was sealed."""
         kept = orjson.loads(AESGCM(self._secret[64:]).decrypt(sealed[:12], sealed[12:], self.digest.encode()))
         return Response(kept["data"], status=kept["status"], headers=kept["headers"])
-
-
-class AnswerOnce(Protocol):
-    """Give the recorded answer to this request, or make one with `respond` and record it.
-
-    Raises:
-        IdempotencyKeyInUse: another process is making it.
-        IdempotencyKeyReused: the record is of another body.
-    """
-
-    def __call__(self, request: Request, key: Key, respond: Callable[[], Response]) -> Response: ...
-
-
-_keepers: list[AnswerOnce] = []
-
-
-def keep_records_with(keeper: AnswerOnce) -> None:
-    """Name the room that keeps the records; its AppConfig calls this once."""
-    _keepers[:] = [keeper]
-
-
-def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> Response:
-    """See AnswerOnce."""
-    return _keepers[0](request, key, respond)
 
 
 def key_of(request: Request) -> Key | None:

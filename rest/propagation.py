@@ -1,7 +1,7 @@
 """What an answer to a write says of the data plane: from which snapshot on the write is in force, and where it is.
 
 `Prefer: wait=N` makes a write wait until every worker has applied it (contract, section 8). This room knows the
-headers; what is published and who has applied it is the business of the room that calls `tell_with`.
+headers; the room `snapshots` knows what is published and where it is applied.
 
 Source: RFC 7240; docs/decisions/0053-acknowledgements.md.
 """
@@ -13,6 +13,8 @@ from typing import Final, Protocol
 import structlog
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from gateway_core.ports import Port
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -39,12 +41,12 @@ class WriteStatus:
 
 
 class Publications(Protocol):
-    """Who knows what was published."""
+    """What this room needs to know of publications."""
 
     def begin(self) -> None:
         """A request begins: it has written nothing yet."""
 
-    def tell(self, request: Request, *, seconds: int) -> WriteStatus:
+    def status_of_write(self, request: Request, *, seconds: int) -> WriteStatus:
         """What is known of what the request has written.
 
         Args:
@@ -53,22 +55,16 @@ class Publications(Protocol):
         """
 
 
-_publications: list[Publications] = []
-
-
-def tell_with(publications: Publications) -> None:
-    """Name the room that knows; its AppConfig calls this once."""
-    _publications[:] = [publications]
+PUBLICATIONS: Final[Port[Publications]] = Port("what is known of publications")
 
 
 def begin() -> None:
     """A request begins."""
-    for publications in _publications:
-        publications.begin()
+    PUBLICATIONS.get().begin()
 
 
-def tell(request: Request, response: Response, *, is_awaited: bool) -> None:
-    """Put the headers on the answer to a write. Whatever goes wrong here, the write has succeeded and says so.
+def add_headers(request: Request, response: Response, *, is_awaited: bool) -> None:
+    """Put the headers on the answer to a write. A fault here is logged only: the write has succeeded.
 
     Args:
         request: with its `Prefer`.
@@ -78,15 +74,15 @@ def tell(request: Request, response: Response, *, is_awaited: bool) -> None:
     preferred = preferred_wait(request.META.get("HTTP_PREFER", ""))
     seconds = preferred if preferred is not None else UNASKED_SECONDS if is_awaited else 0
     try:
-        told = _publications[0].tell(request, seconds=seconds)
+        status = PUBLICATIONS.get().status_of_write(request, seconds=seconds)
     except Exception:
-        log.exception("a write succeeded, but not what is told of its publication")
+        log.exception("a write succeeded, but the state of its publication is unknown")
         return
-    if told.version is not None:
-        response.headers["Gateway-Snapshot-Version"] = str(told.version)
-    if told.applied is not None:
-        response.headers["Gateway-Snapshot-Applied"] = "{}/{}".format(*told.applied)
-    if preferred is not None and (seconds == 0 or told.applied is not None):
+    if status.version is not None:
+        response.headers["Gateway-Snapshot-Version"] = str(status.version)
+    if status.applied is not None:
+        response.headers["Gateway-Snapshot-Applied"] = "{}/{}".format(*status.applied)
+    if preferred is not None and (seconds == 0 or status.applied is not None):
         response.headers["Preference-Applied"] = f"wait={seconds}"
 
 

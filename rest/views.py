@@ -52,7 +52,7 @@ class RestViews(ViewSet):
             propagation.begin()
             response = self._respond(handler or self.http_method_not_allowed)
             if self.is_write and response.status_code < _FIRST_REFUSAL:
-                propagation.tell(self.request, response, is_awaited=self.is_awaited())
+                propagation.add_headers(self.request, response, is_awaited=self.is_awaited())
         except Exception as exception:  # noqa: BLE001 -- the one place where errors become answers; unknown ones are raised again
             response = self.handle_exception(exception)
         self.response = self.finalize_response(self.request, response, *args, **kwargs)
@@ -81,7 +81,16 @@ class RestViews(ViewSet):
             # DRF would take no body for an empty object.
             raise JsonInvalid("The body is empty; it must be a JSON object.")
         key = idempotency.key_of(request)
-        return respond() if key is None else idempotency.answer_once(request, key, respond)
+        return respond() if key is None else self.answer_once(key, respond)
+
+    def answer_once(self, key: idempotency.Key, respond: Callable[[], Response]) -> Response:
+        """Return the recorded answer to this request, or make one with `respond` and record it.
+
+        Raises:
+            IdempotencyKeyInUse: another process is making it.
+            IdempotencyKeyReused: the record is of another body.
+        """
+        raise NotImplementedError
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
         """Nothing of this API may be stored on its way."""

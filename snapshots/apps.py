@@ -1,16 +1,16 @@
-"""The outbox, the publisher, the relay, and the workers' acknowledgements."""
+"""The outbox, the publisher, the rebuild of Redis, and the workers' acknowledgements."""
 
 from django.apps import AppConfig
 
 
 class SnapshotsConfig(AppConfig):
-    """Makes this room the one that tells of publications."""
+    """Provides what `rest` needs to know of publications."""
 
     name = "snapshots"
 
     def ready(self) -> None:
-        """Wire what rest leaves to this room."""
-        from rest.propagation import tell_with
+        """Provide it, once the models are there."""
+        from rest.propagation import PUBLICATIONS
         from snapshots.receipts import PublicationReceipts
 
-        tell_with(PublicationReceipts())
+        PUBLICATIONS.provide(PublicationReceipts())

@@ -61,7 +61,7 @@ def references(document: msgspec.Struct) -> Iterator[str]:
 def compile_documents(account: Account, names: Collection[str]) -> Compiled:
     """What these documents are now. Those that refer are read before those that they refer to.
 
-    One that cannot be built is told among the faults and does not keep the others from being built.
+    A document that cannot be built is listed among the faults. The others are built all the same.
     """
     compiled = Compiled()
     by_kind: dict[document_kinds.Kind, list[str]] = defaultdict(list)
@@ -70,8 +70,9 @@ def compile_documents(account: Account, names: Collection[str]) -> Compiled:
             by_kind[document_kinds.kind_of(name)].append(name)
         except document_kinds.UnknownKind as fault:
             compiled.faults[name] = str(fault)
-    for kind in sorted(by_kind, key=lambda kind: kind.order):
-        _compile_kind(compiled, account, kind, by_kind[kind])
+    for kind in document_kinds.kinds():
+        if kind in by_kind:
+            _compile_kind(compiled, account, kind, by_kind[kind])
     return compiled
 
 
@@ -91,7 +92,7 @@ def _compile_kind(compiled: Compiled, account: Account, kind: document_kinds.Kin
         return
     for name in names:
         if name not in found:
-            compiled.faults[name] = f"the room of {kind.name} gave no answer"
+            compiled.faults[name] = f"the documents of kind {kind.name} lack it"
             continue
         put(compiled, name, found[name])
 

@@ -1,7 +1,7 @@
-"""Which room knows what about the snapshot: each resource app registers how its rows look to the data plane.
+"""The kinds of documents in the snapshot. The resource apps provide how their rows are read as documents.
 
 This module knows no resource. A document's kind is what its name begins with (`token`, `configuration`, `provider`,
-`providerKey`, `settings`); an app registers its kinds in its AppConfig's `ready`.
+`providerKey`, `settings`); an app provides its kind in its AppConfig's `ready`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from accounts.models import Account
+from gateway_core.ports import Port
 
 # What an account's documents of these names hold now; None where the object is gone. Every name gets an answer.
 Documents = Callable[[Account, Collection[str]], Mapping[str, msgspec.Struct | None]]
@@ -22,7 +23,7 @@ CatalogDocuments = Callable[[], Mapping[str, msgspec.Struct]]
 
 
 class UnknownKind(LookupError):
-    """No app has registered documents of this kind."""
+    """There are no documents of this kind."""
 
 
 @dataclass(frozen=True)
@@ -30,55 +31,53 @@ class Kind:
     """One kind of document and the app's two ways of reading it. Both begin their queries from the accounts."""
 
     name: str
-    # Lower ones are read first: those that refer come before what they refer to, so that what a document refers to is
-    # never read at an earlier moment than the document.
-    order: int
     documents: Documents
     all_documents: AllDocuments
 
 
-TOKEN: Final = 10
-CONFIGURATION: Final = 20
-PROVIDER_KEY: Final = 30
-PROVIDER: Final = 40
-SETTINGS: Final = 50
+# In reading order: what refers comes before what it refers to, so that what a document refers to is never read at an
+# earlier moment than the document.
+_KINDS: Final[dict[str, Port[Kind]]] = {
+    name: Port(f"documents of kind {name}")
+    for name in ("token", "configuration", "providerKey", "provider", "settings")
+}
+CATALOG: Final[Port[CatalogDocuments]] = Port("the documents of the catalog")
 
-_kinds: dict[str, Kind] = {}
-_catalog: list[CatalogDocuments] = []
+
+def port_of(name: str) -> Port[Kind]:
+    """Where an app provides a kind of document.
+
+    Raises:
+        UnknownKind: there is no such kind.
+    """
+    if name not in _KINDS:
+        raise UnknownKind(UnknownKind.__doc__)
+    return _KINDS[name]
 
 
-def register(*, kind: str, order: int, documents: Documents, all_documents: AllDocuments) -> None:
-    """Tell how documents of a kind are read. A second registration of a kind replaces the first.
+def provide(name: str, *, documents: Documents, all_documents: AllDocuments) -> None:
+    """Provide a kind of document.
 
     Args:
-        kind: what the documents' names begin with, without the colon.
-        order: one of this module's orders; referrers are lower.
+        name: what the documents' names begin with, without the colon.
         documents: what documents of these names hold now, read in one query or a few.
         all_documents: every document of these accounts, streamed.
     """
-    _kinds[kind] = Kind(kind, order, documents, all_documents)
-
-
-def register_catalog(build: CatalogDocuments) -> None:
-    """Tell how the catalog's documents are built. They belong to no account."""
-    _catalog[:] = [build]
+    port_of(name).provide(Kind(name, documents, all_documents))
 
 
 def kinds() -> list[Kind]:
     """Every kind, in reading order."""
-    return sorted(_kinds.values(), key=lambda kind: kind.order)
+    return [port.get() for port in _KINDS.values()]
 
 
 def kind_of(document: str) -> Kind:
     """The kind of a document, by its name.
 
     Raises:
-        UnknownKind: nobody registered it.
+        UnknownKind: there is no such kind.
     """
-    kind = _kinds.get(document.partition(":")[0])
-    if kind is None:
-        raise UnknownKind(UnknownKind.__doc__)
-    return kind
+    return port_of(document.partition(":")[0]).get()
 
 
 def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
@@ -89,5 +88,5 @@ def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
 
 
 def build_catalog() -> Mapping[str, msgspec.Struct]:
-    """The catalog's documents as they are now, by name; none while no app builds any."""
-    return _catalog[0]() if _catalog else {}
+    """The catalog's documents as they are now, by name."""
+    return CATALOG.get()()

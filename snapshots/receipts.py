@@ -17,7 +17,7 @@ class PublicationReceipts:
         """A request begins: it has written nothing yet."""
         outbox.forget()
 
-    def tell(self, request: Request, *, seconds: int) -> WriteStatus:
+    def status_of_write(self, request: Request, *, seconds: int) -> WriteStatus:
         """What is known of what the request has written, after waiting for the workers for so long at most."""
         what = waiting.awaited(cast("AccountRequest", request).account, outbox.last_written())
         if not seconds or connection.in_atomic_block:

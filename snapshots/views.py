@@ -1,19 +1,18 @@
 """`/data-plane/workers` (contract, section 8)."""
 
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 from django.urls import URLPattern, path
 from redis.exceptions import RedisError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import AccountRequest
+from accounts.owned.views import AccountViews
 from gateway_core import ids
 from rest import uris
 from rest.errors import Unavailable
 from rest.fields import id_pattern
 from rest.pagination import before_id_of, limit_of
-from rest.views import RestViews
 from snapshots.models import Publication
 from snapshots.serializers import WorkerSerializer, shown_worker
 from snapshots.workers import read_workers
@@ -25,7 +24,7 @@ class WorkersUnknown(Unavailable):
     code = "workers_unknown"
 
 
-class WorkerViews(RestViews):
+class WorkerViews(AccountViews):
     """The data plane's worker processes, the same for every account but for what they say of it."""
 
     list_key = "aiGatewayWorkers"
@@ -40,7 +39,7 @@ class WorkerViews(RestViews):
     def list(self, request: Request) -> Response:
         """One page of the workers that writes wait for, the newest first."""
         limit, before = limit_of(request), before_id_of(request, ids.Prefix.WORKER)
-        account = cast("AccountRequest", request).account
+        account = self.account
         number = Publication.objects.filter(account=account).values_list("number", flat=True).first() or 0
         try:
             workers = read_workers()

@@ -4,13 +4,13 @@ from django.apps import AppConfig
 
 
 class UsageConfig(AppConfig):
-    """Tells the account's settings whether it has credits."""
+    """Provides the ledger: whether an account has credits is one of its settings."""
 
     name = "usage"
 
     def ready(self) -> None:
-        """Register the ledger."""
-        from account_settings import credits as settings_credits
+        """Provide it, once the models are there."""
+        from account_settings.credits import LEDGER
         from usage.ledger import accounts_with_credits
 
-        settings_credits.register(accounts_with_credits)
+        LEDGER.provide(accounts_with_credits)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.serializers import TextIdField
+from accounts.owned.serializers import TextIdField
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, Catalog
 from rest.fields import StrictIntegerField, TimestampField, id_pattern

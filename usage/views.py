@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from decimal import Decimal
 from functools import cache, partial
-from typing import Any, ClassVar, Final, cast
+from typing import Any, ClassVar, Final
 
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
@@ -13,8 +13,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.authentication import AccountRequest
-from accounts.models import Account
+from accounts.owned.views import AccountViews
 from gateway_core import ids
 from providers.catalog import current_catalog
 from providers.models import Provider
@@ -22,7 +21,6 @@ from rest import uris
 from rest.errors import MethodNotAllowed, QueryInvalid, http_response
 from rest.fields import TimestampField, id_pattern
 from rest.pagination import limit_of, one_value
-from rest.views import RestViews
 from usage import checkout, ledger, reading
 from usage.models import LedgerEntry, Rollup
 from usage.schema import QuerySchema, TransactionsSchema
@@ -48,7 +46,7 @@ _START: Final = {
 _END: Final = {"description": "Only what began at this time or earlier.", "schema": _TIMESTAMP}
 
 
-class UsageEventViews(RestViews):
+class UsageEventViews(AccountViews):
     """`/usage`."""
 
     list_key = "aiGatewayUsage"
@@ -73,7 +71,7 @@ class UsageEventViews(RestViews):
 
     def list(self, request: Request) -> Response:
         """One page of attempts, newest first."""
-        limit, account = limit_of(request), _account(request)
+        limit, account = limit_of(request), self.account
         start, end = _bounds(request)
         found = reading.events(
             account,
@@ -96,7 +94,7 @@ class UsageEventViews(RestViews):
         return Response({self.list_key: shown, "uri": uris.own(request), "nextPageUri": next_page_uri})
 
 
-class UsageOverviewViews(RestViews):
+class UsageOverviewViews(AccountViews):
     """`/usage/overview`."""
 
     shape = OverviewSerializer
@@ -114,7 +112,7 @@ class UsageOverviewViews(RestViews):
         """Sums by UTC day, and by provider or access key."""
         start, end = _bounds(request)
         by = _dimension(request)
-        buckets = reading.overview(_account(request), start=start, end=end, by=by)
+        buckets = reading.overview(self.account, start=start, end=end, by=by)
         # Thousands of buckets are of a few keys: each text is made once.
         key_text = cache(partial(_group_key, by))
         return Response(
@@ -139,39 +137,39 @@ class UsageOverviewViews(RestViews):
         )
 
 
-class CreditsBalanceViews(RestViews):
+class CreditsBalanceViews(AccountViews):
     """`/credits/balance`."""
 
     shape = BalanceSerializer
 
-    def retrieve(self, request: Request) -> Response:
+    def retrieve(self, _request: Request) -> Response:
         """What the account's credits are worth now."""
-        balance = ledger.balance_of(_account(request))
+        balance = ledger.balance_of(self.account)
         return Response({"balanceCents": ledger.whole_cents(balance)})
 
 
-class CreditsTransactionsViews(RestViews):
+class CreditsTransactionsViews(AccountViews):
     """`/credits/transactions`."""
 
     schema = TransactionsSchema()
     filters: ClassVar[dict[str, dict[str, Any]]] = {}
 
-    def retrieve(self, request: Request) -> Response:
+    def retrieve(self, _request: Request) -> Response:
         """Credits that came in, and months of usage, newest first."""
-        return Response({"items": [_shape_of(one)(one).data for one in reading.transactions(_account(request))]})
+        return Response({"items": [_shape_of(one)(one).data for one in reading.transactions(self.account)]})
 
 
-class CheckoutSessionViews(RestViews):
+class CheckoutSessionViews(AccountViews):
     """`/credits/checkout-session`."""
 
     shape = CheckoutSessionSerializer
     forms = {"start": CheckoutSessionForm}
 
-    def start(self, request: Request) -> Response:
+    def start(self, _request: Request) -> Response:
         """Make a payment page for buying credits."""
         cents = self.read(CheckoutSessionForm)["amount"]
-        by = cast("AccountRequest", request).principal
-        return Response(self.data_of(checkout.start_checkout(account=_account(request), by=by, cents=cents)))
+        by = self.principal
+        return Response(self.data_of(checkout.start_checkout(account=self.account, by=by, cents=cents)))
 
 
 @csrf_exempt
@@ -183,10 +181,6 @@ def take_notice(request: HttpRequest) -> HttpResponse:
         return refusal
     checkout.take_notice(body=request.body, signature=request.headers.get("Stripe-Signature"))
     return HttpResponse(status=204)
-
-
-def _account(request: Request) -> Account:
-    return cast("AccountRequest", request).account
 
 
 def _shape_of(one: LedgerEntry | reading.Invoice) -> type[Any]:

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 from django.db.models import Field, Model
 from django.utils import timezone
 
-from accounts.models import Account, OwnedModel
+from accounts.models import Account
+from accounts.owned.models import OwnedModel
 from accounts.principals import Principal
 
 Owned = TypeVar("Owned", bound=OwnedModel)

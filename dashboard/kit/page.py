@@ -16,7 +16,8 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views import View
 
-from accounts.models import Membership, OwnedModel, User
+from accounts.models import Membership, User
+from accounts.owned.models import OwnedModel
 from dashboard.account import NoAccount, Role, RoleTooLow, Visit, visit_of
 from dashboard.navigation import SECTIONS, Section
 from dashboard.sign_in import has_totp

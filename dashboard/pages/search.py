@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 
 from access_keys.models import AccessKey
-from accounts.models import OwnedModel
+from accounts.owned.models import OwnedModel
 from configurations.models import Configuration
 from dashboard.kit.page import Page
 from dashboard.navigation import SECTIONS

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from accounts.models import Account, ApiKey, OwnedModel, User
+from accounts.models import Account, ApiKey, User
+from accounts.owned.models import OwnedModel
 from accounts.principals import Principal
 from gateway_core import ids
 

@@ -31,10 +31,8 @@ DEFAULTS = {
 def ledger():
     """A ledger in which an account has credits when it is told so."""
     rich: set[Account] = set()
-    kept = list(ledgers._ledgers)
-    ledgers.register(lambda accounts: {account.id for account in accounts if account in rich})
-    yield rich
-    ledgers._ledgers[:] = kept
+    with ledgers.LEDGER.replaced(lambda accounts: {account.id for account in accounts if account in rich}):
+        yield rich
 
 
 def test_before_any_write_the_defaults_hold(api, account):

@@ -48,7 +48,7 @@ def before_redis(step: Callable[[], None]) -> None:
         step()
         return found
 
-    document_kinds.register(kind="token", order=tokens.order, documents=documents, all_documents=tokens.all_documents)
+    document_kinds.provide("token", documents=documents, all_documents=tokens.all_documents)
 
 
 def stand_still(count: int) -> None:

@@ -306,13 +306,11 @@ def upgrade() -> Iterator[Callable[..., None]]:
                 for each, document in found.items()
             }
 
-        document_kinds.register(kind=name, order=kind.order, documents=documents, all_documents=kind.all_documents)
+        document_kinds.provide(name, documents=documents, all_documents=kind.all_documents)
 
     yield begin
     for kind in kept.values():
-        document_kinds.register(
-            kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents
-        )
+        document_kinds.port_of(kind.name).provide(kind)
 
 
 def test_workers_of_the_release_before_serve_what_they_understand_and_nothing_that_they_must_and_do_not(

@@ -50,9 +50,7 @@ def replace_kind() -> Iterator[Callable[[document_kinds.Kind], None]]:
     kinds = document_kinds.kinds()
 
     def replace(kind: document_kinds.Kind) -> None:
-        document_kinds.register(
-            kind=kind.name, order=kind.order, documents=kind.documents, all_documents=kind.all_documents
-        )
+        document_kinds.port_of(kind.name).provide(kind)
 
     yield replace
     for kind in kinds:
@@ -131,7 +129,7 @@ def test_a_document_that_refers_to_a_newer_one_is_published_with_it(
         calls.append(1)
         return dict(tokens.documents(of, names))
 
-    replace_kind(document_kinds.Kind("token", tokens.order, documents, tokens.all_documents))
+    replace_kind(document_kinds.Kind("token", documents, tokens.all_documents))
     commit_unpublished(lambda: touch(key, disabled=True))
     publish_account(account.id, store=patient_store())
 
@@ -162,7 +160,7 @@ def test_a_deletion_is_published_with_what_let_go_of_the_object(
         calls.append(1)
         return dict(provider_keys.documents(of, names))
 
-    replace_kind(document_kinds.Kind("providerKey", provider_keys.order, documents, provider_keys.all_documents))
+    replace_kind(document_kinds.Kind("providerKey", documents, provider_keys.all_documents))
     commit_unpublished(lambda: touch(provider_key, name="renamed"))
     publish_account(account.id, store=patient_store())
 
@@ -201,7 +199,7 @@ def test_a_change_that_cannot_be_compiled_is_set_aside_and_holds_nothing_up(
             raise KeyError("a secret that must not be told")
         return dict(configurations.documents(of, names))
 
-    replace_kind(document_kinds.Kind("configuration", configurations.order, documents, configurations.all_documents))
+    replace_kind(document_kinds.Kind("configuration", documents, configurations.all_documents))
     with transaction.atomic():
         outbox.record(broken)
         good = make_configuration(account)
@@ -236,7 +234,7 @@ def test_a_document_that_no_worker_would_take_is_set_aside(
         too_large = TokenDocument(account="x" * (snapshot.MAX_DOCUMENT_BYTES + 1), access_key="y")
         return dict.fromkeys(names, too_large)
 
-    replace_kind(document_kinds.Kind("token", tokens.order, documents, tokens.all_documents))
+    replace_kind(document_kinds.Kind("token", documents, tokens.all_documents))
     with transaction.atomic():
         make_access_key(account)
 

@@ -1,0 +1,100 @@
+"""The base of the views that need an API key, and of those that list and show what an account owns."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar, cast
+
+from django.db.models import QuerySet
+from django.urls import URLPattern, path
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import idempotency
+from accounts.authentication import AccountRequest
+from accounts.models import Account
+from accounts.owned.models import OwnedModel
+from accounts.principals import Principal
+from gateway_core import ids
+from rest.errors import NotFound
+from rest.idempotency import Key
+from rest.pagination import page_of
+from rest.views import RestViews
+
+
+class AccountViews(RestViews):
+    """Views of one account: the one whose API key makes the request."""
+
+    @property
+    def account(self) -> Account:
+        """The account of the API key that makes the request."""
+        return cast("AccountRequest", self.request).account
+
+    @property
+    def principal(self) -> Principal:
+        """The API key as the author of writes."""
+        return cast("AccountRequest", self.request).principal
+
+    def answer_once(self, key: Key, respond: Callable[[], Response]) -> Response:
+        """As accounts.idempotency."""
+        return idempotency.answer_once(self.request, key, respond)
+
+
+class OwnedViews(AccountViews):
+    """Lists and shows one kind of thing that an account owns; its writes are the resource's own."""
+
+    model: ClassVar[type[OwnedModel]]
+    # The key of the list's items in its answer.
+    list_key: ClassVar[str]
+
+    def items(self) -> QuerySet[Any]:
+        """All that the account has of this kind, with what its shape needs joined or prefetched."""
+        return self.model._default_manager.filter(account=self.account)
+
+    def filtered(self) -> QuerySet[Any]:
+        """What the list shows: `items`, narrowed by the resource's own query parameters."""
+        return self.items()
+
+    def found(self, text_id: str) -> Any:
+        """The account's object with this ID.
+
+        Raises:
+            NotFound: no ID, another account's, or nobody's.
+        """
+        item = self.items().filter(id=self.uuid_of(text_id)).first()
+        if item is None:
+            raise NotFound
+        return item
+
+    def uuid_of(self, text_id: str) -> uuid.UUID:
+        """The UUID behind an ID in the path.
+
+        Raises:
+            NotFound: it is no ID of this kind.
+        """
+        try:
+            return ids.from_text(self.model.id_prefix, text_id)
+        except ids.InvalidId:
+            raise NotFound from None
+
+    def list(self, request: Request) -> Response:
+        """One page, newest first."""
+        page = page_of(request, self.filtered(), self.model.id_prefix)
+        shown = self.shape(page.items, many=True, context=self.get_serializer_context()).data
+        return Response({self.list_key: shown, "uri": page.uri, "nextPageUri": page.next_page_uri})
+
+    def retrieve(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
+        """One object."""
+        return self.shown(self.found(id))
+
+
+def routes_of(views: type[OwnedViews]) -> list[URLPattern]:
+    """The two routes of a resource: its list and its items."""
+    place = views.model.path
+    return [
+        path(place, views.as_view({"get": "list", "post": "create"}), name=place),
+        path(
+            f"{place}/<str:id>",
+            views.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+            name=f"{place}-item",
+        ),
+    ]
