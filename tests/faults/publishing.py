@@ -19,10 +19,10 @@ django.setup()
 from django.db import close_old_connections, connection, transaction  # noqa: E402 -- Django has to be set up first
 
 from accounts.models import Account  # noqa: E402
+from gateway_admin.relay import Relay  # noqa: E402
 from gateway_core import ids  # noqa: E402
 from snapshots import document_kinds, publisher  # noqa: E402
 from snapshots.redis_client import patient_store  # noqa: E402
-from snapshots.relay import Relay  # noqa: E402
 from tests.snapshots.rows import make_access_key, write_some  # noqa: E402
 
 

@@ -26,7 +26,7 @@ from snapshots import rebuild
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import publish_account
 from snapshots.redis_client import keys, patient_store
-from snapshots.relay import Relay
+from snapshots.upkeep import Upkeep
 from tests import tiers
 from tests.faults.conftest import Program
 from tests.patience import stretched, wait_until
@@ -188,9 +188,9 @@ def test_a_silent_redis_delays_a_write_by_a_quarter_of_a_second_and_only_the_fir
     assert sum(durations[1:]) < stretched(0.9)
     # What the sleeping server finds in its sockets when it wakes is refused or brought up to date.
     wait_until(lambda: is_published(account), what="the rest in Redis")
-    relay = Relay(patient_store(), threading.Event())
-    relay.sweep()
-    relay.repair_accounts()
+    upkeep = Upkeep(patient_store(), threading.Event())
+    upkeep.sweep()
+    upkeep.repair_accounts()
     assert differences() == []
 
 

@@ -25,7 +25,7 @@ PROCESSES = {
         "control-plane",
         "import django; django.setup(); import gateway_admin.wsgi, gateway_admin.urls, granian.cli",
     ),
-    "relay": ("control-plane", "import django; django.setup(); import snapshots.relay"),
+    "relay": ("control-plane", "import django; django.setup(); import gateway_admin.relay"),
     "Celery": (
         "control-plane",
         (

@@ -12,11 +12,12 @@ from account_settings.models import GatewayConfiguration
 from configurations import router, scope
 from data_plane.forwarding import bodies
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
+from gateway_admin import relay
 from gateway_core import base_urls
 from provider_keys import values
 from rest import fields, idempotency, pagination, parsers, propagation
 from rest.documents import document
-from snapshots import publisher, redis_client, relay, waiting
+from snapshots import publisher, redis_client, waiting
 
 ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTE = 1024 * 1024

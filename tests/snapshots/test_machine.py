@@ -27,7 +27,7 @@ from snapshots import rebuild
 from snapshots.models import Change, Publication
 from snapshots.publisher import pause
 from snapshots.redis_client import keys, patient_store
-from snapshots.relay import Relay
+from snapshots.upkeep import Upkeep
 from tests import tiers
 from tests.snapshots.rows import (
     commit_unpublished,
@@ -81,7 +81,7 @@ class Publishing(RuleBasedStateMachine):
         commit_unpublished(lambda: self._write(self.accounts[account], word))
         changes = list(Change.objects.filter(account=self.accounts[account]))
         publications = list(Publication.objects.filter(account=self.accounts[account]))
-        Relay(patient_store(), threading.Event()).sweep()
+        Upkeep(patient_store(), threading.Event()).sweep()
         for publication in publications:
             publication.save()
         if not publications:
@@ -115,12 +115,12 @@ class Publishing(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         """The relay, between two harms."""
-        Relay(patient_store(), threading.Event()).sweep()
+        Upkeep(patient_store(), threading.Event()).sweep()
 
     @rule()
     def reconcile(self) -> None:
         """The relay, between two harms."""
-        Relay(patient_store(), threading.Event()).reconcile()
+        Upkeep(patient_store(), threading.Event()).reconcile()
 
     @invariant()
     def numbers_have_no_gaps(self) -> None:
@@ -130,12 +130,12 @@ class Publishing(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """What a relay does within a minute."""
-        relay = Relay(patient_store(), threading.Event())
+        upkeep = Upkeep(patient_store(), threading.Event())
         for _ in range(2):
-            relay.reconcile()
-            relay.sweep()
-            relay.repair_accounts()
-            relay.compare_versions()
+            upkeep.reconcile()
+            upkeep.sweep()
+            upkeep.repair_accounts()
+            upkeep.compare_versions()
         assert differences() == []
 
     def _write(self, account: Account, word: str) -> None:

@@ -1,4 +1,4 @@
-"""Holds: snapshots.relay
+"""Holds: snapshots.upkeep, gateway_admin.relay
 
 The relay's looks, one by one: what each notices, and what it does about it.
 """
@@ -16,12 +16,13 @@ from audit import chain
 from audit.actions import Action
 from audit.models import Pending
 from audit.recording import record
+from gateway_admin.relay import Relay
 from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from snapshots import document_kinds, rebuild
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import pause, version_envelope
 from snapshots.redis_client import keys, patient_store
-from snapshots.relay import Relay
+from snapshots.upkeep import Upkeep
 from tests.patience import wait_until
 from tests.snapshots.rows import (
     commit_unpublished,
@@ -39,8 +40,8 @@ pytestmark = pytest.mark.usefixtures("_live")
 
 
 @pytest.fixture
-def relay() -> Relay:
-    return Relay(patient_store(), threading.Event())
+def upkeep() -> Upkeep:
+    return Upkeep(patient_store(), threading.Event())
 
 
 def save_redis(redis: Redis) -> Callable[[], None]:
@@ -56,10 +57,10 @@ def save_redis(redis: Redis) -> Callable[[], None]:
     return restore
 
 
-def test_the_sweep_publishes_what_nobody_did(account: Account, redis: Redis, relay: Relay) -> None:
+def test_the_sweep_publishes_what_nobody_did(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     commit_unpublished(lambda: make_access_key(account))
 
-    relay.sweep()
+    upkeep.sweep()
 
     assert differences() == []
     assert len(stream(redis)) == 1
@@ -68,7 +69,7 @@ def test_the_sweep_publishes_what_nobody_did(account: Account, redis: Redis, rel
 def test_a_relay_chains_the_audit_by_itself_even_without_redis(
     account: Account, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("snapshots.relay.CHAIN_SECONDS", 0.05)
+    monkeypatch.setattr("gateway_admin.relay.CHAIN_SECONDS", 0.05)
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     patient_store.cache_clear()
     with transaction.atomic():
@@ -86,7 +87,7 @@ def test_a_relay_chains_the_audit_by_itself_even_without_redis(
     assert chain.head().number == 1
 
 
-def test_the_sweep_passes_over_an_account_that_is_being_published(account: Account, relay: Relay) -> None:
+def test_the_sweep_passes_over_an_account_that_is_being_published(account: Account, upkeep: Upkeep) -> None:
     bobs = make_account("Bob's")
     commit_unpublished(lambda: make_access_key(account))
     commit_unpublished(lambda: make_access_key(bobs))
@@ -94,7 +95,7 @@ def test_the_sweep_passes_over_an_account_that_is_being_published(account: Accou
 
     with transaction.atomic():
         Publication.objects.select_for_update(no_key=True).get(account=account)
-        swept = threading.Thread(target=in_thread, args=[relay.sweep])
+        swept = threading.Thread(target=in_thread, args=[upkeep.sweep])
         swept.start()
         swept.join(10)
         assert not swept.is_alive()
@@ -102,21 +103,21 @@ def test_the_sweep_passes_over_an_account_that_is_being_published(account: Accou
     assert [change.account for change in Change.objects.all()] == [account]
 
 
-def test_an_account_that_cannot_be_published_holds_no_other_up(relay: Relay) -> None:
+def test_an_account_that_cannot_be_published_holds_no_other_up(upkeep: Upkeep) -> None:
     first, second = sorted((make_account(), make_account("Bob's")), key=lambda account: account.id)
     commit_unpublished(lambda: make_access_key(first))
     commit_unpublished(lambda: make_access_key(second))
     # A version that no envelope can hold.
     Publication.objects.create(account=first, version=10**16)
 
-    relay.sweep()
+    upkeep.sweep()
 
     assert [change.account for change in Change.objects.all()] == [first]
 
 
 @pytest.mark.parametrize("harm", ["flushed", "another", "unfinished"])
 def test_a_redis_that_is_not_the_one_we_know_is_rebuilt(
-    account: Account, redis: Redis, relay: Relay, harm: str
+    account: Account, redis: Redis, upkeep: Upkeep, harm: str
 ) -> None:
     with transaction.atomic():
         key = make_access_key(account, configuration=make_configuration(account))
@@ -128,21 +129,21 @@ def test_a_redis_that_is_not_the_one_we_know_is_rebuilt(
         case "unfinished":
             redis.hset(keys().epoch, "complete", 0)
 
-    relay.reconcile()
+    upkeep.reconcile()
 
     assert held_token(redis, key)
     assert differences() == []
-    assert relay_is_content(relay)
+    assert is_content(upkeep)
 
 
-def relay_is_content(relay: Relay) -> bool:
+def is_content(upkeep: Upkeep) -> bool:
     """Whether another look finds nothing to do."""
     before = Epoch.objects.get().id
-    relay.reconcile()
+    upkeep.reconcile()
     return Epoch.objects.get().id == before
 
 
-def test_an_older_redis_is_noticed_by_its_number_and_rebuilt(account: Account, redis: Redis, relay: Relay) -> None:
+def test_an_older_redis_is_noticed_by_its_number_and_rebuilt(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     with transaction.atomic():
         gone = make_access_key(account)
     restore_older = save_redis(redis)
@@ -153,20 +154,20 @@ def test_an_older_redis_is_noticed_by_its_number_and_rebuilt(account: Account, r
     restore_older()
     assert held_token(redis, gone)
 
-    relay.reconcile()
+    upkeep.reconcile()
 
     assert held_token(redis, gone) is None
     assert held_token(redis, newer)
     assert differences() == []
 
 
-def test_numbers_go_on_after_redis_was_emptied(account: Account, redis: Redis, relay: Relay) -> None:
+def test_numbers_go_on_after_redis_was_emptied(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     for _ in range(3):
         with transaction.atomic():
             make_access_key(account)
     last = stream(redis)[-1][0]
     redis.flushall()
-    relay.reconcile()
+    upkeep.reconcile()
     pause.end()
 
     with transaction.atomic():
@@ -175,34 +176,36 @@ def test_numbers_go_on_after_redis_was_emptied(account: Account, redis: Redis, r
     assert [number for number, *_ in stream(redis)] == [last + 1]
 
 
-def test_pending_changes_of_an_outage_are_covered_by_the_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_pending_changes_of_an_outage_are_covered_by_the_rebuild(
+    account: Account, redis: Redis, upkeep: Upkeep
+) -> None:
     redis.flushall()
     with transaction.atomic():
         make_access_key(account)
     assert Change.objects.count() == 1
 
-    relay.reconcile()
-    relay.sweep()
+    upkeep.reconcile()
+    upkeep.sweep()
 
     assert differences() == []
 
 
-def test_versions_that_differ_lead_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_versions_that_differ_lead_to_a_rebuild(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     with transaction.atomic():
         key = make_access_key(account)
     redis.hset(keys().account(account.text_id), "version", version_envelope(account.text_id, 1))
     redis.delete(keys().token(key.digest))
 
-    relay.compare_versions()
-    relay.reconcile()
+    upkeep.compare_versions()
+    upkeep.reconcile()
 
     assert held_token(redis, key)
     assert differences() == []
-    assert relay_is_content(relay)
+    assert is_content(upkeep)
 
 
 def test_a_deleted_access_key_does_not_stay_in_a_redis_that_went_back_and_was_written_to(
-    account: Account, redis: Redis, relay: Relay
+    account: Account, redis: Redis, upkeep: Upkeep
 ) -> None:
     bobs = make_account("Bob's")
     with transaction.atomic():
@@ -215,17 +218,19 @@ def test_a_deleted_access_key_does_not_stay_in_a_redis_that_went_back_and_was_wr
     # The number is again what it was: nobody sees by it that Redis went back.
     with transaction.atomic():
         make_access_key(bobs)
-    relay.reconcile()
+    upkeep.reconcile()
     assert held_token(redis, gone)
 
-    relay.compare_versions()
-    relay.reconcile()
+    upkeep.compare_versions()
+    upkeep.reconcile()
 
     assert held_token(redis, gone) is None
     assert differences() == []
 
 
-def test_a_write_to_an_account_that_went_back_leads_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_a_write_to_an_account_that_went_back_leads_to_a_rebuild(
+    account: Account, redis: Redis, upkeep: Upkeep
+) -> None:
     with transaction.atomic():
         gone = make_access_key(account)
     restore_older = save_redis(redis)
@@ -236,13 +241,13 @@ def test_a_write_to_an_account_that_went_back_leads_to_a_rebuild(account: Accoun
         kept = make_access_key(account)
     assert held_token(redis, kept)
 
-    relay.reconcile()
+    upkeep.reconcile()
 
     assert held_token(redis, gone) is None
     assert differences() == []
 
 
-def test_a_postgresql_that_was_restored_leads_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_a_postgresql_that_was_restored_leads_to_a_rebuild(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     bobs = make_account("Bob's")
     with transaction.atomic():
         forgotten = make_access_key(bobs)
@@ -253,15 +258,15 @@ def test_a_postgresql_that_was_restored_leads_to_a_rebuild(account: Account, red
     bobs.delete()
     Publication.objects.filter(account=account).update(version=1)
 
-    relay.compare_versions()
-    relay.reconcile()
+    upkeep.compare_versions()
+    upkeep.reconcile()
 
     assert held_token(redis, forgotten) is None
     assert differences() == []
 
 
 def test_an_account_marked_whole_is_published_anew_and_loses_what_postgresql_does_not_know(
-    account: Account, redis: Redis, relay: Relay
+    account: Account, redis: Redis, upkeep: Upkeep
 ) -> None:
     with transaction.atomic():
         key = make_access_key(account)
@@ -274,14 +279,14 @@ def test_an_account_marked_whole_is_published_anew_and_loses_what_postgresql_doe
     unknown.delete()
     Change.objects.create(account=account, document=WHOLE_ACCOUNT)
 
-    relay.repair_accounts()
+    upkeep.repair_accounts()
 
     assert held_token(redis, unknown) is None
     assert not redis.hexists(keys().account(account.text_id), stale)
     assert differences() == []
 
 
-def test_a_forged_version_leads_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_a_forged_version_leads_to_a_rebuild(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     with transaction.atomic():
         make_access_key(account)
     stranger = DocumentKeys.parse(generate_document_key())
@@ -290,18 +295,20 @@ def test_a_forged_version_leads_to_a_rebuild(account: Account, redis: Redis, rel
     redis.hset(keys().account(account.text_id), "version", forged)
     commit_unpublished(lambda: make_access_key(account))
 
-    relay.sweep()
-    relay.reconcile()
+    upkeep.sweep()
+    upkeep.reconcile()
 
     assert differences() == []
 
 
-def test_a_stream_that_somebody_else_wrote_to_leads_to_a_rebuild(account: Account, redis: Redis, relay: Relay) -> None:
+def test_a_stream_that_somebody_else_wrote_to_leads_to_a_rebuild(
+    account: Account, redis: Redis, upkeep: Upkeep
+) -> None:
     redis.xadd(keys().changes, {"of": "another"}, id="99999999-0")
     commit_unpublished(lambda: make_access_key(account))
 
-    relay.sweep()
-    relay.reconcile()
+    upkeep.sweep()
+    upkeep.reconcile()
     pause.end()
     with transaction.atomic():
         make_access_key(account)
@@ -310,7 +317,7 @@ def test_a_stream_that_somebody_else_wrote_to_leads_to_a_rebuild(account: Accoun
     assert len(stream(redis)) == 1
 
 
-def test_the_deep_comparison_is_made_good(account: Account, redis: Redis, relay: Relay) -> None:
+def test_the_deep_comparison_is_made_good(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     with transaction.atomic():
         kept = make_access_key(account)
         moved = make_access_key(account)
@@ -321,7 +328,7 @@ def test_the_deep_comparison_is_made_good(account: Account, redis: Redis, relay:
     strange = keys().account("ac_" + "0" * 26)
     redis.hset(strange, "settings", b"left over")
 
-    relay.compare_documents()
+    upkeep.compare_documents()
 
     assert not redis.exists(keys().token("f" * 64), strange)
     assert differences() == []
@@ -339,24 +346,24 @@ def test_a_key_that_was_written_after_the_look_is_not_removed(account: Account, 
     assert held_token(redis, key)
 
 
-def test_the_catalog_is_published_by_the_rebuild_and_again_only_when_it_differs(redis: Redis, relay: Relay) -> None:
+def test_the_catalog_is_published_by_the_rebuild_and_again_only_when_it_differs(redis: Redis, upkeep: Upkeep) -> None:
     assert document_kinds.build_catalog() is not None
     assert differences() == []
 
-    relay.compare_versions()
+    upkeep.compare_versions()
     assert stream(redis) == []
 
     redis.hdel(keys().catalog, "models")
-    relay.compare_versions()
+    upkeep.compare_versions()
     [(_, of, _, _)] = stream(redis)
     assert of == "catalog"
     assert differences() == []
-    assert relay_is_content(relay)
+    assert is_content(upkeep)
 
 
-def test_the_highest_number_counts_the_catalogs(redis: Redis, relay: Relay) -> None:
+def test_the_highest_number_counts_the_catalogs(redis: Redis, upkeep: Upkeep) -> None:
     redis.hdel(keys().catalog, "models")
-    relay.compare_versions()
+    upkeep.compare_versions()
 
     assert rebuild.highest_number() == 1
 

@@ -15,10 +15,11 @@ from redis import Redis
 from accounts.models import Account
 from gateway_core import envelopes
 from gateway_core.envelopes import DocumentKeys, Purpose
-from gateway_core.usage_events import BATCH_FIELD, UsageBatch, seal_batch
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch
 from snapshots import signing
 from snapshots.publisher import publish_account
 from snapshots.redis_client import SnapshotRedis, document_keys, keys, patient_store
+from tests.events import seal_batch
 from tests.snapshots.rows import (
     commit_unpublished,
     differences,

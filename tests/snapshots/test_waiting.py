@@ -21,7 +21,7 @@ from snapshots import waiting
 from snapshots.models import Publication
 from snapshots.publisher import pause
 from snapshots.redis_client import document_keys, inline_store, keys, patient_store
-from snapshots.relay import Relay
+from snapshots.upkeep import Upkeep
 from snapshots.workers import forget_silent_workers, read_workers
 from tests.fixtures import Api, open_account
 from tests.patience import wait_until
@@ -223,11 +223,11 @@ def test_what_no_worker_wrote_does_not_count(api: Api, redis: "Redis", worker: W
 
 
 def test_a_silent_worker_stays_in_the_count_when_redis_loses_everything(redis: "Redis", worker: Worker) -> None:
-    relay = Relay(patient_store(), threading.Event())
-    relay.reconcile()
+    upkeep = Upkeep(patient_store(), threading.Event())
+    upkeep.reconcile()
     redis.flushall()
 
-    relay.reconcile()
+    upkeep.reconcile()
 
     assert inline_store().epoch().is_complete
     assert [report.id for report in read_workers().reports] == [worker.id]
@@ -236,7 +236,7 @@ def test_a_silent_worker_stays_in_the_count_when_redis_loses_everything(redis: "
 def test_the_relay_takes_out_of_the_count_who_was_silent_for_too_long(redis: "Redis", worker: Worker) -> None:
     Worker(redis).report(heartbeat_at=time.time_ns() // 1000 - 4_000_000, staleness=1.0)
 
-    Relay(patient_store(), threading.Event()).forget_silent_workers()
+    Upkeep(patient_store(), threading.Event()).forget_silent_workers()
 
     assert redis.hkeys(keys().workers) == [worker.id.encode()]
 
@@ -261,7 +261,7 @@ def test_a_write_left_to_the_relay_waits_for_its_publication(
 
     def sweep_later() -> None:
         time.sleep(0.3)
-        Relay(patient_store(), threading.Event()).sweep()
+        Upkeep(patient_store(), threading.Event()).sweep()
         connection.close()
 
     relay = threading.Thread(target=sweep_later)

@@ -1,15 +1,11 @@
-"""The relay: a small process that publishes what no request could, and notices when Redis is not what it was.
+"""The upkeep of the snapshot: publish what no request could, and notice when Redis is not what PostgreSQL remembers.
 
-Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
-PostgreSQL's, each minute (and when another Redis process answers) the accounts' versions, once a day every document.
-It takes workers out of the count that have been silent for longer than they would serve, and puts those back that a
-Redis which lost everything has forgotten. Beside that it chains the audit's events each second (audit.chain), whatever
-becomes of Redis. It outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
+Each method of `Upkeep` is one look, which a relay takes again and again (gateway_admin.relay). A look raises when a
+server does not answer; it may be taken again at any time, and by several relays at once.
 
 Source: docs/decisions/0009-snapshots.md.
 """
 
-import random
 import threading
 import time
 import uuid
@@ -20,12 +16,10 @@ from typing import Final
 
 import psycopg.errors
 import structlog
-from django.db import Error as DatabaseFault
 from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
 from accounts.models import Account
-from audit import chain
 from snapshots import comparison, rebuild, workers
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
@@ -33,18 +27,10 @@ from snapshots.redis_client import SnapshotRedis
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-SWEEP_SECONDS: Final = 0.1
-RECONCILE_SECONDS: Final = 1.0
-WORKERS_SECONDS: Final = 10.0
-VERSIONS_SECONDS: Final = 60.0
-DOCUMENTS_SECONDS: Final = 24 * 3600.0
-CHAIN_SECONDS: Final = 1.0
-# Longer absences are met with a look each second; what is pending must be live within seconds of the return.
-LONGEST_PAUSE_SECONDS: Final = 1.0
-# An account that cannot be published is tried less and less often, and keeps nobody else from being swept.
+# An account that cannot be published is tried less and less often, and keeps no other account from being swept.
+FIRST_ACCOUNT_PAUSE_SECONDS: Final = 0.2
 LONGEST_ACCOUNT_PAUSE_SECONDS: Final = 60.0
 ACCOUNTS_A_SWEEP: Final = 200
-STOP_SECONDS: Final = 5.0
 
 
 @dataclass
@@ -55,7 +41,8 @@ class _Pauses:
     _seconds: dict[uuid.UUID, float] = field(default_factory=dict)
 
     def begin(self, account: uuid.UUID) -> float:
-        seconds = min(self._seconds.get(account, SWEEP_SECONDS) * 2, LONGEST_ACCOUNT_PAUSE_SECONDS)
+        last = self._seconds.get(account)
+        seconds = min(last * 2, LONGEST_ACCOUNT_PAUSE_SECONDS) if last else FIRST_ACCOUNT_PAUSE_SECONDS
         self._seconds[account] = seconds
         self._until[account] = time.monotonic() + seconds
         return seconds
@@ -71,113 +58,30 @@ class _Pauses:
 
 
 class _Stopped(Exception):
-    """The relay was asked to end while it was rebuilding."""
+    """The process was asked to end while it was rebuilding."""
 
 
-class _Looks:
-    """Looks that are taken again and again, in one thread, whatever happens to the servers."""
+class Upkeep:
+    """The looks of one relay, and what it remembers between them."""
 
-    def __init__(self, every: dict[Callable[[], None], float], stop: threading.Event, *, spread: bool) -> None:
-        self._every = every
-        self._stop = stop
-        # Relays that were started together do not all look at everything at once.
-        now = time.monotonic()
-        self._due = {
-            look: now + (random.uniform(0.1, 1) * seconds if spread else 0)  # noqa: S311 -- no secret
-            for look, seconds in every.items()
-        }
-        # A server that is absent for the first time is news, one that still is is not.
-        self._absent: str | None = None
-
-    def hasten(self, look: Callable[[], None]) -> None:
-        """Take a look as soon as the ones before it have ended."""
-        self._due[look] = 0
-
-    def run(self) -> None:
-        """Look until stopped."""
-        shortest = min(*self._every.values(), LONGEST_PAUSE_SECONDS)
-        pause = shortest
-        while not self._stop.is_set():
-            is_well = True
-            for look in self._every:
-                if is_well and not self._stop.is_set() and time.monotonic() >= self._due[look]:
-                    is_well = self._take(look)
-                    if is_well:
-                        self._due[look] = time.monotonic() + self._every[look]
-            pause = shortest if is_well else min(pause * 2, LONGEST_PAUSE_SECONDS)
-            self._stop.wait(pause)
-        connection.close()
-
-    def _take(self, look: Callable[[], None]) -> bool:
-        """One look; False where it has to be taken again soon. Nothing but its stop ends a relay."""
-        try:
-            look()
-        except RedisError as fault:
-            self._note_absence("Redis", fault)
-            return False
-        except DatabaseFault as fault:
-            if isinstance(fault.__cause__, psycopg.errors.LockNotAvailable):
-                return False  # somebody publishes an account for long
-            self._note_absence("PostgreSQL", fault)
-            connection.close()
-            return False
-        except PublicationRefused as refusal:
-            log.info("a look was refused; taking it again", look=look.__name__, reason=refusal.reason)
-            return False
-        except Exception:
-            log.exception("the relay met what it did not foresee", look=look.__name__)
-            connection.close()
-            return False
-        if self._absent:
-            log.info("back again", server=self._absent)
-            self._absent = None
-        return True
-
-    def _note_absence(self, server: str, fault: Exception) -> None:
-        if self._absent != server:
-            self._absent = server
-            log.warning("a server does not answer; trying on", server=server, fault=type(fault).__name__)
-
-
-class Relay:
-    """One relay. `run` returns when `stop` is set."""
-
-    def __init__(self, store: SnapshotRedis, stop: threading.Event) -> None:
+    def __init__(
+        self, store: SnapshotRedis, stop: threading.Event, *, on_another_redis: Callable[[], None] | None = None
+    ) -> None:
+        """
+        Args:
+            store: the Redis that holds the snapshot.
+            stop: set when the process is to end; long looks end early then.
+            on_another_redis: called when another Redis process answers than at the last `reconcile`.
+        """
         self._store = store
         self._stop = stop
+        self._on_another_redis = on_another_redis or (lambda: None)
         self._pauses = _Pauses()
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
         # The workers' reports as they were when Redis was last as it should be.
         self._reports: dict[bytes, bytes] = {}
-        self._comparing = _Looks(
-            {
-                self.repair_accounts: RECONCILE_SECONDS,
-                self.forget_silent_workers: WORKERS_SECONDS,
-                self.compare_versions: VERSIONS_SECONDS,
-                self.compare_documents: DOCUMENTS_SECONDS,
-            },
-            stop,
-            spread=True,
-        )
-
-    def run(self) -> None:
-        """Sweep and compare until stopped."""
-        log.info("the relay has started")
-        # In threads of their own: whoever waits for the sweep must not wait for a million documents to be compared, nor
-        # the audit for Redis.
-        chaining = _Looks({self.chain_events: CHAIN_SECONDS}, self._stop, spread=True)
-        threads = [
-            threading.Thread(target=looks.run, name=name, daemon=True)
-            for name, looks in (("comparing", self._comparing), ("chaining", chaining))
-        ]
-        for thread in threads:
-            thread.start()
-        _Looks({self.sweep: SWEEP_SECONDS, self.reconcile: RECONCILE_SECONDS}, self._stop, spread=False).run()
-        for thread in threads:
-            thread.join(STOP_SECONDS)
-        log.info("the relay has ended")
 
     def sweep(self) -> None:
         """Publish whatever is pending; an account that another publisher works on is passed over until next time."""
@@ -207,18 +111,13 @@ class Relay:
             else:
                 self._pauses.end(account)
 
-    def chain_events(self) -> None:
-        """Chain what was recorded since the last look; another relay may be at it."""
-        while chain.extend() == chain.BATCH and not self._stop.is_set():
-            pass
-
     def forget_silent_workers(self) -> None:
-        """Take out of the count who has been silent for longer than it would serve."""
+        """Take workers out of the count that have been silent for longer than they would serve."""
         if gone := workers.forget_silent_workers(self._store):
             log.info("workers were silent for too long and left the count", workers=gone)
 
     def repair_accounts(self) -> None:
-        """Publish accounts anew whose publisher found Redis ahead of PostgreSQL."""
+        """Publish accounts again whose publisher found Redis ahead of PostgreSQL."""
         marks = dict(Change.objects.filter(document=WHOLE_ACCOUNT, parked_at=None).values_list("id", "account_id"))
         if marks and self._is_settled():
             accounts = list(Account.objects.filter(id__in=marks.values()))
@@ -226,7 +125,7 @@ class Relay:
                 documents = comparison.repair(self._store, accounts)
             Change.objects.filter(id__in=marks).delete()
             log.warning(
-                "accounts were published anew", accounts=[each.text_id for each in accounts], documents=documents
+                "accounts were published again", accounts=[each.text_id for each in accounts], documents=documents
             )
 
     def reconcile(self) -> None:
@@ -236,10 +135,10 @@ class Relay:
         epoch = Epoch.objects.first()
         found = self._store.epoch()
         if self._redis_process != (process := self._store.process()):
-            # Another Redis answers, or the same one anew: it may have gone back by so little that its number, with what
-            # was published since, tells nothing.
+            # Another Redis process answers. It may have lost so little that its number, with what was published since,
+            # does not show it.
             self._redis_process = process
-            self._comparing.hasten(self.compare_versions)
+            self._on_another_redis()
         if epoch is None:
             reason = "nothing was ever published"
         elif found.id != str(epoch.id):
@@ -266,7 +165,7 @@ class Relay:
                 log.warning("Redis has to be rebuilt", reason=reason)
             rebuild.rebuild(self._store, report=self._end_if_stopped)
         except _Stopped:
-            log.info("stopped within a rebuild; the next relay begins it anew")
+            log.info("stopped within a rebuild; the next relay begins it again")
         except rebuild.RebuildRunning:
             if not self._is_waiting_for_another:
                 log.info("another process is rebuilding Redis")
@@ -282,7 +181,7 @@ class Relay:
             raise _Stopped
 
     def _is_settled(self) -> bool:
-        """Whether Redis is complete and the one that PostgreSQL means; else the rebuild is what helps, not we."""
+        """Whether Redis is complete and the one that PostgreSQL remembers. If not, only a rebuild helps."""
         epoch, found = Epoch.objects.first(), self._store.epoch()
         return epoch is not None and found.is_complete and found.id == str(epoch.id)
 
@@ -302,7 +201,7 @@ class Relay:
             rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
             if in_redis > in_postgresql and Change.objects.filter(account=account, parked_at=None).exists():
-                continue  # a publisher ended between its two writes; the sweep is about to make it good
+                continue  # a publisher ended between its two writes; the next sweep repairs it
             log.warning(
                 "an account differs between Redis and PostgreSQL",
                 account=account.text_id,
@@ -315,7 +214,7 @@ class Relay:
             return
 
     def compare_documents(self) -> None:
-        """Look at every document, and publish anew what differs."""
+        """Compare every document, and publish again those that differ."""
         if self._is_settled():
             with self._heeding_refusals():
                 self._compare_documents()
@@ -332,10 +231,10 @@ class Relay:
                 document=difference.document,
                 fault=difference.fault,
             )
-            self._make_good(difference)
+            self._repair(difference)
         log.info("every document was compared", accounts=Publication.objects.count(), differences=differences)
 
-    def _make_good(self, difference: comparison.Difference) -> None:
+    def _repair(self, difference: comparison.Difference) -> None:
         if difference.account is not None:
             publish_account(difference.account.id, store=self._store, names=[difference.document])
         elif difference.fault is not comparison.Fault.MISSING:

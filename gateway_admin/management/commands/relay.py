@@ -6,8 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
+from gateway_admin.relay import Relay
 from snapshots.redis_client import patient_store
-from snapshots.relay import Relay
 
 
 class Command(BaseCommand):
