@@ -1,20 +1,18 @@
-"""Who calls: an API key in `Authorization: Bearer`, checked by shape, then looked up by its digest."""
+"""Which API key makes a request: its token in `Authorization: Bearer`, checked by shape, then found by its digest."""
 
 import re
-from datetime import timedelta
 from typing import Final, cast
 
-from django.db import connection
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
 from accounts.models import Account, ApiKey
+from accounts.owned.last_used import WRITTEN_EVERY, note_uses
 from accounts.principals import Principal
 from gateway_core import tokens
 from rest.errors import Unauthenticated
 
-_USE_NOTED_EVERY: Final = timedelta(minutes=1)
 _BEARER: Final = re.compile(r"Bearer +([\x21-\x7e]+)", re.IGNORECASE | re.ASCII)
 
 
@@ -59,17 +57,6 @@ class ApiKeyAuthentication(BaseAuthentication):
 
 
 def _note_use(api_key: ApiKey) -> None:
-    """Write down that a key was used: once a minute at most, and not while somebody else has its row locked.
-
-    Not a write of the resource: `updated_at` and the ETag stay.
-    """
     now = timezone.now()
-    if api_key.last_used is not None and api_key.last_used > now - _USE_NOTED_EVERY:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE accounts_apikey SET last_used = %(now)s WHERE id IN ("
-            "SELECT id FROM accounts_apikey WHERE id = %(id)s AND (last_used IS NULL OR last_used <= %(before)s) "
-            "FOR NO KEY UPDATE SKIP LOCKED)",
-            {"now": now, "id": api_key.id, "before": now - _USE_NOTED_EVERY},
-        )
+    if api_key.last_used is None or api_key.last_used < now - WRITTEN_EVERY:
+        note_uses(ApiKey, {(api_key.id, api_key.account_id): now})

@@ -68,9 +68,11 @@ def main() -> None:
 
 def measure_ingest(count: int) -> None:
     """Measure the rate of ingest: from Redis to committed events, with sums and charges."""
+    import msgspec
+
     from accounts.models import Account
     from gateway_core import ids
-    from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
+    from gateway_core.usage_events import BATCH_FIELD, UsageEvent, event_id, seal_events
     from snapshots.redis_client import document_keys, keys, patient_store
     from usage import ledger
     from usage.ingest import Ingest
@@ -110,8 +112,8 @@ def measure_ingest(count: int) -> None:
 
     redis = patient_store().redis
     for start in range(0, count, 200):
-        batch = UsageBatch("w", tuple(an_event(number) for number in range(start, min(start + 200, count))))
-        redis.xadd(keys().usage, {BATCH_FIELD: seal_batch(keys(), document_keys(), batch, version=now)})
+        events = [msgspec.json.encode(an_event(number)) for number in range(start, min(start + 200, count))]
+        redis.xadd(keys().usage, {BATCH_FIELD: seal_events(keys(), document_keys(), "w", events, version=now)})
     began, busy = time.perf_counter(), time.process_time()
     added = Ingest(redis).run(seconds=3600)
     took, worked = time.perf_counter() - began, time.process_time() - busy

@@ -147,28 +147,13 @@ def time_of(event: uuid.UUID) -> int:
     return event.int >> 80
 
 
-def seal_batch(keys: Keys, document_keys: DocumentKeys, batch: UsageBatch, *, version: int) -> bytes:
-    """The envelope of a batch, as the stream's field holds it.
-
-    Args:
-        keys: the Redis keys of the deployment. The batch is valid for this deployment only.
-        document_keys: the first one signs.
-        batch: 1 to MAX_EVENTS events.
-        version: the worker's clock in microseconds.
-
-    Raises:
-        ValueError: the batch has more than MAX_BATCH_BYTES.
-    """
-    return _sealed(keys, document_keys, batch, version)
-
-
 def seal_events(
     keys: Keys, document_keys: DocumentKeys, worker: str, events: Sequence[bytes], *, version: int
 ) -> bytes:
     """The envelope of a batch whose events are encoded already.
 
     Args:
-        keys: the Redis keys of the deployment, as in `seal_batch`.
+        keys: the Redis keys of the deployment. The batch is valid for this deployment only.
         document_keys: the first one signs.
         worker: the ID of the worker that sends the batch.
         events: 1 to MAX_EVENTS events as JSON.

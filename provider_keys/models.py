@@ -31,8 +31,8 @@ class ProviderKey(DescribedModel):
     # Keyed over account, provider key and value: tells "the same value again" and nothing else. Never leaves the row.
     fingerprint = models.CharField(max_length=64)
     last_used = models.DateTimeField(null=True)
-    # How the value fares in real traffic, kept by ingest (usage.ingest); a rotation starts it anew. A refusal is what
-    # failover answers to: its status, or 0 where the upstream gave none.
+    # How the value fares in real traffic (provider_keys.key_health); a rotation resets it. A refusal is an answer after
+    # which the worker tries the next attempt: its status, or 0 where the upstream gave none.
     last_success_at = models.DateTimeField(null=True)
     last_refusal_at = models.DateTimeField(null=True)
     last_refusal_status = models.SmallIntegerField(null=True)

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from redis import Redis
 
 from accounts.models import Account
 from gateway_core import ids
-from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_batch
+from gateway_core.envelopes import DocumentKeys
+from gateway_core.snapshot import Keys
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, event_id, seal_events
 from snapshots.redis_client import document_keys, keys
 
 
@@ -39,6 +42,12 @@ def an_event(account: Account | str, *, at: datetime | int | None = None, **give
         "output_tokens": 100,
     }
     return UsageEvent(**(values | given))
+
+
+def seal_batch(keys: Keys, document_keys: DocumentKeys, batch: UsageBatch, *, version: int) -> bytes:
+    """The envelope of a batch, as `seal_events` makes it."""
+    encoded = [msgspec.json.encode(event) for event in batch.events]
+    return seal_events(keys, document_keys, batch.worker, encoded, version=version)
 
 
 def sealed(events: Iterable[UsageEvent], *, worker: str = "w1") -> bytes:

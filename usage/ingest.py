@@ -14,7 +14,8 @@ Source: docs/decisions/0061-ingest.md.
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,12 +25,16 @@ import structlog
 from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
 from django.utils import timezone
-from prometheus_client import Counter
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from access_keys.models import AccessKey
+from accounts.owned.last_used import note_uses
 from gateway_core import ids
+from gateway_core.failover import is_failover_status
 from gateway_core.usage_events import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
+from provider_keys.key_health import KeyOutcomes, note_outcomes
+from provider_keys.models import ProviderKey
 from providers import price_refresh
 from snapshots.redis_client import document_keys, keys
 from usage import ledger, partitions
@@ -37,9 +42,6 @@ from usage.costs import cost_of
 from usage.models import CENT_PLACES
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
-
-EVENTS: Final = Counter("gateway_usage_events", "Usage events that arrived, by what became of them", ["outcome"])
-REFUSED: Final = Counter("gateway_usage_batches_refused", "Usage batches that were not authentic or out of bounds")
 
 GROUP: Final = "ingest"
 # Stream entries of a round: at most 200 events each.
@@ -56,6 +58,7 @@ MAXIMUM_LEAD: Final = timedelta(minutes=10)
 _LOCK: Final = 0x75736167_65696E67
 # A process that stands still loses its session, and with it the lock.
 _BOUNDS: Final = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
+_SUCCESS: Final = range(200, 300)
 _SMALLEST_CENT: Final = Decimal(1).scaleb(-CENT_PLACES)
 
 Entry = tuple[bytes, Mapping[bytes, bytes]]
@@ -147,7 +150,6 @@ class Ingest:
         )
         gone = [one["message_id"] for one in pending if one["message_id"] not in present]
         if gone:
-            EVENTS.labels("trimmed").inc(len(gone))
             log.error("usage batches were trimmed from the stream before they were written", entries=len(gone))
             self._redis.xack(self._stream, GROUP, *gone)
 
@@ -166,12 +168,10 @@ class Ingest:
             try:
                 batch = open_batch(keys(), document_keys(), fields.get(BATCH_FIELD.encode(), b""))
             except BatchRefused as refusal:
-                REFUSED.inc()
                 log.error("a usage batch is refused", entry=entry.decode(), reason=str(refusal))  # noqa: TRY400 -- a refusal, not our fault
                 continue
             timely = [event for event in batch.events if oldest <= event.time <= newest]
             if len(timely) < len(batch.events):
-                EVENTS.labels("untimely").inc(len(batch.events) - len(timely))
                 log.error(
                     "usage events are refused: too old, or of a clock that is ahead",
                     worker=batch.worker,
@@ -185,7 +185,6 @@ class Ingest:
         except (DataError, IntegrityError):
             if len(events) == 1:
                 # Decoding should have refused it. It must not hold up all others for ever.
-                EVENTS.labels("refused").inc()
                 log.exception("a usage event cannot be written and is set aside", event_id=events[0].id)
                 return 0
         middle = len(events) // 2
@@ -230,14 +229,64 @@ def write(events: Sequence[UsageEvent]) -> int:
         for account, count, cents in cursor.fetchall():
             added += count
             due[account] = cents
-        cursor.execute(_ACCESS_KEYS_USED)
-        cursor.execute(_PROVIDER_KEYS_USED)
-        cursor.execute(_PROVIDER_KEYS_HEALTH)
         cursor.execute("TRUNCATE usage_incoming")
+    note_uses(AccessKey, last_uses(events, lambda event: event.access_key, ids.Prefix.ACCESS_KEY))
+    note_uses(ProviderKey, last_uses(events, lambda event: event.provider_key, ids.Prefix.PROVIDER_KEY))
+    note_outcomes(key_outcomes(events))
     ledger.charge(due)
-    EVENTS.labels("added").inc(added)
-    EVENTS.labels("repeated").inc(len(events) - added)
     return added
+
+
+def last_uses(
+    events: Iterable[UsageEvent], key_of: Callable[[UsageEvent], str | None], prefix: ids.Prefix
+) -> dict[tuple[uuid.UUID, uuid.UUID], datetime]:
+    """When each key was last used, by key and account, in the order of the keys.
+
+    Args:
+        events: in any order.
+        key_of: the key's text ID in an event; None where it used none.
+        prefix: of the key's ID.
+    """
+    newest: dict[tuple[str, str], UsageEvent] = {}
+    for event in events:
+        key = key_of(event)
+        if key is not None and _is_newer(event, newest.get((key, event.account))):
+            newest[key, event.account] = event
+    return {
+        (ids.from_text(prefix, key), ids.from_text(ids.Prefix.ACCOUNT, account)): _moment(event)
+        for (key, account), event in sorted(newest.items())
+    }
+
+
+def key_outcomes(events: Iterable[UsageEvent]) -> list[KeyOutcomes]:
+    """The newest success and the newest refusal of each value of a provider key."""
+    successes: dict[tuple[str, str, str], UsageEvent] = {}
+    refusals: dict[tuple[str, str, str], UsageEvent] = {}
+    for event in events:
+        if event.is_error:
+            found = refusals if is_failover_status(event.status) else None
+        else:
+            found = successes if event.status in _SUCCESS else None
+        if event.provider_key is None or event.mask is None or found is None:
+            continue
+        value = event.provider_key, event.account, event.mask
+        if _is_newer(event, found.get(value)):
+            found[value] = event
+    return [
+        KeyOutcomes(
+            provider_key=ids.from_text(ids.Prefix.PROVIDER_KEY, key),
+            account=ids.from_text(ids.Prefix.ACCOUNT, account),
+            mask=mask,
+            success_at=_moment(success) if (success := successes.get((key, account, mask))) else None,
+            refusal_at=_moment(refusal) if (refusal := refusals.get((key, account, mask))) else None,
+            refusal_status=refusal.status if refusal else None,
+        )
+        for key, account, mask in sorted(successes.keys() | refusals.keys())
+    ]
+
+
+def _is_newer(event: UsageEvent, other: UsageEvent | None) -> bool:
+    return other is None or event.time > other.time
 
 
 def charge_of(event: UsageEvent, cost: Decimal) -> Decimal:
@@ -339,57 +388,3 @@ SELECT account_id, count(*), sum(charge) FROM added GROUP BY account_id
 """  # noqa: S608 -- our own column names
 # For events that were loaded without their sums (benchmarks/usage.py): everything since a moment.
 SUM_ALL: Final = f"WITH added AS (SELECT * FROM usage_event WHERE event_time >= %s) {_SUM}"  # noqa: S608
-
-
-def _used(table: str, column: str) -> str:
-    """When keys were last used: written once a minute at most, and never while somebody else has the row locked."""
-    return f"""
-    WITH used AS (
-        SELECT {column} AS id, account_id, max(event_time) AS at FROM usage_incoming
-        WHERE {column} IS NOT NULL GROUP BY {column}, account_id
-    ), due AS (
-        SELECT one.id, used.at FROM {table} AS one JOIN used ON used.id = one.id AND used.account_id = one.account_id
-        WHERE one.last_used IS NULL OR one.last_used < used.at - interval '1 minute'
-        ORDER BY one.id FOR NO KEY UPDATE OF one SKIP LOCKED
-    )
-    UPDATE {table} AS one SET last_used = due.at FROM due WHERE one.id = due.id
-    """  # noqa: S608 -- our own tables
-
-
-_ACCESS_KEYS_USED: Final = _used("access_keys_accesskey", "access_key_id")
-_PROVIDER_KEYS_USED: Final = _used("provider_keys_providerkey", "provider_key_id")
-
-# What upstreams said to the values that provider keys have now: an older value has another mask. Written once a minute
-# at most, and when it changes for better or worse; as above, never against somebody who has the row locked.
-_PROVIDER_KEYS_HEALTH: Final = """
-WITH told AS (
-    SELECT provider_key_id AS id, account_id, mask,
-           max(event_time) FILTER (WHERE is_success) AS success_at,
-           max(event_time) FILTER (WHERE is_refusal) AS refusal_at,
-           (array_agg(status ORDER BY event_time DESC) FILTER (WHERE is_refusal))[1] AS refusal_status
-    FROM usage_incoming CROSS JOIN LATERAL (
-        VALUES (
-            status BETWEEN 200 AND 299 AND NOT is_error,
-            is_error AND (status IN (0, 401, 402, 403, 408, 429) OR status >= 500)
-        )
-    ) AS outcome (is_success, is_refusal)
-    WHERE provider_key_id IS NOT NULL AND (is_success OR is_refusal) GROUP BY provider_key_id, account_id, mask
-), due AS (
-    SELECT one.id, told.refusal_status,
-           CASE WHEN told.success_at > coalesce(one.last_success_at + interval '1 minute', '-infinity')
-                OR told.success_at > one.last_refusal_at AND one.last_refusal_at >= one.last_success_at
-                THEN told.success_at END AS success_at,
-           CASE WHEN told.refusal_at > coalesce(one.last_refusal_at + interval '1 minute', '-infinity')
-                OR told.refusal_at > one.last_refusal_at AND told.refusal_status <> one.last_refusal_status
-                OR told.refusal_at > one.last_success_at AND one.last_success_at >= one.last_refusal_at
-                THEN told.refusal_at END AS refusal_at
-    FROM provider_keys_providerkey AS one
-    JOIN told ON told.id = one.id AND told.account_id = one.account_id AND told.mask = one.key_redacted
-    ORDER BY one.id FOR NO KEY UPDATE OF one SKIP LOCKED
-)
-UPDATE provider_keys_providerkey AS one
-SET last_success_at = coalesce(due.success_at, last_success_at),
-    last_refusal_at = coalesce(due.refusal_at, last_refusal_at),
-    last_refusal_status = CASE WHEN due.refusal_at IS NULL THEN last_refusal_status ELSE due.refusal_status END
-FROM due WHERE one.id = due.id AND (due.success_at IS NOT NULL OR due.refusal_at IS NOT NULL)
-"""

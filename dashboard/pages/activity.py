@@ -21,6 +21,7 @@ from dashboard.navigation import ACTIVITY
 from dashboard.wording import explain_text
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core import ids
+from gateway_core.failover import FAILOVER_STATUSES, NO_STATUS
 from provider_keys.models import ProviderKey
 from rest.errors import NotFound
 from usage import activity
@@ -36,22 +37,9 @@ _RANGES: Final = {
 }
 _DEFAULT_RANGE: Final = "24h"
 _OUTCOMES: Final = {"well": False, "error": True}
-_STATUSES: Final = (
-    "200",
-    "400",
-    "401",
-    "402",
-    "403",
-    "404",
-    "408",
-    "413",
-    "422",
-    "429",
-    "500",
-    "502",
-    "503",
-    "504",
-    "0",
+# Common statuses, and last the attempts that got no answer.
+_STATUSES: Final = tuple(
+    str(status) for status in (*sorted({200, 400, 404, 413, 422, 500, 502, 503, 504} | FAILOVER_STATUSES), NO_STATUS)
 )
 # At most so many access keys with the same name are searched together.
 _OF_ONE_NAME: Final = 20
@@ -64,7 +52,7 @@ FILTERS: Final = (
     Filter("provider", "Provider", placeholder="Provider: openai"),
     Filter("model", "Model", placeholder="Model: gpt-4o"),
     Filter("outcome", "Outcome", (("well", "went well"), ("error", "error"))),
-    Filter("status", "Status", tuple((one, "no answer" if one == "0" else one) for one in _STATUSES)),
+    Filter("status", "Status", tuple((one, "no answer" if one == str(NO_STATUS) else one) for one in _STATUSES)),
     Filter("attempts", "Attempts", (("final", "final ones only"),)),
 )
 

@@ -3,11 +3,12 @@
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+from gateway_core.failover import NO_STATUS
 from provider_keys.models import ProviderKey
 
-# The texts for the statuses that lead to a failover.
+# The texts for the statuses that lead to a failover (gateway_core.failover).
 _MEANINGS: Final = {
-    0: "no answer",
+    NO_STATUS: "no answer",
     HTTPStatus.UNAUTHORIZED: "key refused",
     HTTPStatus.PAYMENT_REQUIRED: "no credit there",
     HTTPStatus.FORBIDDEN: "not allowed there",

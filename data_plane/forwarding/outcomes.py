@@ -9,8 +9,8 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from data_plane.forwarding.upstream import Answer
+from gateway_core.failover import FAILOVER_STATUSES
 
-_FAILED: Final = frozenset({401, 402, 403, 408, 429})
 _OK: Final = range(200, 300)
 _REFUSED: Final = range(400, 500)
 _LISTED_ATTEMPTS: Final = 20
@@ -29,7 +29,7 @@ def outcome_of(status: int) -> AttemptOutcome:
     """What comes after an answer with this status."""
     if status in _OK:
         return AttemptOutcome.ANSWERED
-    return AttemptOutcome.REFUSED if status in _REFUSED and status not in _FAILED else AttemptOutcome.FAILED
+    return AttemptOutcome.REFUSED if status in _REFUSED and status not in FAILOVER_STATUSES else AttemptOutcome.FAILED
 
 
 class Failure(NamedTuple):

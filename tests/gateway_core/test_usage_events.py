@@ -23,10 +23,10 @@ from gateway_core.usage_events import (
     event_id,
     fit,
     open_batch,
-    seal_batch,
     seal_events,
     time_of,
 )
+from tests.events import seal_batch
 
 KEYS = Keys("gw")
 DOCUMENT_KEYS = DocumentKeys.parse(generate_document_key())

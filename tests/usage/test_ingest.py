@@ -23,12 +23,12 @@ from accounts.principals import Principal
 from gateway_core import ids
 from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import Keys
-from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent, seal_batch
+from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent
 from provider_keys import services as provider_keys
 from provider_keys.models import ProviderKey
 from provider_keys.values import PlainValue
 from snapshots.redis_client import document_keys, keys
-from tests.events import an_event, sealed, send, text_id
+from tests.events import an_event, seal_batch, sealed, send, text_id
 from tests.usage.conftest import Emit
 from usage import ingest as ingest_room
 from usage.ingest import GROUP, Ingest
