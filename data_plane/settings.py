@@ -10,17 +10,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway_core import addresses, base_urls
+from gateway_core import base_urls, environment
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import BUILT_IN
 from gateway_core.envelopes import DocumentKeys
-from gateway_core.environment import EVALUATION, EnvironmentIncomplete, mode
+from gateway_core.environment import EVALUATION, EnvironmentIncomplete, listed, mode, ports_of, upstream_rules
+from gateway_core.environment import port as parse_port
 from gateway_core.sealing import Keyring
 
 _Value = TypeVar("_Value")
 
 _KEYGEN = "from `python -m data_plane keygen`"
-_HIGHEST_PORT = 65535
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,15 +68,10 @@ class _Environment:
         self.faults: list[str] = []
 
     def text(self, name: str, default: str = "") -> str:
-        if value := self.environ.get(name):
-            return value
-        path = self.environ.get(f"{name}_FILE")
-        if not path:
-            return default
         try:
-            return Path(path).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as fault:
-            self.faults.append(f"{name}_FILE (points to {path}, which cannot be read: {type(fault).__name__})")
+            return environment.read(self.environ, name, default)
+        except environment.FileUnreadable as fault:
+            self.faults.append(str(fault).rstrip("."))
             return default
 
     def required(self, name: str, parse: Callable[[str], _Value], hint: str) -> _Value | None:
@@ -99,7 +94,9 @@ class _Environment:
         try:
             return parse(text)
         except ValueError as fault:
-            self.faults.append(f"{name} ({fault})")
+            # A setting may be read twice: a port is the worker's own, and one of the gateway's.
+            if (said := f"{name} ({fault})") not in self.faults:
+                self.faults.append(said)
             return None
 
 
@@ -114,12 +111,9 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
     redis_url = env.required("REDIS_URL", _redis_url, "redis://:password@host:6379/0")
     document_keys = env.required("DOCUMENT_KEYS", DocumentKeys.parse, f"as the control plane has them, {_KEYGEN}")
     keyring = env.required("SEALING_PRIVATE_KEYS", Keyring.parse, _KEYGEN)
-    port = env.optional("DATA_PLANE_PORT", _port, 8001)
-    control_plane_port = env.optional("CONTROL_PLANE_PORT", _port, 8000)
-    denied_ports = env.optional("UPSTREAM_DENIED_PORTS", _ports, _ports(""))
+    port = env.optional("DATA_PLANE_PORT", parse_port, 8001)
     base_urls = env.optional("UPSTREAM_BASE_URLS", _base_urls, _base_urls(""))
-    networks = env.optional("UPSTREAM_ALLOWED_NETWORKS", _networks, _networks(""))
-    hosts = env.optional("UPSTREAM_ALLOWED_HOSTS", _hosts, _hosts(""))
+    rules = upstream_rules(env.optional, mode=chosen, servers=ports_of(redis_url or ""))
     staleness = env.optional("SNAPSHOT_STALENESS", _seconds, 86_400.0)
     loading_spread = env.optional("LOADING_SPREAD", _seconds_or_none, 0.5)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
@@ -137,12 +131,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
         host=env.text("DATA_PLANE_HOST", "127.0.0.1" if chosen == EVALUATION else "0.0.0.0"),  # noqa: S104 -- production serves its network
         port=port,
         upstream_base_urls=base_urls,
-        upstream_rules=UpstreamRules(
-            networks=networks,
-            hosts=hosts,
-            loopback=chosen == EVALUATION,
-            own_ports=denied_ports | {port, control_plane_port, urlsplit(redis_url).port or 6379},
-        ),
+        upstream_rules=rules,
         staleness=staleness,
         snapshot_directory=Path(snapshot_directory) if snapshot_directory else None,
         loading_spread=loading_spread,
@@ -172,24 +161,6 @@ def _redis_url(text: str) -> str:
     return text
 
 
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) > _HIGHEST_PORT:
-        raise ValueError("not a port number")
-    return int(text)
-
-
-def _ports(text: str) -> frozenset[int]:
-    return frozenset(_port(part.strip()) for part in text.split(",") if part.strip())
-
-
-def _networks(text: str) -> tuple[addresses.Network, ...]:
-    return addresses.parse_networks(text.split(","))
-
-
-def _hosts(text: str) -> frozenset[str]:
-    return base_urls.parse_hosts(part for part in text.split(",") if part.strip())
-
-
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 < seconds < float("inf"):
@@ -211,10 +182,10 @@ def _log_level(text: str) -> str:
 def _base_urls(text: str) -> dict[str, str]:
     """`openai=http://127.0.0.1:9901/v1,anthropic=…`: where built-in providers stand instead."""
     found: dict[str, str] = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
+    for entry in listed(text):
         provider, _, url = entry.partition("=")
         if provider not in BUILT_IN:
-            raise ValueError(f"{provider!r} is no built-in provider")
+            raise ValueError(f"{provider!r} is not a built-in provider")
         try:
             base_urls.parse(url)
         except base_urls.BaseUrlRefused as refusal:

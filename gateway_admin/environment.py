@@ -1,17 +1,14 @@
-"""The settings that processes read from their environment, with the errors that stop a process at its start.
+"""The settings that the control plane's processes read from their environment, with the errors that stop a process.
 
-Every name may also be given as NAME_FILE, the path of a file that holds the value: the form that container
-platforms use for secrets.
+The reading itself is gateway_core.environment, the same for both planes.
 """
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from gateway_core import environment as core
-from gateway_core.environment import EVALUATION, PRODUCTION, EnvironmentIncomplete
+from gateway_core.environment import EVALUATION, PRODUCTION, EnvironmentIncomplete, ports_of, upstream_rules
 
 __all__ = [
     "EVALUATION",
@@ -23,6 +20,7 @@ __all__ = [
     "parsed",
     "ports_of",
     "read",
+    "upstream_rules",
 ]
 
 _Value = TypeVar("_Value")
@@ -34,18 +32,7 @@ def read(name: str, default: str = "", *, environ: Mapping[str, str] | None = No
     Raises:
         EnvironmentIncomplete: NAME_FILE is set and cannot be read. The message holds the path, never the content.
     """
-    environ = os.environ if environ is None else environ
-    if environ.get(name):
-        return environ[name]
-    path = environ.get(f"{name}_FILE")
-    if not path:
-        return default
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise EnvironmentIncomplete(
-            f"{name}_FILE points to {path}, which cannot be read: {type(fault).__name__}."
-        ) from None
+    return core.read(os.environ if environ is None else environ, name, default)
 
 
 def mode(environ: Mapping[str, str] | None = None) -> str:
@@ -74,21 +61,19 @@ def is_on(name: str, *, default: bool, environ: Mapping[str, str] | None = None)
 
 def names(name: str, default: str = "") -> list[str]:
     """Read a comma-separated list. White space around the entries and empty entries are dropped."""
-    return [part.strip() for part in read(name, default).split(",") if part.strip()]
+    return core.listed(read(name, default))
 
 
-def parsed(name: str, parse: Callable[[list[str]], _Value]) -> _Value:
-    """Read a comma-separated list, and parse its entries.
+def parsed(name: str, parse: Callable[[str], _Value], default: _Value) -> _Value:
+    """Read a setting, and parse its text; the default where it is not set.
 
     Raises:
         EnvironmentIncomplete: `parse` raised a ValueError.
     """
+    text = read(name)
+    if not text:
+        return default
     try:
-        return parse(names(name))
+        return parse(text)
     except ValueError as fault:
         raise EnvironmentIncomplete(f"{name} has an entry that is not valid: {fault}.") from None
-
-
-def ports_of(*urls: str) -> frozenset[int]:
-    """The ports in these URLs of servers."""
-    return frozenset(port for port in (urlsplit(url).port for url in urls) if port)

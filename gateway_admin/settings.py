@@ -16,10 +16,9 @@ import structlog
 
 from gateway_admin import environment, logs
 from gateway_admin.database import BoundedConnection
-from gateway_core.addresses import parse_networks
-from gateway_core.base_urls import UpstreamRules, parse_hosts
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
+from rest.limits import MAX_BODY_BYTES
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 GATEWAY_MODE = environment.mode()
@@ -225,13 +224,8 @@ X_FRAME_OPTIONS = "DENY"
 TRUSTED_PROXIES = environment.names("TRUSTED_PROXIES")
 
 # The networks and hosts that custom providers may use, beside the internet (docs/decisions/0070-base-urls.md).
-UPSTREAM_RULES = UpstreamRules(
-    networks=environment.parsed("UPSTREAM_ALLOWED_NETWORKS", parse_networks),
-    hosts=environment.parsed("UPSTREAM_ALLOWED_HOSTS", parse_hosts),
-    loopback=not IS_PRODUCTION,
-    own_ports=environment.parsed("UPSTREAM_DENIED_PORTS", lambda texts: frozenset(map(int, texts)))
-    | {int(environment.read("CONTROL_PLANE_PORT", "8000")), int(environment.read("DATA_PLANE_PORT", "8001"))}
-    | environment.ports_of(DATABASE_URL, REDIS_URL),
+UPSTREAM_RULES = environment.upstream_rules(
+    environment.parsed, mode=GATEWAY_MODE, servers=environment.ports_of(DATABASE_URL, REDIS_URL)
 )
 # The URL of the data plane for apps. The dashboard writes it into the commands that it shows. Empty: not known.
 DATA_PLANE_URL = environment.read(
@@ -255,8 +249,8 @@ STATIC_ROOT = _collected if _collected.is_dir() or sys.argv[1:2] == ["collectsta
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = False
 
-# Bytes: the limit of a body (contract, section 1). The REST parser enforces it before anything is read into memory.
-DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+# The limit of a body (contract, section 1). The REST parser enforces it before anything is read into memory.
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 LOGGING = logs.LOGGING
 DJANGO_STRUCTLOG_COMMAND_LOGGING_ENABLED = False

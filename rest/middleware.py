@@ -14,7 +14,7 @@ from django.http.response import HttpResponseBase
 from django.urls import set_script_prefix
 
 from rest.errors import BodyTooLarge, RequestMalformed, http_response, translate
-from rest.parsers import MAX_BODY_BYTES
+from rest.limits import MAX_BODY_BYTES
 
 _logger = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from django.utils.http import parse_header_parameters
 from rest_framework.parsers import BaseParser
 
 from rest.errors import BodyTooLarge, JsonInvalid, MediaTypeUnsupported
+from rest.limits import MAX_BODY_BYTES
 
-MAX_BODY_BYTES: Final = 1024 * 1024
 _MAX_DEPTH: Final = 64
 
 

@@ -19,8 +19,10 @@ from gateway_core.ports import Port
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 MOST_SECONDS: Final = 10
-# What takes an app's or an upstream's trust away waits for so long unasked.
+# A write that takes trust away from an app or an upstream waits for so long without being asked to.
 UNASKED_SECONDS: Final = 1
+# How many requests of a process may wait for their whole time: half of the threads that the Procfile gives a process.
+MOST_WAITERS: Final = 4
 
 _TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- RFC 9110's word for a word
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'

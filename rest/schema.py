@@ -11,7 +11,7 @@ from gateway_core import ids
 from rest import errors
 from rest.fields import IdField, StrictCharField, id_pattern
 from rest.pagination import MAX_LIMIT
-from rest.propagation import MOST_SECONDS, UNASKED_SECONDS
+from rest.propagation import MOST_SECONDS, MOST_WAITERS, UNASKED_SECONDS
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
@@ -60,8 +60,8 @@ _SNAPSHOT_HEADERS: Final = {
     },
     "Gateway-Snapshot-Applied": {
         "description": "After a wait: how many worker processes have applied the write, of how many in the count "
-        "(GET /data-plane/workers). Left out where nobody waited: 32 requests a process may wait at the same time, and "
-        "without Redis nothing may be known of the workers.",
+        "(GET /data-plane/workers). Left out where the request did not wait, where as many requests of the process as "
+        f"may wait ({MOST_WAITERS}) did so already, and where Redis does not say how many workers there are.",
         "schema": {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
     },
     "Preference-Applied": {

@@ -23,6 +23,7 @@ from redis.exceptions import RedisError
 
 from accounts.models import Account
 from gateway_core.snapshot import EpochInRedis
+from rest.propagation import MOST_WAITERS
 from snapshots.models import Change, Publication
 from snapshots.outbox import WriteReceipt
 from snapshots.redis_client import inline_store, keys
@@ -30,9 +31,7 @@ from snapshots.workers import Reports, Workers, workers_of
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# Half of the threads that the Procfile gives a process.
-MOST_WAITERS: Final = 4
-# For whom comes on top: long enough for workers that live.
+# When all places are taken, a request waits only this long. Healthy workers answer within it.
 _CROWDED_SECONDS: Final = 0.25
 # Of an account with more changes pending than this, those are waited for.
 _MOST_CHANGES: Final = 1000

@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # Every way in which a setting's name stands in the code that reads it.
 READ = re.compile(
-    r"""(?:environment\.(?:read|names|is_on|parsed)|_required|env\.(?:text|required|optional))\(\s*["']([A-Z][A-Z_]+)["']"""
+    r"""(?:environment\.(?:read|names|is_on|parsed)|_required|read_parsed|env\.(?:text|required|optional))\(\s*["']([A-Z][A-Z_]+)["']"""
 )
-SOURCES = ["gateway_admin/settings.py", "data_plane/settings.py"]
+SOURCES = ["gateway_admin/settings.py", "data_plane/settings.py", "gateway_core/environment.py"]
 
 
 def test_the_page_lists_what_the_planes_read_and_nothing_else():

@@ -15,8 +15,9 @@ from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from gateway_admin import relay
 from gateway_core import base_urls
 from provider_keys import values
-from rest import fields, idempotency, pagination, parsers, propagation
+from rest import fields, idempotency, limits, pagination, propagation
 from rest.documents import document
+from rest.errors import BodyTooLarge
 from snapshots import publisher, redis_client, waiting
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ DEFAULTS = GatewayConfiguration()
 STATED = {
     "docs/contract.md": [
         f"`limit` is 1 to {pagination.MAX_LIMIT}, {pagination.MAX_LIMIT} by default",
-        f"413 body over {parsers.MAX_BODY_BYTES // MEBIBYTE} MiB",
+        f"413 body over {limits.MAX_BODY_BYTES // MEBIBYTE} MiB",
         f"A body over {bodies.BODY_LIMIT // MEBIBYTE} MiB is 413",
         f"`name` and `description` {fields.NAME_LENGTH}, `metadata` {fields.METADATA_LENGTH}",
         f"`baseUrl` {base_urls.MAX_LENGTH}",
@@ -36,11 +37,11 @@ STATED = {
         f"sent again within {idempotency.KEPT_FOR.total_seconds() / 3600:.0f} hours",
         f"`Prefer: wait=<seconds>`, at most {propagation.MOST_SECONDS}:",
         f"wait for at most {propagation.UNASKED_SECONDS} s without being asked",
-        f"{waiting.MOST_WAITERS} requests of a process may wait for their whole time",
+        f"{propagation.MOST_WAITERS} requests of a process may wait for their whole time",
         f"waits for {waiting._CROWDED_SECONDS} s",
     ],
     "docs/decisions/0053-acknowledgements.md": [
-        f"{waiting.MOST_WAITERS} requests of a process may wait for their whole time",
+        f"{propagation.MOST_WAITERS} requests of a process may wait for their whole time",
         f"waits for {waiting._CROWDED_SECONDS} s",
     ],
     "docs/decisions/0031-faults-all-at-once.md": [
@@ -55,10 +56,10 @@ STATED = {
             f"{publisher.PAUSE_SECONDS:.0f} s"
         ),
         f"sweeps every {relay.SWEEP_SECONDS * 1000:.0f} ms",
-        f"for at most {propagation.MOST_SECONDS} s; {waiting.MOST_WAITERS} of a process may wait that long",
+        f"for at most {propagation.MOST_SECONDS} s; {propagation.MOST_WAITERS} of a process may wait that long",
     ],
     "docs/how-to/change-a-limit.md": [
-        f"body of the management API ({parsers.MAX_BODY_BYTES // MEBIBYTE} MiB)",
+        f"body of the management API ({limits.MAX_BODY_BYTES // MEBIBYTE} MiB)",
         f"body of the data plane ({bodies.BODY_LIMIT // MEBIBYTE} MiB)",
     ],
 }
@@ -67,6 +68,10 @@ STATED = {
 @pytest.mark.parametrize(("page", "sentence"), [(page, each) for page, stated in STATED.items() for each in stated])
 def test_a_document_states_the_number_of_the_code(page, sentence):
     assert sentence in " ".join((ROOT / page).read_text(encoding="utf-8").split())
+
+
+def test_the_error_of_a_body_that_is_too_large_states_the_limit():
+    assert f"larger than {limits.MAX_BODY_BYTES // MEBIBYTE} MiB" in BodyTooLarge.message()
 
 
 def test_the_contract_lists_the_statuses_that_fail_over():

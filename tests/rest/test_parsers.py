@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rest.errors import BodyTooLarge, JsonInvalid, MediaTypeUnsupported
-from rest.parsers import MAX_BODY_BYTES, JsonParser, parse_json
+from rest.limits import MAX_BODY_BYTES
+from rest.parsers import JsonParser, parse_json
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from redis import Redis
 from gateway_core import envelopes, ids
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.worker_reports import ANY_ACCOUNT, MOST_BEHIND, Behind, WorkerReport, behind_of, seal_report
+from rest import propagation
 from snapshots import waiting
 from snapshots.models import Publication
 from snapshots.publisher import pause
@@ -310,10 +311,10 @@ def test_who_waits_for_a_dead_worker_takes_the_threads_of_nobody_else(api: Api, 
     """A few wait for their whole time; whoever comes on top for a moment, which is enough while the workers live."""
     worker.report(position=0)
     what = waiting.AwaitedPublication(open_account("Bob's")[0], 1, 10**9)
-    waiters = [threading.Thread(target=wait_aside, args=(what,)) for _ in range(waiting.MOST_WAITERS)]
+    waiters = [threading.Thread(target=wait_aside, args=(what,)) for _ in range(propagation.MOST_WAITERS)]
     for waiter in waiters:
         waiter.start()
-    wait_until(lambda: len(waiting._watch._waits) >= waiting.MOST_WAITERS, what="all places are taken")
+    wait_until(lambda: len(waiting._watch._waits) >= propagation.MOST_WAITERS, what="all places are taken")
 
     in_vain = api.post("/access-keys", {}, prefer="wait=5")
     worker.report(position=10**8)
@@ -323,7 +324,7 @@ def test_who_waits_for_a_dead_worker_takes_the_threads_of_nobody_else(api: Api, 
     assert VERSION in in_vain.headers
     assert not {APPLIED, PREFERENCE} & set(in_vain.headers)
     assert applied[APPLIED] == "1/1"
-    assert len(waiting._watch._waits) == waiting.MOST_WAITERS
+    assert len(waiting._watch._waits) == propagation.MOST_WAITERS
     worker.report(position=10**9)
     for waiter in waiters:
         waiter.join()
