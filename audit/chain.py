@@ -20,7 +20,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
-from audit.models import Event, Link, Pending
+from audit.models import Event, Link, PendingEvent
 
 BATCH: Final = 500
 # What the first link follows.
@@ -137,7 +137,7 @@ def extend(limit: int = BATCH) -> int:
         if cursor.fetchone() != (True,):
             return 0
     # In the order of their IDs, which is that of their making; what commits late is chained late.
-    waiting = list(Pending.objects.order_by("event_id").values_list("event_id", flat=True)[:limit])
+    waiting = list(PendingEvent.objects.order_by("event_id").values_list("event_id", flat=True)[:limit])
     if not waiting:
         return 0
     newest = head()
@@ -146,7 +146,7 @@ def extend(limit: int = BATCH) -> int:
         newest = ChainHead(newest.number + 1, link_hash(newest.hash, event))
         links.append(Link(number=newest.number, event_id=event[0], hash=newest.hash))
     Link.objects.bulk_create(links)
-    Pending.objects.filter(event_id__in=waiting).delete()
+    PendingEvent.objects.filter(event_id__in=waiting).delete()
     return len(links)
 
 
@@ -176,7 +176,7 @@ class Verification:
                 self.head = ChainHead(number, stored)
                 is_noted |= self.head == self.noted
                 yield number
-            self.waiting = Pending.objects.count()
+            self.waiting = PendingEvent.objects.count()
         if not is_noted and self.noted is not None:
             self.broken = Break(Fault.NOT_NOTED, f"link {self.noted.number}")
         else:
@@ -209,6 +209,6 @@ def _walk() -> Iterator[tuple[int, bytes, list[Any]]]:
 
 def _inserted() -> Break | None:
     """An event that nobody recorded. In one statement, in which each event is chained, or waits, or is this."""
-    links, waiting = Link.objects.filter(event=OuterRef("pk")), Pending.objects.filter(event=OuterRef("pk"))
+    links, waiting = Link.objects.filter(event=OuterRef("pk")), PendingEvent.objects.filter(event=OuterRef("pk"))
     found = Event.objects.filter(~Exists(links), ~Exists(waiting)).order_by("id").first()
     return None if found is None else Break(Fault.EVENT_INSERTED, f"event {found.id}")

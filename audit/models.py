@@ -1,8 +1,8 @@
 """The audit: who changed what, and the chain that shows whether anybody changed the audit.
 
-An `Event` is written in the transaction of the change that it tells of, with a `Pending` row beside it. The relay takes
-the pending events and gives each a `Link`, whose hash covers the event and the link before (audit.chain). Events and
-links only ever grow: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also to who writes SQL by hand.
+An `Event` is written in the transaction of the change that it describes, with a `PendingEvent` row beside it. The relay
+gives each pending event a `Link`, whose hash covers the event and the link before it (audit.chain). Events and links
+only ever grow: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also of SQL that is written by hand.
 
 Source: docs/decisions/0100-audit.md.
 """
@@ -103,10 +103,14 @@ class Event(models.Model):
         return self.action.partition(".")[0]
 
 
-class Pending(models.Model):
+class PendingEvent(models.Model):
     """An event that no link holds yet. Deleted in the transaction that writes the link."""
 
     event = models.OneToOneField(Event, primary_key=True, on_delete=models.PROTECT, related_name="pending")
+
+    class Meta:
+        # The name that the table was made under.
+        db_table = "audit_pending"
 
     def __str__(self) -> str:
         return str(self.event_id)

@@ -13,7 +13,7 @@ from django.db import transaction
 
 from audit import origin
 from audit.actions import Action
-from audit.models import Event, Pending
+from audit.models import Event, PendingEvent
 from gateway_core.redaction import redact
 
 State = Mapping[str, Any]
@@ -109,7 +109,7 @@ def record_act(by: Author | None, action: Action, item: Audited, *, changes: Map
         user_agent=where.user_agent and redact(where.user_agent)[:_LONGEST_NAME],
         request_id=where.request_id,
     )
-    Pending.objects.create(event=event)
+    PendingEvent.objects.create(event=event)
 
 
 def differences(before: State, after: State) -> dict[str, list[Any]]:

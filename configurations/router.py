@@ -41,7 +41,7 @@ class InlineKey(NamedTuple):
     value: PlainValue
 
 
-class Checked(NamedTuple):
+class CheckedRouter(NamedTuple):
     """What a router without faults names."""
 
     # `providerId`s.
@@ -53,7 +53,7 @@ class Checked(NamedTuple):
 
 def check(
     router: object, *, providers: KnownProviders, provider_keys: Mapping[uuid.UUID, str], faults: Faults
-) -> Checked:
+) -> CheckedRouter:
     """Hold a `router` against every rule.
 
     Args:
@@ -134,11 +134,11 @@ class _Check:
         self._providers = providers
         self._provider_keys = provider_keys
         self._faults = faults
-        self._found = Checked(set(), set(), [])
+        self._found = CheckedRouter(set(), set(), [])
         # Where a provider, or a model of it (None: the provider itself), has its rule.
         self._ruled: dict[tuple[str, str | None], str] = {}
 
-    def run(self, router: object) -> Checked:
+    def run(self, router: object) -> CheckedRouter:
         fields = self._faults.fields(router, "router", known=("rules",), required=("rules",))
         if fields is None or "rules" not in fields:
             return self._found
@@ -250,7 +250,7 @@ class _Check:
         try:
             identity = ids.from_text(ids.Prefix.PROVIDER_KEY, text)
         except ids.InvalidId:
-            self._faults.add(path, "This is no ID of a provider key (aigpk_…).")
+            self._faults.add(path, "This is not the ID of a provider key (aigpk_…).")
             return None
         owner = self._provider_keys.get(identity)
         if owner is None:

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from accounts.models import Account
 from audit import chain
 from audit.actions import Action
-from audit.models import Event, Link, Pending
+from audit.models import Event, Link, PendingEvent
 from audit.recording import record_act
 from tests.rivals import in_background, uncommitted
 
@@ -87,7 +87,7 @@ def test_numbers_have_no_gaps_and_follow_the_order_of_the_events(chained: Accoun
     assert list(Link.objects.order_by("number").values_list("event_id", flat=True)) == list(
         Event.objects.order_by("id").values_list("id", flat=True)
     )
-    assert not Pending.objects.exists()
+    assert not PendingEvent.objects.exists()
     assert chain.extend() == 0
 
 
@@ -196,7 +196,7 @@ def test_two_relays_at_once_make_one_chain() -> None:
 
     def relay() -> int:
         chained = 0
-        while not done.is_set() or Pending.objects.exists():
+        while not done.is_set() or PendingEvent.objects.exists():
             chained += chain.extend(3)
         return chained
 

@@ -15,7 +15,7 @@ from accounts.principals import Principal
 from accounts.services import create_user
 from audit import origin
 from audit.actions import Action
-from audit.models import Event, Pending
+from audit.models import Event, PendingEvent
 from audit.recording import NotInTransaction, record
 from provider_keys.services import create_provider_key, rotate_provider_key
 from provider_keys.values import PlainValue
@@ -46,7 +46,7 @@ def test_a_change_is_told_as_old_and_new(account: Account, principal: Principal)
     assert (event.object_id, event.object_name) == (access_key.text_id, "after")
     assert (event.principal_id, event.principal_kind, event.principal_name) == (principal.id, "api_key", "first")
     assert (event.address, event.user_agent, event.request_id) == (None, None, None)
-    assert Pending.objects.filter(event=event).exists()
+    assert PendingEvent.objects.filter(event=event).exists()
 
 
 def test_a_deleted_object_is_told_with_all_that_it_was(account: Account, principal: Principal) -> None:

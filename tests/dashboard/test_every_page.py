@@ -158,7 +158,7 @@ def test_an_editor_does_not_touch_the_members(things, enter):
 
 def test_a_stranger_finds_nothing_of_the_account_on_any_page(things, enter, other_account):
     charlie = enter("owner", other_account)
-    before = {name: rows for name, rows in everything().items() if name not in {"Event", "Pending"}}
+    before = {name: rows for name, rows in everything().items() if name not in {"Event", "PendingEvent"}}
     accounts_rows = [row for rows in before.values() for row in rows if "alices" in row]
 
     for path in PATHS:

@@ -25,7 +25,7 @@ from accounts.members import invite
 from accounts.models import Invitation, Membership, User
 from accounts.principals import Principal
 from accounts.tasks import forget_expired_sessions
-from audit.models import Event, Pending
+from audit.models import Event, PendingEvent
 from tests.live import ROOT
 from tests.servers import SECRETS
 
@@ -249,7 +249,7 @@ def test_what_the_audit_cannot_tell_of_a_sign_in_is_not_done(alice, path, form, 
     sign_in(client)
     set_up_totp(client)
     before = (User.objects.get().password, list(Authenticator.objects.order_by("id").values_list("data", flat=True)))
-    monkeypatch.setattr(Pending.objects, "create", _fail)
+    monkeypatch.setattr(PendingEvent.objects, "create", _fail)
 
     assert client.post(f"/dashboard/{path}", form).status_code == 500
 

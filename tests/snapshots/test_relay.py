@@ -14,7 +14,7 @@ from redis import Redis
 from accounts.models import Account
 from audit import chain
 from audit.actions import Action
-from audit.models import Pending
+from audit.models import PendingEvent
 from audit.recording import record
 from gateway_admin.relay import Relay
 from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
@@ -80,7 +80,7 @@ def test_a_relay_chains_the_audit_by_itself_even_without_redis(
     relay.start()
 
     try:
-        wait_until(lambda: not Pending.objects.exists(), what="the relay chains")
+        wait_until(lambda: not PendingEvent.objects.exists(), what="the relay chains")
     finally:
         stop.set()
         relay.join()
