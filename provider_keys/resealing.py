@@ -102,7 +102,7 @@ def _identity(value: SealedValue) -> uuid.UUID:
     try:
         return ids.from_text(ids.Prefix.PROVIDER_KEY, value.key)
     except ids.InvalidId:
-        raise StreamRefused("The input names something that is no provider key.") from None
+        raise StreamRefused("The input names something that is not a provider key.") from None
 
 
 def _place_of(row: ProviderKey) -> tuple[str, str]:

@@ -94,7 +94,7 @@ def refresh() -> bool:
 
 def _fetch(url: str) -> bytes:
     if not url.startswith(("https://", "http://")):
-        raise PricesRefused("CATALOG_URL is no http:// or https:// URL")
+        raise PricesRefused("CATALOG_URL is not an http:// or https:// URL")
     with urllib.request.urlopen(url, timeout=_SECONDS) as answer:  # noqa: S310 -- the scheme is checked above
         raw: bytes = answer.read(_MAX_BYTES + 1)
     if len(raw) > _MAX_BYTES:

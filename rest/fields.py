@@ -59,7 +59,7 @@ class StrictCharField(Strict, serializers.CharField):
         "invalid": "This must be a string.",
         "blank": "This must not be empty.",
         "control": "This holds a control character.",
-        "surrogate": "This holds a code point that is no character.",
+        "surrogate": "This contains a code point that is not a character.",
     }
 
     def __init__(self, *, multiline: bool = False, **options: Any) -> None:
@@ -210,7 +210,7 @@ class IdField(Strict, serializers.Field[uuid.UUID, str, str, Any]):
     default_error_messages = {
         "required": _REQUIRED,
         "null": _NULL,
-        "invalid": "This is no ID of the kind that belongs here ({prefix}_…).",
+        "invalid": "This is not an ID of the kind that this field takes ({prefix}_…).",
     }
 
     def __init__(self, prefix: ids.Prefix, **options: Any) -> None:

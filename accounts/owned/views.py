@@ -58,7 +58,7 @@ class OwnedViews(AccountViews):
         """The account's object with this ID.
 
         Raises:
-            NotFound: no ID, another account's, or nobody's.
+            NotFound: the text is not an ID, or the account has no object with it.
         """
         item = self.items().filter(id=self.uuid_of(text_id)).first()
         if item is None:
@@ -69,7 +69,7 @@ class OwnedViews(AccountViews):
         """The UUID behind an ID in the path.
 
         Raises:
-            NotFound: it is no ID of this kind.
+            NotFound: it is not an ID of this kind.
         """
         try:
             return ids.from_text(self.model.id_prefix, text_id)
