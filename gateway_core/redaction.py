@@ -11,7 +11,11 @@ import re
 from typing import Final
 
 _HIDDEN: Final = "***"
-_FULL_FORM_LENGTH: Final = 24
+# The mask of a long secret shows so many characters of its beginning and of its end.
+MASK_LEAD: Final = 10
+MASK_TAIL: Final = 4
+# From this length on a value is long.
+FULL_FORM_LENGTH: Final = 24
 _SHORTEST_SHOWN: Final = 8
 
 # A token begins where a word begins, or after an escape (`\n`, `%20`) in a repr or a URL. Our own tokens are found
@@ -21,15 +25,22 @@ _BOUNDARY: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt])|(?<=%[0-9A-Fa-f]{2}))"
 # Each pattern is a literal, then one or two character classes to its end. The second class contains the first, so no
 # text makes the search backtrack. The classes are wider than the alphabets of the keys, so that an unexpected character
 # does not leave half a key in clear.
-_TOKENS: Final = (
-    r"(?:sk-|xai-|AIza|nvapi-)[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic and similar; xAI; Google; NVIDIA
-    r"(?:gsk_|pplx-|csk-|hf_|fw_|r8_|tgp_v1_)[A-Za-z0-9]{12,}[A-Za-z0-9_-]*",  # Groq and others; not hf_hub_download
-    r"ya29\.[A-Za-z0-9_.-]{8,}",  # Google's OAuth
-    r"ABSK[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
-    r"A[KS]IA[A-Z0-9]{16,}",  # Amazon
-    r"eyJ[A-Za-z0-9_.-]{20,}",  # JSON web tokens
-)
-_TOKEN: Final = rf"gw[kai]_[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{'|'.join(_TOKENS)})"
+_OURS: Final = "gw[kai]_"
+_LEADS: Final = {
+    r"(?:sk-|xai-|AIza|nvapi-)": "[A-Za-z0-9_-]{8,}",  # OpenAI, Anthropic and similar; xAI; Google; NVIDIA
+    # Groq and others; not hf_hub_download
+    r"(?:gsk_|pplx-|csk-|hf_|fw_|r8_|tgp_v1_)": "[A-Za-z0-9]{12,}[A-Za-z0-9_-]*",
+    r"ya29\.": "[A-Za-z0-9_.-]{8,}",  # Google's OAuth
+    r"ABSK": "[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
+    r"A[KS]IA": "[A-Z0-9]{16,}",  # Amazon
+    r"eyJ": "[A-Za-z0-9_.-]{20,}",  # JSON web tokens
+}
+_TOKENS: Final = "|".join(lead + rest for lead, rest in _LEADS.items())
+_TOKEN: Final = rf"{_OURS}[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{_TOKENS})"
+
+# A text that is a whole key, long enough for the full form of its mask, and not a mask itself. The dashboard's script
+# searches for such a text by its mask. Only syntax that means the same in Python and JavaScript.
+WHOLE_KEY: Final = rf"^(?=.{{{FULL_FORM_LENGTH}}})(?:{_OURS}|{'|'.join(_LEADS)})[!-)+-~]+$"
 
 # Keys of this deployment itself: no part of them is shown.
 _OWN_KEY: Final = r"gw-sealing-private\.[A-Za-z0-9_.-]*|(?<![A-Za-z0-9])[0-9a-f]{8}:[A-Za-z0-9_-]{43}(?![A-Za-z0-9_-])"
@@ -64,8 +75,8 @@ def mask(value: str) -> str:
 
     Source: docs/decisions/0004-masking.md.
     """
-    if len(value) >= _FULL_FORM_LENGTH:
-        return f"{value[:10]}{_HIDDEN}{value[-4:]}"
+    if len(value) >= FULL_FORM_LENGTH:
+        return f"{value[:MASK_LEAD]}{_HIDDEN}{value[-MASK_TAIL:]}"
     if len(value) < _SHORTEST_SHOWN:
         return _HIDDEN
     shown = len(value) // 3

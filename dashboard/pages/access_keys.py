@@ -31,13 +31,12 @@ from dashboard.wording.explain_answers import answered
 from dashboard.wording.relative_time import ago
 from dashboard.wording.scope_summary import ProviderNames, allowance
 from gateway_core import ids, tokens
-from gateway_core.redaction import mask
+from gateway_core.redaction import MASK_LEAD, mask
 from rest.preconditions import ANY, etag_of
 from usage.models import Event
 
 NONE: Final = "none"
 _RECENT: Final = 5
-_MASK_LENGTH: Final = 10
 
 
 class AccessKeysPage(Page):
@@ -274,9 +273,9 @@ def _sought(text: str) -> Q:
         reach = id_range(AccessKey.id_prefix, text)
         return Q(id__range=reach) if reach else Q(pk=None)
     if text.startswith(tokens.ACCESS_KEY_PREFIX):
-        is_whole = "***" in text or len(text) > 2 * _MASK_LENGTH
+        is_whole = "***" in text or len(text) > 2 * MASK_LEAD
         shown = text if "***" in text else mask(text)
-        return Q(key_redacted=shown) if is_whole else Q(key_redacted__startswith=text[:_MASK_LENGTH])
+        return Q(key_redacted=shown) if is_whole else Q(key_redacted__startswith=text[:MASK_LEAD])
     return Q(name__icontains=text)
 
 

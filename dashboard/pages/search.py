@@ -14,12 +14,12 @@ from configurations.models import Configuration
 from dashboard.kit.page import Page
 from dashboard.navigation import SECTIONS
 from gateway_core import ids
+from gateway_core.redaction import MASK_LEAD
 from provider_keys.models import ProviderKey
 
 # The number of results of each kind.
 _SHOWN: Final = 5
 _LONGEST: Final = 100
-_MASK_LEAD: Final = 10
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SearchPage(Page):
 def _fits(asked: str, kind: Kind) -> Q:
     fits = Q(name__icontains=asked)
     # The part of a mask before the ***. A whole key is searched by the same part.
-    lead = asked.partition("*")[0][:_MASK_LEAD]
+    lead = asked.partition("*")[0][:MASK_LEAD]
     return fits | Q(key_redacted__startswith=lead) if kind.has_mask and lead else fits
 
 

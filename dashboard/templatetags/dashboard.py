@@ -1,5 +1,6 @@
 """The kit: tags and filters for the templates of the dashboard."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString
 from dashboard.kit.forms import BoundField, Form
 from dashboard.kit.lists import Filters, Listing
 from dashboard.navigation import Section
+from gateway_core.redaction import MASK_LEAD, MASK_TAIL, WHOLE_KEY
 
 register = template.Library()
 
@@ -42,6 +44,12 @@ def moment(value: datetime | None, absent: str = "never", form: str = "relative"
     return format_html(
         '<time datetime="{}" title="{}" data-moment="{}">{}</time>', utc.isoformat(), text, form, text[:16] + " UTC"
     )
+
+
+@register.simple_tag
+def mask_rules() -> str:
+    """`{% mask_rules %}`: what masked.js needs to show a whole key by its mask, as JSON."""
+    return json.dumps({"key": WHOLE_KEY, "lead": MASK_LEAD, "tail": MASK_TAIL})
 
 
 @register.filter

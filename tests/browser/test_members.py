@@ -3,6 +3,7 @@
 Members in a browser: an invitation from one person to another, and the command search.
 """
 
+from access_keys.services import create_access_key
 from accounts.models import Membership
 from configurations.services import create_configuration
 from tests.browser.conftest import PASSWORD, PHONE
@@ -58,6 +59,20 @@ def test_a_few_letters_find_a_page_or_a_thing_by_keyboard_alone(
     page.get_by_role("option", name="Credits").wait_for()
     page.keyboard.press("Enter")
     page.wait_for_url("**/dashboard/credits")
+
+
+def test_a_whole_key_is_searched_for_by_its_mask_and_stays_out_of_addresses(account, principal, member, open_page):
+    issued = create_access_key(account=account, by=principal, name="checkout app")
+    page = open_page("/dashboard/settings/members", user=member(account))
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+
+    page.keyboard.press("Control+k")
+    page.keyboard.insert_text(issued.token)
+    page.get_by_role("option", name="checkout app").wait_for()
+
+    assert any(issued.access_key.key_redacted[:10] in address for address in addresses)
+    assert not any(issued.token[10:-4] in address for address in addresses)
 
 
 def test_a_member_of_two_accounts_switches(account, other_account, member, open_page, assert_accessible):

@@ -1,5 +1,6 @@
 """Holds: gateway_core.redaction"""
 
+import re
 import string
 import time
 
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_core import envelopes, sealing, tokens
-from gateway_core.redaction import mask, redact
+from gateway_core.redaction import FULL_FORM_LENGTH, WHOLE_KEY, mask, redact
 from tests.patience import stretched
 
 VALUES = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1, max_size=120)
@@ -233,3 +234,29 @@ TIRESOME = [
 def test_no_text_makes_redaction_slow(unit):
     # 1 MB takes 0.4 s on a slow core; a search that goes back takes minutes for it.
     assert seconds_for(unit * (1_000_000 // len(unit))) < stretched(10)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        tokens.generate(tokens.ACCESS_KEY_PREFIX),
+        tokens.generate(tokens.API_KEY_PREFIX),
+        *(lead + ALPHANUMERIC for lead in ("sk-", "sk-ant-", "xai-", "AIza", "gsk_", "tgp_v1_", "ABSK", "eyJ")),
+    ],
+)
+def test_a_whole_key_is_known_by_its_shape_and_its_mask_is_not_one(key):
+    assert re.search(WHOLE_KEY, key)
+    assert not re.search(WHOLE_KEY, mask(key))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "production", "sk-short", "a longer name of a key with blanks", "task-force-" * 3]
+)
+def test_a_name_is_not_taken_for_a_whole_key(text):
+    assert not re.search(WHOLE_KEY, text)
+
+
+def test_what_is_taken_for_a_whole_key_is_long_enough_for_the_full_mask():
+    shortest = next(length for length in range(100) if re.search(WHOLE_KEY, ("eyJ" + "a" * 100)[:length]))
+
+    assert shortest == FULL_FORM_LENGTH
