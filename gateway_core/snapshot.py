@@ -229,7 +229,7 @@ class Keys:
 
 
 class EpochInRedis:
-    """The fields of the hash `epoch`: the ID of the epoch, whether it is complete, and the number of its newest change."""
+    """The fields of the hash `epoch`: its ID, whether it is complete, and the number of its newest change."""
 
     __slots__ = ("id", "is_complete", "number")
     FIELDS: ClassVar[list[str]] = ["id", "complete", "number"]
