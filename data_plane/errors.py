@@ -1,4 +1,4 @@
-"""What a worker answers when it does not forward an answer: one tree, cut by what the caller can do.
+"""The errors that a worker itself answers with: one tree, ordered by what the caller can do.
 
 A class's docstring is the message, `code` is for programs. Each code stands in docs/data-plane-errors.md.
 
@@ -269,7 +269,7 @@ _DENIALS: Final[dict[DenialCode, type[GatewayError]]] = {
 
 
 def of_denial(denial: Denial) -> GatewayError:
-    """The error that tells a caller of a policy's denial."""
+    """The error for a denial of the policy."""
     return _DENIALS[denial.code](denial.message, param="model")
 
 

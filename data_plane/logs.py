@@ -1,6 +1,6 @@
 """How a worker logs: one JSON object a line in production, readable lines in evaluation, secrets redacted in each.
 
-No body, no token and no key is handed to a logger; the redaction is a second fence.
+Code passes no body, token or key to a logger. The redaction is a second fence.
 """
 
 import logging
@@ -11,7 +11,7 @@ import structlog
 
 from gateway_core.redaction import redact
 
-# The server's word for an answer that we cut on purpose, because its upstream was cut.
+# uvicorn's message for an answer that we cut on purpose, because its upstream cut it.
 _CUT_ON_PURPOSE: Final = "ASGI callable returned without completing response."
 
 _BEFORE: Final[list[structlog.typing.Processor]] = [
@@ -23,7 +23,7 @@ _BEFORE: Final[list[structlog.typing.Processor]] = [
 
 
 class RedactingFormatter(structlog.stdlib.ProcessorFormatter):
-    """The last word on every line, also on those of libraries that know nothing of structlog."""
+    """Redacts every line, including those of libraries that do not use structlog."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))

@@ -1,4 +1,4 @@
-"""Request bodies: read with a limit, understood as far as routing needs, written anew with nothing else touched.
+"""Request bodies: reads them within a limit, parses what routing needs, and writes them again otherwise unchanged.
 
 Only the top level of the JSON object is taken apart; every value but the model's goes on as the very bytes that came.
 Of a member that is given twice the last one counts, here and upstream, since only one is forwarded.
@@ -14,7 +14,7 @@ from data_plane.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlo
 from data_plane.forwarding.time_limit import TimeLimit
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
-# A body over the limit is read on to here and thrown away, so that its sender can read the answer.
+# A body over the limit is still read up to here and thrown away, so that its sender can read the answer.
 _DISCARDED: Final = 4 * BODY_LIMIT
 _LONGEST_MODEL: Final = 512
 _MOST_MODELS: Final = 100
@@ -32,7 +32,7 @@ class ClientLeft(Exception):
 
 
 class Body(NamedTuple):
-    """A request's body: its members as bytes, and what routing asks of it."""
+    """A request's body: its top-level members as bytes, and the models that it asks for."""
 
     members: dict[str, msgspec.Raw]
     # The model names in order, at least one.
@@ -46,7 +46,7 @@ class Body(NamedTuple):
     def forwarded(
         self, model: str, parameters: Collection[str] | None, changes: Mapping[str, msgspec.Raw] = _NO_CHANGES
     ) -> bytes:
-        """The body as it goes upstream.
+        """The body for an upstream.
 
         Args:
             model: the provider's spelling.
@@ -73,9 +73,9 @@ async def read(receive: Receive, limit: TimeLimit, *, within: float) -> bytes:
     """The whole body.
 
     Args:
-        receive: ASGI's.
-        limit: of the task that reads.
-        within: seconds.
+        receive: the receive channel of ASGI.
+        limit: the time limit of the reading task.
+        within: seconds that the whole body may take.
 
     Raises:
         BodyTooLarge, BodyTooSlow, ClientLeft: as they say.

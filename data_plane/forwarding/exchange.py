@@ -1,4 +1,4 @@
-"""One request and its answer, as the ASGI server hands them over: what was sent already, and what may still be."""
+"""One request and its answer on the ASGI connection. It knows what was sent, and so what may still be sent."""
 
 import asyncio
 import os
@@ -16,12 +16,12 @@ Send = Callable[[Any], Awaitable[None]]
 
 
 def new_request_id() -> str:
-    """What names one request in its answer and in the log."""
+    """A new ID, which names the request in its answer and in the log."""
     return f"req_{os.urandom(12).hex()}"
 
 
 class Exchange:
-    """The answer's side of a request. `is_started`: the head has gone out, there is no other answer any more."""
+    """The answer to one request. After `is_started` the head was sent, and no other answer is possible."""
 
     __slots__ = (
         "_send",
@@ -43,7 +43,7 @@ class Exchange:
     def __init__(self, scope: Any, receive: Receive, send: Send, written_as: Format) -> None:
         self.receive = receive
         self._send = send
-        # The end of what was passed on.
+        # The last bytes that were passed on.
         self._tail = b""
         self.format = written_as
         self.request_id = new_request_id()
@@ -54,13 +54,13 @@ class Exchange:
         self.is_complete = False
         self.has_left = False
         self.status = 0
-        # Of the last attempt.
+        # The provider and model of the last attempt.
         self.provider = ""
         self.model = ""
         self.attempts = 0
 
     def leave(self, task: "asyncio.Task[object]") -> None:
-        """The caller has hung up: end the task that makes its answer."""
+        """The caller has hung up: cancel the task that makes the answer."""
         if not self.is_complete:
             self.has_left = True
             task.cancel()
@@ -94,9 +94,10 @@ class Exchange:
         await self.end(body)
 
     async def fail(self, error: errors.GatewayError) -> None:
-        """End with an error: an answer of its own if nothing was sent, else the last event of the stream.
+        """End with an error: as the answer if nothing was sent, or as the last event of a stream.
 
-        What is neither is left open; the server then cuts the connection, which no client takes for complete.
+        An answer that has started and is not a stream stays open. The server then cuts the connection, so that clients
+        see that the answer is incomplete.
         """
         if not self.is_started:
             headers: Headers = [(b"content-type", b"application/json")]
@@ -113,5 +114,5 @@ class Exchange:
 
 @lru_cache(maxsize=1024)
 def _visible(text: str) -> bytes:
-    """A caller's text as a header may hold it."""
+    """A caller's text in the bytes that a header allows."""
     return text.encode("ascii", "replace").translate(None, bytes(range(0x20)) + b"\x7f")

@@ -26,7 +26,7 @@ _HOP_BY_HOP: Final = frozenset(
         "http2-settings",
     )
 )
-# Whatever may hold the caller's credentials, tells where the request came from, or is the connection's own affair.
+# Headers that may hold credentials, show where the request came from, or concern only this connection.
 _NOT_UPSTREAM: Final = _HOP_BY_HOP | {
     "authorization",
     "x-api-key",
@@ -56,7 +56,7 @@ _NOT_UPSTREAM: Final = _HOP_BY_HOP | {
     "x-amzn-trace-id",
 }
 _NOT_UPSTREAM_LEADS: Final = ("x-forwarded", "x-envoy", "x-original-", "cf-", "gateway-", "sec-", "proxy-", "fly-")
-# The upstream's own cookies, its account's names, and what the server or this gateway says by itself.
+# The upstream's cookies and account names, and headers that the server or this gateway sets itself.
 _NOT_DOWNSTREAM: Final = _HOP_BY_HOP | {
     "set-cookie",
     "set-cookie2",
@@ -114,7 +114,7 @@ def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
 
 
 def _named(value: bytes) -> Iterable[bytes]:
-    """What a `Connection` header says is only between the two ends of it."""
+    """The headers that a `Connection` header names: they concern one connection only."""
     return (part.strip().lower() for part in value.split(b","))
 
 

@@ -28,7 +28,7 @@ class Target(NamedTuple):
     takes_stream_options: bool = False
 
 
-# What a surface is nothing without, whatever a provider lists.
+# Each surface needs these parameters, even if a provider does not list them.
 _ESSENTIAL: Final[dict[Surface, tuple[str, ...]]] = {
     Surface.CHAT_COMPLETIONS: ("model", "messages", "stream"),
     Surface.COMPLETIONS: ("model", "prompt", "stream"),
@@ -42,11 +42,11 @@ class Targets:
     """Finds targets: built-in providers by the worker's own package and environment, custom ones by the snapshot."""
 
     def __init__(self, rules: UpstreamRules, redirected: dict[str, str]) -> None:
-        """Make those of the built-in providers.
+        """Build the targets of the built-in providers.
 
         Args:
             rules: what the operator allows beyond the internet.
-            redirected: UPSTREAM_BASE_URLS: the operator's own word, so these may stand anywhere.
+            redirected: UPSTREAM_BASE_URLS, set by the operator, so any address is allowed.
         """
         self._rules = rules
         anywhere = AddressPolicy(anywhere=True, own_ports=rules.own_ports)
@@ -80,7 +80,7 @@ class Targets:
             way=Way(self._rules.policy(base_url), _url(base_url, surface)),
             key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
             parameters=parameters,
-            # Who lists no parameters says that it takes all of them.
+            # A provider that lists no parameters takes all of them.
             takes_stream_options=parameters is None or "stream_options" in parameters,
         )
         account.targets[provider, surface] = target
@@ -88,12 +88,12 @@ class Targets:
 
 
 def _url(base_url: BaseUrl, surface: Surface) -> URL:
-    # Canonical already: encoding it once more would make another URL of it.
+    # It is canonical already. Encoding it again would change it.
     return URL(base_url.at(surface.path), encoded=True)
 
 
 def _built_in(text: str) -> BaseUrl:
-    """As written: the path that custom providers get when theirs is empty is not for these."""
+    """Parse a base URL as written: built-in providers do not get the default path of custom ones."""
     return base_urls.parse(text)._replace(path=urlsplit(text).path.rstrip("/"))
 
 

@@ -1,4 +1,4 @@
-"""How long one task may take for the step that it is at: moved from step to step, with one timer for all of them.
+"""A time limit for the present step of a task. It moves from step to step, and all steps share one timer.
 
 `asyncio.timeout` makes a timer for each use and throws it away. Here a later end is only noted; the timer that was set
 for an earlier one finds it when it fires. A request that ends in time has set one timer, whatever its steps and chunks.
@@ -12,7 +12,7 @@ _NEVER: Final = float("inf")
 
 
 class TimeLimit:
-    """Of the task that makes it. Times are the event loop's.
+    """The time limit of the task that creates it. Times are the event loop's.
 
         with limit.until(clock() + 60):   # TimeoutError when it is over
             await first()
@@ -63,7 +63,7 @@ class TimeLimit:
         self._due = _NEVER
         if self._has_fired:
             self._has_fired = False
-            # Whoever else cancelled the task goes first.
+            # A cancellation from elsewhere takes precedence over the time limit.
             if self.task.uncancel() <= self._before and kind is asyncio.CancelledError:
                 raise TimeoutError from fault
 

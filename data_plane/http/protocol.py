@@ -164,7 +164,7 @@ class CallerProtocol(HttpToolsProtocol):
             self.send_400_response(message)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 -- uvicorn's words, which are for the log
-        """Refuse what is no HTTP as everything else is refused. Within an answer that goes out already is no place."""
+        """Answer malformed HTTP with 400 in our error format. If a response has already started, only close it."""
         answering = self._answering
         if answering is None or answering.response_complete or not answering.response_started:
             body = errors.body(errors.BadRequest(), Format.OPENAI)
@@ -176,12 +176,12 @@ class CallerProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _feed(self, data: bytes) -> bytes:
-        """Have the parser read on; returns what is to be read instead of what it stopped at."""
+        """Let the parser read on. Return the bytes that it must read instead, if it stopped at an offer to upgrade."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
             if self.parser.get_method() == b"CONNECT":
-                # No offer, but a tunnel, and this is no proxy.
+                # This asks for a tunnel, and the worker is not a proxy.
                 raise httptools.HttpParserError from None
             data = self._head_without_offer() + data[offer.args[0] :]
             self.parser = httptools.HttpRequestParser(self)

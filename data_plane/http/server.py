@@ -1,4 +1,4 @@
-"""One worker process: the follower, the way out, the application and the server, put together and taken apart."""
+"""One worker process: starts and ends the follower, the upstream client, the application and the server."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,8 @@ log = structlog.get_logger("data_plane.http.server")
 
 _KEEPALIVE_SECONDS = 75
 _CUT_SECONDS = 3.0
-# Objects more than there were before the youngest are looked at; and how often the older are, by looks at the younger.
+# For gc.set_threshold: net allocations for each collection of generation 0, and the collections of one generation for
+# each collection of the next.
 _GARBAGE_THRESHOLDS = (20_000, 20, 20)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -63,9 +64,9 @@ class Worker:
 
 
 def _collect_garbage_rarely() -> None:
-    """Nearly all that a request makes goes with its last reference; the collector would look at it every few requests.
+    """Run the garbage collector rarely: reference counting frees nearly everything that a request allocates.
 
-    What was made until now stays for the process's life and is not looked at again.
+    Objects that exist by now live as long as the process, so the collector skips them from here on.
     """
     gc.collect()
     gc.freeze()
@@ -73,7 +74,7 @@ def _collect_garbage_rarely() -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to us: uvicorn raises them anew when it ends, before we have taken leave of Redis."""
+    """Leaves the signals to us: uvicorn raises them again at its end, before this worker has left Redis."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -107,12 +108,12 @@ async def _serve(settings: WorkerSettings) -> None:
         log.info("serving", worker=worker.follower.id, host=settings.host, port=settings.port, mode=settings.mode)
         _collect_garbage_rarely()
         await server.serve()
-        # Requests that the drain cut short close their upstreams in these tasks.
+        # Requests that the drain cut short close their upstream connections in these tasks.
         if tasks := list(server.server_state.tasks):
             await asyncio.wait(tasks, timeout=_CUT_SECONDS)
     log.info("ended", worker=worker.follower.id)
 
 
 def serve(settings: WorkerSettings) -> None:
-    """Run until SIGTERM or SIGINT; requests in flight end first, within the drain's time."""
+    """Run until SIGTERM or SIGINT. Requests in flight end first, within the drain time."""
     uvloop.run(_serve(settings))

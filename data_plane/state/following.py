@@ -102,7 +102,7 @@ class Following:
         """Compare Redis with what was seen of it; start again where it is another one or an older state."""
         epoch = await self._reader.read_epoch()
         if not epoch.is_complete:
-            raise NotInSync("Redis is being filled anew")
+            raise NotInSync("Redis is being filled again")
         store = self._store
         if epoch.id != store.epoch:
             log.info("following", epoch=epoch.id, position=epoch.number, held=len(store.accounts))

@@ -1,7 +1,7 @@
-"""Keeps what the worker holds in a file, and says what a file held when it starts.
+"""Writes what the worker holds to a file, and reads such a file when the worker starts.
 
-It writes when something has changed, and now and then so that the file's age stays honest; the event loop only gathers
-the parts, everything slow happens in a thread. A write costs at most a twentieth of the time: a small state is on disk
+It writes when something has changed, and at intervals so that the file's age stays true. The event loop only gathers
+the parts; everything slow happens in a thread. A write costs at most a twentieth of the time: a small state is on disk
 within a second or two, a large one later.
 
 Source: docs/decisions/0054-snapshot-files.md.

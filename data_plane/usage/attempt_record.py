@@ -1,8 +1,8 @@
-"""What the attempts of one request used: told to the control plane once for each, as soon as it is sure.
+"""What the attempts of one request used. Each attempt is recorded once, as soon as its result is certain.
 
-An attempt that failed is the final one only if no other follows, so it is told when the next one begins, or when the
-request ends. An attempt that answers is told before the last piece of its answer goes out: whoever has the answer also
-finds it in the usage, whatever becomes of this worker (data_plane.usage.spool).
+A failed attempt is the final one only if no other follows, so it is recorded when the next one begins or when the
+request ends. An attempt that answers is recorded before the last piece of its answer is sent: a caller that has the
+answer also finds it in the usage, even if this worker is killed (data_plane.usage.spool).
 
 Source: docs/decisions/0080-recording-attempts.md.
 """
@@ -57,7 +57,7 @@ class RequestUsage:
         Args:
             record: takes an event; never waits, never raises.
             request_id, account, access_key, requested_model, is_streaming: as the events hold them.
-            estimate_input: the request's tokens, for an answer that never told them; asked for then alone.
+            estimate_input: estimates the request's tokens. Called only for an answer that did not report them.
         """
         self._record = record
         self._request_id = request_id
@@ -67,7 +67,7 @@ class RequestUsage:
         self._is_streaming = is_streaming
         self._estimate_input = estimate_input
         self._number = 0
-        # The attempt that is not told yet, if there is one.
+        # The attempt that is not recorded yet, if there is one.
         self._attempt: Attempt | None = None
         self._mask: str | None = None
         self._began_at = 0
@@ -84,7 +84,7 @@ class RequestUsage:
             attempt: of the plan.
             mask: of its provider key as it is now, if it uses one.
         """
-        self._tell(is_final=False, is_error=True, is_whole=False)
+        self._record_attempt(is_final=False, is_error=True, is_whole=False)
         self._number += 1
         self._attempt = attempt
         self._mask = mask
@@ -95,26 +95,26 @@ class RequestUsage:
         self.is_timed_out = False
 
     def read_with(self, reader: UsageReader) -> None:
-        """This attempt answers; what comes of its answer is `feed`'s."""
+        """This attempt answers. Pass each piece of its answer to `feed`."""
         self._reader = reader
 
     def feed(self, chunk: bytes) -> bytes:
-        """The next piece of the answer; returns what of it is for the caller."""
+        """Read the next piece of the answer. Return the part of it that is for the caller."""
         return chunk if self._reader is None else self._reader.feed(chunk)
 
     def complete(self) -> None:
-        """The answer is whole. To be called before its last piece goes out; more calls say nothing more."""
-        self._tell(is_final=True, is_error=False, is_whole=True)
+        """Record that the answer is whole. Call it before the last piece is sent. Further calls do nothing."""
+        self._record_attempt(is_final=True, is_error=False, is_whole=True)
 
     def close(self, *, has_left: bool) -> None:
-        """The request is over, and so is the last attempt, if it is not told yet.
+        """The request has ended. Record the last attempt, if it is not recorded yet.
 
         Args:
-            has_left: whether the caller ended it, which is nobody's error.
+            has_left: whether the caller ended it. That does not count as an error.
         """
-        self._tell(is_final=True, is_error=not has_left, is_whole=False)
+        self._record_attempt(is_final=True, is_error=not has_left, is_whole=False)
 
-    def _tell(self, *, is_final: bool, is_error: bool, is_whole: bool) -> None:
+    def _record_attempt(self, *, is_final: bool, is_error: bool, is_whole: bool) -> None:
         attempt = self._attempt
         if attempt is None:
             return
@@ -156,7 +156,7 @@ class RequestUsage:
             return Used()
         if is_whole:
             used = reader.used()
-            # The operator pays for managed inference, also for an answer that never told what it took.
+            # The operator pays for managed inference, even if the answer does not report its usage.
             if attempt.source is not KeySource.MANAGED or used.input_tokens or used.output_tokens:
                 return used
         return reader.estimated(self._estimate_input())

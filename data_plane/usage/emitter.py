@@ -1,11 +1,11 @@
-"""Tells the control plane of each attempt, through a stream in Redis. No request ever waits for it or fails by it.
+"""Sends an event for each attempt to the control plane, through a stream in Redis. Requests never wait for it.
 
 `record` puts an event into a bounded queue, and into a file if there is a spool; a task sends what is there in signed
 batches, at most 200 events or 200 ms late. While Redis is away, or its stream is full because nobody reads it, events
 wait; when the queue is full, new ones are dropped and counted.
 
-Call `record` before the last piece of an answer is sent: then whoever has the answer also finds the event, even if this
-process is killed in the next moment.
+Call `record` before the last piece of an answer is sent. Then a caller that has the answer also finds the event, even
+if this process is killed in the next moment.
 
 Source: docs/decisions/0061-ingest.md.
 """
@@ -44,14 +44,14 @@ class Counts(NamedTuple):
 
     sent: int
     waiting: int
-    # Refused for want of room.
+    # Refused because the queue was full.
     dropped: int
-    # Not a valid event: a mistake of ours, logged.
+    # Malformed because of an error in this worker, and logged.
     invalid: int
 
 
 class UsageEmitter:
-    """One worker's usage. For one event loop."""
+    """Queues and sends the usage events of one worker, on one event loop."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class UsageEmitter:
         self._task = asyncio.create_task(self._send_all())
 
     def record(self, event: UsageEvent) -> None:
-        """Take an event on. Never waits, never raises."""
+        """Queue an event. Never waits, never raises."""
         if len(self._queue) >= self._queue_limit:
             if not self._dropped:
                 log.warning("usage is dropped: nobody has taken it for too long", waiting=len(self._queue))
@@ -165,7 +165,7 @@ class UsageEmitter:
                 log.error("usage events are not valid and are dropped", events=len(batch) - sent)
 
     async def _next_batch(self) -> None:
-        """Wait until there is something, and then a little for more."""
+        """Wait until there is an event, and then a little longer for more."""
         if not self._queue:
             self._news.clear()
             await self._news.wait()
@@ -177,7 +177,7 @@ class UsageEmitter:
                     await self._full_batch.wait()
 
     async def _send(self, batch: list[bytes]) -> int | None:
-        """How many of them Redis has now; None if the stream had no room.
+        """Send a batch. Return how many events Redis took; None if the stream had no room.
 
         A stream that nobody reads must not fill Redis, which holds the snapshots too.
         """
@@ -205,9 +205,9 @@ def _opened(directory: Path | None) -> Spool | None:
 
 
 def _valid(batch: list[bytes]) -> list[bytes]:
-    """Without what a worker that was killed has written in part, or a mistake of ours: it would cost all the rest.
+    """Drop invalid events (half-written by a killed worker, or our bug). One would make the whole batch be refused.
 
-    Asked here and not at each request: one answer for a whole batch takes a fraction of the time.
+    The check is here and not at each request, because checking a whole batch at once takes a fraction of the time.
     """
     if _is_valid(b"[%b]" % b",".join(batch)):
         return batch

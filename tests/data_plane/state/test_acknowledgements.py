@@ -1,4 +1,4 @@
-"""Holds: data_plane.state.follower
+"""Holds: data_plane.state.reporting, data_plane.state.store
 
 A worker says of a publication that it is applied only where it is in force.
 """

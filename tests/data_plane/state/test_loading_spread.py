@@ -1,4 +1,4 @@
-"""Holds: data_plane.state.follower
+"""Holds: data_plane.state.loading
 
 Many workers that start, or lose their Redis, in one moment do not load from it in one moment.
 """

@@ -1,4 +1,4 @@
-"""Holds: data_plane.state.follower, data_plane.state.store
+"""Holds: data_plane.state.following, data_plane.state.loading, data_plane.state.store
 
 The change follower: what it holds is one state after the other, and nobody waits for Redis who need not.
 """
