@@ -33,7 +33,7 @@ WORKERS_SECONDS: Final = 10.0
 VERSIONS_SECONDS: Final = 60.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
 CHAIN_SECONDS: Final = 1.0
-# Longer absences are met with a look each second; what is pending must be live within seconds of the return.
+# While a server stays away, look at least once a second, so that pending changes are published soon after its return.
 LONGEST_PAUSE_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 5.0
 

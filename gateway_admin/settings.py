@@ -319,7 +319,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "keep usage partitions": {"task": "usage.keep_partitions", "schedule": 3600.0, "options": {"expires": 3600.0}},
 }
 
-# Usage older than so many whole months is deleted. At least two, because events on their way must not be older.
+# Usage older than so many whole months is deleted. At least two are kept, so that a late event still finds its month.
 USAGE_RETENTION_MONTHS = int(environment.read("USAGE_RETENTION_MONTHS", "13"))
 # The gateway's own fee, in cents per million tokens, on top of what the upstream takes.
 PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))

@@ -52,7 +52,7 @@ _LIST: Final = (
     ("198.51.100.0/24", AddressClass.RESERVED),
     ("203.0.113.0/24", AddressClass.RESERVED),
     ("224.0.0.0/4", AddressClass.RESERVED),  # multicast
-    ("240.0.0.0/4", AddressClass.RESERVED),  # with the broadcast address
+    ("240.0.0.0/4", AddressClass.RESERVED),  # includes the broadcast address
     # These are inside 2000::/3. Everything outside of it is reserved by `classify`: NAT64, the unspecified address.
     ("2001::/23", AddressClass.RESERVED),  # Teredo and other protocol assignments
     ("2001:db8::/32", AddressClass.RESERVED),

@@ -61,7 +61,7 @@ _PLACE: Final = (
 
 _SECRET: Final = re.compile(rf"{_OWN_KEY}|{_USERINFO}|(?i:{_PLACE})|(?P<token>{_TOKEN})")
 _WHOLE_TOKEN: Final = re.compile(_TOKEN)
-_MASKED: Final = re.compile(r"[^*]{0,10}\*\*\*[^*]{0,4}")
+_MASKED: Final = re.compile(rf"[^*]{{0,{MASK_LEAD}}}\*\*\*[^*]{{0,{MASK_TAIL}}}")
 
 
 def mask(value: str) -> str:

@@ -77,7 +77,7 @@ class StandIn:
         self.url = ""
         self._runner: web.AppRunner | None = None
 
-    # ── life ──
+    # ── start and stop ──
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen, and return the port."""

@@ -19,6 +19,7 @@ from dashboard.kit.page import Page
 from dashboard.navigation import SETTINGS
 from dashboard.wording.author_names import authors_of
 from dashboard.wording.relative_time import ago
+from gateway_core.redaction import MASK_LEAD
 from rest import uris
 from rest.preconditions import etag_of
 
@@ -155,7 +156,7 @@ class DeleteApiKeyPage(ConfirmedPage):
 
 def _narrowed(items: QuerySet[ApiKey], filters: Filters) -> QuerySet[ApiKey]:
     if filters["q"]:
-        items = items.filter(Q(name__icontains=filters["q"]) | Q(key_redacted__startswith=filters["q"][:10]))
+        items = items.filter(Q(name__icontains=filters["q"]) | Q(key_redacted__startswith=filters["q"][:MASK_LEAD]))
     expired = Q(expires_at__lte=timezone.now())
     match filters["state"]:
         case "active":

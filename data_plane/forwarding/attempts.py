@@ -397,7 +397,7 @@ def _is_encoded(response: Answer) -> bool:
 
 
 def _is_framed(response: Answer) -> bool:
-    """Whether the answer's end is told by the protocol, and not by the end of the connection."""
+    """Whether the answer itself says where it ends: by its length or by chunked coding, not by closing the connection."""
     return response.content_length is not None or response.is_chunked
 
 

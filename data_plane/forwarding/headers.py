@@ -118,7 +118,7 @@ def _named(value: bytes) -> Iterable[bytes]:
     return (part.strip().lower() for part in value.split(b","))
 
 
-# The same few names come again and again.
+# Cached, because the same few names come again and again.
 @lru_cache(maxsize=1024)
 def _passes_up(name: bytes) -> bool:
     text = name.decode("latin-1")

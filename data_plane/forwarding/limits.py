@@ -26,7 +26,7 @@ _TEXTS: Final[dict[Surface, tuple[str, ...]]] = {
     Surface.EMBEDDINGS: ("input",),
     Surface.MESSAGES: ("system", "messages", "tools"),
 }
-# Their names are read as well as their values.
+# Members that hold a JSON schema. All of their bytes count, the names of properties too.
 _SCHEMAS: Final = frozenset({"tools", "functions", "response_format", "text"})
 # What stands under these names is not read as text: pictures, files, signatures, and words of the protocol.
 _NOT_TEXT: Final = frozenset(
@@ -148,7 +148,10 @@ def _characters(member: str, value: msgspec.Raw) -> float:
 
 
 def _count(value: Any) -> float:
-    """The characters of a JSON value's texts; a number in a list is a token by itself (completions, embeddings)."""
+    """The number of characters in the texts of a JSON value.
+
+    An integer in a list counts as one token: completions and embeddings take lists of token IDs.
+    """
     characters = 0.0
     waiting = [value]
     while waiting:
