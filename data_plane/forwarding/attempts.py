@@ -397,7 +397,7 @@ def _is_encoded(response: Answer) -> bool:
 
 
 def _is_framed(response: Answer) -> bool:
-    """Whether the answer itself says where it ends: by its length or by chunked coding, not by closing the connection."""
+    """Whether the answer itself says where it ends: by its length or by chunked coding."""
     return response.content_length is not None or response.is_chunked
 
 

@@ -53,6 +53,6 @@ class Command(BaseCommand):
 
     @staticmethod
     def _membership_of(user: User, *, name: str) -> Membership:
-        """The user's membership in the oldest account that they own. If they own none: in a new account called `name`."""
+        """The user's membership in the oldest account that they own, or in a new account called `name`."""
         owned = user.memberships.filter(role=Membership.Role.OWNER).select_related("account").order_by("account_id")
         return owned.first() or add_member(account=create_account(name=name), user=user, role=Membership.Role.OWNER)
