@@ -25,10 +25,11 @@ from dashboard.navigation import CONFIGURATIONS
 from dashboard.pages.configuration_reads import described, number_of, users_of
 from dashboard.wording import explain_text
 from dashboard.wording.author_names import names_of
+from dashboard.wording.json_places import fault_place
 from dashboard.wording.scope_summary import ProviderNames, losses
 from gateway_core.catalog import BUILT_IN, Surface
 from rest import uris
-from rest.errors import GatewayError, NotFound, http_response
+from rest.errors import GatewayError, NotFound, body_of, headers_of, status_of
 from rest.parsers import JsonParser
 from rest.preconditions import IfMatch, etag_of
 from rest.serializers import StrictSerializer
@@ -42,15 +43,22 @@ _WRITTEN: Final = ("name", "description", "metadata", "access", "router")
 
 
 class ScriptPage(Page):
-    """An address that the editor's script calls: it takes JSON, and refuses in the API's form."""
+    """An address that the editor's script calls. It takes JSON.
+
+    It refuses in the API's form, with the places of the faults in words beside it.
+    """
 
     section = CONFIGURATIONS
     title = "Configuration"
     http_method_names = ["post"]
 
     def refused(self, error: GatewayError) -> HttpResponse:
-        """The API's JSON for an error."""
-        return http_response(error)
+        """The API's JSON for an error, with the places of the faults in words."""
+        places = {path: fault_place(path) for path in error.details}
+        body = {**body_of(error), "places": places}
+        return JsonResponse(
+            body, status=status_of(type(error)), headers={**headers_of(error), "Cache-Control": "no-store"}
+        )
 
     def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
         """Read and validate the body as the API does.

@@ -1,15 +1,13 @@
 """The answers of `explain` as texts: the same facts, with names for IDs and places for JSON paths."""
 
-import re
 from dataclasses import dataclass
 from typing import Final
 
+from dashboard.wording.json_places import place
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core.explanation import ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation, Suggestion
 from gateway_core.policy import KeySource
 
-_PART: Final = re.compile(r"(rule|step|key)s\[(\d+)\]")
-_ENTRY: Final = re.compile(r"access\.(provider|model)s\.allow\[(\d+)\]")
 _OUTCOMES: Final = {"answers": "answers", "fails": "assumed to fail", "isNotReached": "only if those before it fail"}
 
 
@@ -67,15 +65,6 @@ def shown_plan(explanation: Explanation, names: ProviderNames) -> ShownPlan:
         skipped=tuple(_step(step, names) for step in explanation.skipped_steps),
         reasons=tuple(_reason(candidate) for candidate in allowed),
     )
-
-
-def place(path: str) -> str:
-    """The place of a JSON path in words: "rule 2, step 1" for `router.rules[1].steps[0]`."""
-    if path == "default":
-        return "no rule matches: the default"
-    if entry := _ENTRY.fullmatch(path):
-        return f"{entry[1]} entry {int(entry[2]) + 1}"
-    return ", ".join(f"{noun} {int(number) + 1}" for noun, number in _PART.findall(path))
 
 
 def _verdict(explanation: Explanation) -> str:

@@ -18,6 +18,7 @@ from configurations.services import create_configuration, update_configuration
 from dashboard.kit.picker_choices import MOST
 from dashboard.pages.configuration_reads import SHOWN_USERS
 from dashboard.pages.configurations import PAGES
+from dashboard.wording.json_places import fault_place
 from provider_keys.models import ProviderKey
 from provider_keys.services import create_provider_key, delete_provider_key
 from provider_keys.values import PlainValue
@@ -117,11 +118,12 @@ def test_a_form_that_is_sent_again_makes_no_second_configuration(alice_client):
         [],
     ],
 )
-def test_a_refusal_is_the_apis_own(alice_client, api, body):
+def test_a_refusal_is_the_apis_own_with_the_places_in_words(alice_client, api, body):
     by_form, by_api = post(alice_client, f"{LIST}/new", body), api.post("access-key-configurations", body)
 
     assert by_form.status_code == by_api.status_code == 422
-    assert by_form.json() == by_api.json()
+    refusal = by_api.json()
+    assert by_form.json() == {**refusal, "places": {path: fault_place(path) for path in refusal["details"]}}
     assert Configuration.objects.count() == 0
 
 

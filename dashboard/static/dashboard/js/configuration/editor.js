@@ -111,9 +111,10 @@ async function renewToken() {
 }
 
 // Faults of the form are shown at its controls. Another refusal has only its message.
-function refused({ msg, details }, consequence = "Nothing was saved.") {
+function refused({ msg, details, places = {} }, consequence = "Nothing was saved.") {
   const count = Object.keys(details).length;
-  faultList.show(count ? `${consequence} ${count === 1 ? "One thing" : `${count} things`} to mend:` : msg, details);
+  const message = count ? `${consequence} ${count === 1 ? "One thing" : `${count} things`} to mend:` : msg;
+  faultList.show(message, details, places);
 }
 
 // The answer to a dialog: the value of the button that closed it, or "" for Escape.
@@ -168,7 +169,11 @@ async function settleChange() {
 async function save() {
   faultList.clear();
   const unclear = [...scopes.flatMap(([, one]) => one.unclear()), ...router.unclear()];
-  if (unclear.length) return refused({ details: Object.fromEntries(unclear) });
+  if (unclear.length) {
+    const details = Object.fromEntries(unclear.map(([path, sentence]) => [path, sentence]));
+    const places = Object.fromEntries(unclear.map(([path, , place]) => [path, place]));
+    return refused({ details, places });
+  }
   const body = read();
   // An empty name is sent, so that it is refused. A change without the name would leave it as it is.
   body.name ??= "";

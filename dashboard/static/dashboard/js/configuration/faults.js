@@ -1,7 +1,7 @@
 // Shows the API's faults, each at the control of its JSON path, and all of them in a summary with links.
 
 import { idOf } from "./parts.js";
-import { pathsUp, spoken } from "./wire.js";
+import { pathsUp } from "./wire.js";
 
 export function faults(summary, placesNow) {
   const list = summary.querySelector("ul");
@@ -19,14 +19,14 @@ export function faults(summary, placesNow) {
     summary.hidden = true;
   }
 
-  // Shows a text for each path. A fault without a control is shown in the summary only.
-  function show(message, details) {
+  // Shows a text for each path, with its place in words. A fault without a control is shown in the summary only.
+  function show(message, details, words) {
     clear();
     const places = new Map(placesNow());
     const order = [...places.keys()];
     const found = Object.entries(details).map(([path, sentence]) => {
       const nearest = pathsUp(path).find((one) => places.has(one));
-      return { path, sentence, nearest, rank: nearest ? order.indexOf(nearest) : order.length };
+      return { place: words[path], sentence, nearest, rank: nearest ? order.indexOf(nearest) : order.length };
     });
     summary.querySelector("[data-message]").textContent = message;
     // In the order of the form, not in the order of the answer.
@@ -37,10 +37,9 @@ export function faults(summary, placesNow) {
   }
 
   // Shows one fault at its control, and returns the summary's item, which links there.
-  function showFault({ path, sentence, nearest }, places) {
+  function showFault({ place, sentence, nearest }, places) {
     const item = document.createElement("li");
-    const words = spoken(path);
-    const said = words ? `${words}: ${sentence}` : sentence;
+    const said = place ? `${place}: ${sentence}` : sentence;
     if (!nearest) {
       item.textContent = said;
       return item;

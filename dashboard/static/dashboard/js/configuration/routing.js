@@ -222,12 +222,13 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
       for (const rule of stored?.rules ?? []) addRule(rule);
       changed();
     },
-    // The unfinished parts of the form, as [path, sentence].
+    // The unfinished parts of the form, as [path, sentence, place in words].
     unclear: () =>
       items(rules).flatMap((rule, r) =>
         items(stepsOf(rule)).flatMap((step, s) => {
           const sentence = typeOf(step) === "user" && leftOver(step.querySelector("[data-key-choices] input"));
-          return sentence ? [[`router.rules[${r}].steps[${s}].keys`, sentence]] : [];
+          const place = `Rule ${r + 1}, step ${s + 1}, keys`;
+          return sentence ? [[`router.rules[${r}].steps[${s}].keys`, sentence, place]] : [];
         }),
       ),
     places: () => [

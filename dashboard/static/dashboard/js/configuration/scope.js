@@ -55,12 +55,12 @@ export function scope(root, { url, labels, announce, onChange }) {
       root.querySelector(`input[value=${!allow ? "all" : allow.length ? "only" : "none"}]`).checked = true;
       for (const entry of allow ?? []) add(entry, labels[entry] ?? entry);
     },
-    // The unfinished parts of the form, as [path, sentence]. "Only these" with an empty list would mean the same as
-    // "Nothing allowed", so the user must choose that explicitly.
+    // The unfinished parts of the form, as [path, sentence, place in words]. "Only these" with an empty list would mean
+    // the same as "Nothing allowed", so the user must choose that explicitly.
     unclear() {
       if (chosen() !== "only") return [];
       const sentence = leftOver(input) || (list.children.length ? "" : NOTHING_LISTED);
-      return sentence ? [[`access.${dimension}`, sentence]] : [];
+      return sentence ? [[`access.${dimension}`, sentence, `Allowed ${dimension}`]] : [];
     },
     places() {
       const path = `access.${dimension}`;

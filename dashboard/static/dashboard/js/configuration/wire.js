@@ -41,17 +41,3 @@ export function pathsUp(path) {
   }
   return paths;
 }
-
-// A path in words: `router.rules[0].steps[1].keys[2].value` is "Rule 1, step 2, key 3, value".
-export function spoken(path) {
-  if (path === "$") return "";
-  const words = path
-    .replace(/^access\.(\w+)(?:\.allow)?(?:\[(\d+)\])?/, (_, kind, place) =>
-      place === undefined ? `allowed ${kind}` : `allowed ${kind.slice(0, -1)} ${Number(place) + 1}`,
-    )
-    .replace(/^router\.?/, (found) => (found === path ? "routing" : ""))
-    .replaceAll(/\b(rule|step|key)s\[(\d+)\]\.?/g, (_, noun, place) => `${noun} ${Number(place) + 1}, `)
-    .replace(/, $/, "")
-    .replaceAll(".", ", ");
-  return words.charAt(0).toUpperCase() + words.slice(1);
-}
