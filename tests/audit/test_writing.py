@@ -1,4 +1,7 @@
-"""Holds: audit.writing, snapshots.writing. A write locks, compares, publishes and records by itself, in one order."""
+"""Holds: audit.writing, snapshots.writing
+
+A write locks, compares, publishes and records by itself, in one order.
+"""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Holds: snapshots.publisher, snapshots.relay, snapshots.rebuild
+"""Holds: snapshots.publisher, gateway_admin.relay, snapshots.rebuild
 
 Publication on bad days: processes stopped and killed, Redis gone, emptied, or older than it was.
 

@@ -1,4 +1,7 @@
-"""Holds: gateway_core.environment. Both planes read a setting in the same way, and build the same upstream rules."""
+"""Holds: gateway_core.environment
+
+Both planes read a setting in the same way, and build the same rules for upstreams.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

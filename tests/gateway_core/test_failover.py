@@ -1,4 +1,7 @@
-"""Holds: gateway_core.failover, and the documents that list its statuses."""
+"""Holds: gateway_core.failover
+
+The documents list the same statuses.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Holds: gateway_core.ports. A port gives what was provided, and says what is missing."""
+"""Holds: gateway_core.ports
+
+A port gives what was provided, and says what is missing.
+"""
 
 import contextlib
 

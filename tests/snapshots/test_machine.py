@@ -1,4 +1,4 @@
-"""Holds: snapshots.relay
+"""Holds: snapshots.upkeep
 
 Whatever happens, in whatever order: one look of each sort by the relay, and Redis is what PostgreSQL says.
 """
