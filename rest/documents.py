@@ -1,4 +1,4 @@
-"""The OpenAPI document over HTTP, and the page that shows it; both for everybody."""
+"""The OpenAPI document over HTTP, and the page that shows it. Both need no API key."""
 
 from functools import cache
 from typing import Any
@@ -16,14 +16,14 @@ from rest.views import RestViews
 
 @cache
 def document() -> dict[str, Any]:
-    """The OpenAPI document of this release; it takes half a second to make, and does not change while we run."""
+    """The OpenAPI document of this release. It takes half a second to build and is built once per process."""
     generator: Any = SchemaGenerator
     made: dict[str, Any] = generator().get_schema(request=None, public=True)
     return made
 
 
 class DocumentViews(RestViews):
-    """`/openapi.json`."""
+    """`/openapi.json`: the OpenAPI document of this release."""
 
     authentication_classes = ()
     permission_classes = ()
@@ -36,7 +36,10 @@ class DocumentViews(RestViews):
 
 @method_decorator(csp_update({"style-src": ["'self'", "'unsafe-inline'"]}), name="dispatch")
 class ReaderView(SpectacularSwaggerSplitView):
-    """`/docs`; its scripts come from our own static files and from itself, its styles also from the page."""
+    """`/docs`: the page that shows the OpenAPI document.
+
+    Its scripts come from our static files and from this view. The page's own inline styles are allowed as well.
+    """
 
     authentication_classes = ()
     permission_classes = ()

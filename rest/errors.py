@@ -1,8 +1,9 @@
-"""Every refusal of this API, and the one shape that a client sees it in: `{errorCode, statusCode, msg, details}`.
+"""Every error of this API, and the one form that a client sees it in: `{errorCode, statusCode, msg, details}`.
 
-The tree is cut by what the caller can do: look elsewhere, change the request, change the state first, come back later.
-A rule's own error derives from one of these, in the room that holds the rule; its docstring is the message, its `code`
-the stable slug of the wire, and docs/errors.md lists it. Only the last part of this module knows HTTP.
+The classes are grouped by what the caller can do: look elsewhere, change the request, change the state first, or try
+again later. A rule's own error derives from one of these classes and stands in the room that holds the rule. Its
+docstring is the message, its `code` is the stable `errorCode`, and docs/errors.md lists it. Only the last part of
+this module knows HTTP.
 """
 
 import inspect
@@ -23,7 +24,7 @@ from gateway_core.redaction import redact
 _logger = structlog.get_logger(__name__)
 
 _LONGEST_PATH: Final = 200
-# The path of the body as a whole; its fields' paths stand without it (`router.rules[0]`).
+# The path of the body as a whole. The paths of its fields do not begin with it (`router.rules[0]`).
 ROOT: Final = "$"
 
 
@@ -35,20 +36,20 @@ class GatewayError(Exception):
     def __init__(self, message: str | None = None, *, details: Mapping[str, str] | None = None) -> None:
         """
         Args:
-            message: in place of the class's own, where the case has more to say; never holds a value that was sent.
-            details: a text for each JSON path of the request that is at fault.
+            message: replaces the class's own message; it must not contain a value that was sent.
+            details: a text for each faulty JSON path of the request.
         """
         super().__init__(message or type(self).message())
         self.details = dict(details or {})
 
     @classmethod
     def message(cls) -> str:
-        """The class's docstring on one line."""
+        """The default message: the class's docstring on one line."""
         return " ".join(inspect.cleandoc(cls.__doc__ or "").split())
 
 
 class NotFound(GatewayError):
-    """There is nothing here for this account."""
+    """This account has no such object."""
 
     code = "not_found"
 
@@ -78,19 +79,19 @@ class JsonInvalid(RequestMalformed):
 
 
 class QueryInvalid(RequestMalformed):
-    """A query parameter has a value that it cannot have."""
+    """A query parameter has an invalid value."""
 
     code = "query_invalid"
 
 
 class HeaderInvalid(RequestMalformed):
-    """A header has a value that it cannot have."""
+    """A header has an invalid value."""
 
     code = "header_invalid"
 
 
 class MethodNotAllowed(GatewayError):
-    """This resource does not know this method; the Allow header lists those it knows."""
+    """This resource does not support this method; the Allow header lists the supported methods."""
 
     code = "method_not_allowed"
 
@@ -108,47 +109,48 @@ class BodyTooLarge(GatewayError):
 
 
 class InvalidRequest(GatewayError):
-    """The request breaks a rule; details tell which, by JSON path."""
+    """The request breaks a rule; `details` has a text for each faulty JSON path."""
 
     code = "invalid_request"
 
 
 class Conflict(GatewayError):
-    """The present state does not allow this."""
+    """The current state does not allow this."""
 
     code = "conflict"
 
 
 class PreconditionFailed(GatewayError):
-    """The object has changed since the version that If-Match names; read it again."""
+    """The object has changed since the version in If-Match; read it again."""
 
     code = "precondition_failed"
 
 
 class TooManyRequests(GatewayError):
-    """Too many requests; come back after the time in Retry-After."""
+    """There are too many requests; try again after the time in Retry-After."""
 
     code = "too_many_requests"
     retry_after_seconds: ClassVar[int] = 1
 
 
 class Unavailable(GatewayError):
-    """The service cannot answer at the moment; come back after the time in Retry-After."""
+    """The service cannot answer at the moment; try again after the time in Retry-After."""
 
     code = "unavailable"
     retry_after_seconds: ClassVar[int] = 1
 
 
 class InternalError(GatewayError):
-    """Something went wrong that nobody foresaw. It has been logged."""
+    """An unexpected error occurred. It has been logged."""
 
     code = "internal_error"
 
 
 def json_path(parts: tuple[str | int, ...]) -> str:
-    """`router.rules[0].steps[0].keys` from its parts.
+    """Join the parts of a path: `router.rules[0].steps[0].keys`.
 
-    A part may be a name that the client made up: what looks like a secret is masked, and its length is bounded.
+    A part may be a name that the client chose, so text that looks like a secret is masked, and the path is cut after
+    200 characters.
     """
     path = ""
     for part in parts:
@@ -176,17 +178,17 @@ _STATUSES: Final[dict[type[GatewayError], int]] = {
 
 
 def statuses() -> dict[type[GatewayError], int]:
-    """Every branch of the tree with its status."""
+    """Every base error class with its HTTP status."""
     return dict(_STATUSES)
 
 
 def status_of(kind: type[GatewayError]) -> int:
-    """The HTTP status of an error: its own, or that of the branch that it grows on."""
+    """The HTTP status of an error class: its own, or that of its nearest base class."""
     return next((_STATUSES[one] for one in kind.__mro__ if one in _STATUSES), 500)
 
 
 def body_of(error: GatewayError) -> dict[str, Any]:
-    """The error as the client sees it."""
+    """The body that the client sees: `{errorCode, statusCode, msg, details}`."""
     return {
         "errorCode": error.code,
         "statusCode": status_of(type(error)),
@@ -196,7 +198,7 @@ def body_of(error: GatewayError) -> dict[str, Any]:
 
 
 def headers_of(error: GatewayError) -> dict[str, str]:
-    """What a client needs beside the body: how to authenticate, when to come back."""
+    """The headers of an error: WWW-Authenticate for 401, Retry-After for 429 and 503."""
     if isinstance(error, Unauthenticated):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, TooManyRequests | Unavailable):
@@ -205,7 +207,7 @@ def headers_of(error: GatewayError) -> dict[str, str]:
 
 
 def http_response(error: GatewayError) -> HttpResponse:
-    """The answer for an error that is met outside of a view."""
+    """The response for an error that was raised outside of a DRF view."""
     body = orjson.dumps(body_of(error))
     return HttpResponse(
         body,
@@ -216,7 +218,7 @@ def http_response(error: GatewayError) -> HttpResponse:
 
 
 def respond_to_exception(exception: Exception, context: Mapping[str, Any]) -> Response | None:
-    """DRF's exception handler: every error that we know in our shape; what we do not know stays a logged 500."""
+    """DRF's exception handler: our response for a known error; None for an unknown one, which Django logs as a 500."""
     del context
     error = translate(exception)
     if error is None:
@@ -227,7 +229,7 @@ def respond_to_exception(exception: Exception, context: Mapping[str, Any]) -> Re
 
 
 def translate(exception: BaseException) -> GatewayError | None:
-    """An exception of a framework as an error of ours; None for one that nobody foresaw."""
+    """Turn a framework's exception into our error; None for an unexpected one."""
     if isinstance(exception, GatewayError):
         return exception
     if isinstance(exception, drf.ValidationError):
@@ -248,13 +250,13 @@ _TRANSLATIONS: Final[tuple[tuple[tuple[type[BaseException], ...], type[GatewayEr
     ((django_exceptions.RequestDataTooBig,), BodyTooLarge),
     ((drf.ParseError, django_exceptions.BadRequest, django_exceptions.SuspiciousOperation), RequestMalformed),
     ((UnreadablePostError,), RequestMalformed),
-    # The database is away, or gave up on a lock: nothing was changed, and the same request may pass in a moment.
+    # The database is unreachable, or a wait for a lock timed out. Nothing was changed; a retry may succeed soon.
     ((OperationalError, InterfaceError), Unavailable),
 )
 
 
 def details_of(detail: Any) -> dict[str, str]:
-    """DRF's nested errors as texts by JSON path."""
+    """Flatten DRF's nested errors into `{JSON path: text}`."""
     found: dict[str, str] = {}
     _flatten(detail, (), found)
     return found
@@ -279,17 +281,17 @@ def _flatten(detail: Any, path: tuple[str | int, ...], found: dict[str, str]) ->
 def route_unknown(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """Django's handler for a path that no route matches."""
     del exception
-    return http_response(NotFound("There is no such route; paths have no trailing slash."))
+    return http_response(NotFound("This path does not exist; paths have no trailing slash."))
 
 
 def request_refused(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler for a request that it refuses by itself, a foreign Host header for one."""
+    """Django's handler for a request that Django refuses, for example because of an unknown Host header."""
     error = translate(exception) if exception else None
     return http_response(error or RequestMalformed())
 
 
 def permission_refused(_request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """Django's handler for what is not allowed."""
+    """Django's handler for PermissionDenied."""
     del exception
     return http_response(Forbidden())
 

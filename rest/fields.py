@@ -1,7 +1,7 @@
-"""Fields that take a JSON type as it is: a number is no text and "true" is no boolean.
+"""Fields that convert no JSON type: a number is not a text, and "true" is not a boolean.
 
-They ask whether a value is well formed and never echo it. A required field refuses null always; an optional one refuses
-it in a POST, and takes it in a PATCH as "clear this" (contract, section 1), which rest.serializers arranges.
+They check whether a value is well formed, and their errors never repeat it. A required field always refuses null. An
+optional one refuses null in a POST; in a PATCH null clears the field (contract, section 1; see rest.serializers).
 """
 
 import re
@@ -34,10 +34,10 @@ def id_pattern(prefix: ids.Prefix) -> str:
 
 
 class Strict:
-    """Required means required, in nested objects of a PATCH too, which DRF would let through."""
+    """A required field is required in nested objects of a PATCH too; DRF does not check that."""
 
     def validate_empty_values(self: Any, data: Any) -> tuple[bool, Any]:
-        """DRF's, but for that."""
+        """As DRF, and refuse a missing required field of a nested object."""
         if data is empty and self.required and not self.read_only:
             is_of_the_patch_itself = self.parent is None or self.parent is self.root
             if not (is_of_the_patch_itself and getattr(self.root, "partial", False)):
@@ -49,8 +49,8 @@ class Strict:
 class StrictCharField(Strict, serializers.CharField):
     """A text without control characters.
 
-    A required text must hold something other than white space. An optional text that is empty is one that has no
-    value: it is taken as absent in a POST, and as cleared in a PATCH.
+    A required text must contain a character that is not white space. An empty optional text counts as no value: a POST
+    treats it as missing, and a PATCH clears the field.
     """
 
     default_error_messages = {
@@ -58,7 +58,7 @@ class StrictCharField(Strict, serializers.CharField):
         "null": _NULL,
         "invalid": "This must be a string.",
         "blank": "This must not be empty.",
-        "control": "This holds a control character.",
+        "control": "This contains a control character.",
         "surrogate": "This contains a code point that is not a character.",
     }
 
@@ -72,7 +72,7 @@ class StrictCharField(Strict, serializers.CharField):
         self.multiline = multiline
 
     def run_validation(self, data: Any = empty) -> Any:
-        """Strings only; the rest as DRF."""
+        """As DRF, but refuse a value that is not a string, and treat an empty optional text as None."""
         is_absent, data = self.validate_empty_values(data)
         if is_absent:
             return data
@@ -88,7 +88,7 @@ class StrictCharField(Strict, serializers.CharField):
         return value
 
     def to_internal_value(self, data: Any) -> str:
-        """The text itself."""
+        """Return the text unchanged, or refuse control characters and surrogates."""
         text = str(data)
         allowed = "\t\n" if self.multiline else ""
         for character in text:
@@ -101,33 +101,33 @@ class StrictCharField(Strict, serializers.CharField):
 
 
 class NameField(StrictCharField):
-    """`name`."""
+    """`name`: at most 255 characters, one line."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_length": NAME_LENGTH, **options})
 
 
 class DescriptionField(StrictCharField):
-    """`description`: always optional, may have several lines."""
+    """`description`: always optional, at most 255 characters, may have several lines."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_length": DESCRIPTION_LENGTH, "required": False, "multiline": True, **options})
 
 
 class MetadataField(StrictCharField):
-    """`metadata`: always optional, the client's own text."""
+    """`metadata`: the client's own text, always optional, at most 4,096 characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"max_length": METADATA_LENGTH, "required": False, "multiline": True, **options})
 
 
 class StrictBooleanField(Strict, serializers.BooleanField):
-    """`true` or `false` and nothing like them."""
+    """`true` or `false`; 0, 1 and strings are refused."""
 
     default_error_messages = {"required": _REQUIRED, "null": _NULL, "invalid": "This must be true or false."}
 
     def to_internal_value(self, data: Any) -> bool:
-        """The boolean itself."""
+        """Return the boolean unchanged, or refuse another type."""
         if not isinstance(data, bool):
             self.fail("invalid")
         return bool(data)
@@ -142,14 +142,14 @@ class StrictIntegerField(Strict, serializers.IntegerField):
         super().__init__(**{"max_value": 2**63 - 1, "min_value": -(2**63), **options})
 
     def to_internal_value(self, data: Any) -> int:
-        """The integer itself."""
+        """Return the integer unchanged, or refuse another type."""
         if isinstance(data, bool) or not isinstance(data, int):
             self.fail("invalid")
         return int(data)
 
 
 class StrictChoiceField(Strict, serializers.ChoiceField):
-    """One of a few texts. The refusal lists them and does not repeat what was sent."""
+    """One of a few texts. The error lists them and does not repeat the value that was sent."""
 
     default_error_messages = {"required": _REQUIRED, "null": _NULL}
 
@@ -158,14 +158,14 @@ class StrictChoiceField(Strict, serializers.ChoiceField):
         self.error_messages["invalid_choice"] = f"This must be one of: {', '.join(choices)}."
 
     def to_internal_value(self, data: Any) -> str:
-        """The text itself."""
+        """Return the text unchanged, or refuse one that is not a choice."""
         if not isinstance(data, str) or data not in self.choices:
             self.fail("invalid_choice")
         return str(data)
 
 
 class StrictListField(Strict, serializers.ListField):
-    """A JSON array."""
+    """A JSON array whose items are checked by a child field."""
 
     default_error_messages = {
         "required": _REQUIRED,
@@ -175,16 +175,19 @@ class StrictListField(Strict, serializers.ListField):
 
 
 class TimestampField(Strict, serializers.DateTimeField):
-    """RFC 3339 with an offset; digits below a microsecond are dropped. A time, as `datetime` in UTC; out as `…Z`."""
+    """An RFC 3339 time with an offset; a `datetime` in UTC inside, `…Z` on the wire.
+
+    Digits below a microsecond are dropped.
+    """
 
     default_error_messages = {
         "required": _REQUIRED,
         "null": _NULL,
-        "invalid": "This must be a time as RFC 3339 writes it, with its offset: 2027-01-31T12:00:00Z.",
+        "invalid": "This must be an RFC 3339 time with an offset: 2027-01-31T12:00:00Z.",
     }
 
     def to_internal_value(self, value: Any) -> datetime:
-        """The moment, in UTC."""
+        """The time as a `datetime` in UTC."""
         found = _TIMESTAMP.fullmatch(value) if isinstance(value, str) else None
         if found is None:
             self.fail("invalid")
@@ -204,13 +207,13 @@ class TimestampField(Strict, serializers.DateTimeField):
 class IdField(Strict, serializers.Field[uuid.UUID, str, str, Any]):
     """A reference to an object by ID: a UUID inside, its text on the wire.
 
-    Whether the account has such an object is the service's question.
+    The field does not check whether the account has such an object; the service does.
     """
 
     default_error_messages = {
         "required": _REQUIRED,
         "null": _NULL,
-        "invalid": "This is not an ID of the kind that this field takes ({prefix}_…).",
+        "invalid": "This must be an ID that begins with {prefix}_.",
     }
 
     def __init__(self, prefix: ids.Prefix, **options: Any) -> None:

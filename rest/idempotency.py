@@ -1,10 +1,10 @@
-"""Idempotency-Key on POST and PATCH: the same request sent again gets the same answer and has no second effect.
+"""Idempotency-Key on POST and PATCH: a repeated request gets the same answer and has no second effect.
 
-The record of an answer is written in the transaction of the write itself, so there is never one without the other. Only
-answers that changed something (2xx) are kept; a refused request changed nothing, and may be corrected and sent again
-under its key. What is kept is sealed (docs/decisions/0021-idempotency.md): the answer to a POST may hold a token.
+The record of an answer is written in the transaction of the write, so both exist or neither does. Only answers that
+changed something (2xx) are kept. A refused request changed nothing; it may be corrected and sent again with the same
+key. Kept answers are sealed (docs/decisions/0021-idempotency.md), because the answer to a POST may contain a token.
 
-This module derives, seals and opens; the records are in the room that overrides `RestViews.answer_once`.
+This module derives keys, seals and opens. The records are in the room that overrides `RestViews.answer_once`.
 
 Source: draft-ietf-httpapi-idempotency-key-header-07, with a bare text accepted besides a quoted one.
 """
@@ -35,13 +35,13 @@ _KEPT_HEADERS: Final = ("Location", "ETag")
 
 
 class IdempotencyKeyReused(InvalidRequest):
-    """This Idempotency-Key was used for another request; take a new one."""
+    """This Idempotency-Key was used for another request; use a new one."""
 
     code = "idempotency_key_reused"
 
 
 class IdempotencyKeyInUse(Conflict):
-    """A request with this Idempotency-Key is being answered at this moment; send it again in a little while."""
+    """Another request with this Idempotency-Key is still in progress; try again in a moment."""
 
     code = "idempotency_key_in_use"
 
@@ -51,7 +51,7 @@ class Key:
     """One client's Idempotency-Key for one route, and what is derived from it. The text itself is never stored."""
 
     text: str
-    # API key, method and path: the same text elsewhere is another key.
+    # API key, method and path. The same text with another scope is another key.
     scope: str
 
     def __repr__(self) -> str:
@@ -64,33 +64,36 @@ class Key:
 
     @property
     def digest(self) -> str:
-        """What finds the record: 64 hex digits."""
+        """The name that the record is stored under: 64 hex digits."""
         return self._secret[:32].hex()
 
     def fingerprint(self, body: Any) -> str:
-        """What tells another body under the same key. Keyed, since a body may hold a provider key's value."""
+        """An HMAC of the body, 64 hex digits: it shows whether the same key came with another body.
+
+        It is keyed because a body may contain a provider key's value.
+        """
         canonical = json.dumps(body, sort_keys=True, separators=(",", ":")).encode()
         return hmac.new(self._secret[32:64], canonical, sha256).hexdigest()
 
     def seal(self, response: Response) -> bytes:
-        """An answer, to be opened only by who sends the Idempotency-Key again."""
+        """Encrypt an answer. Only a request with the same Idempotency-Key can open it."""
         headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
         kept = orjson.dumps({"status": response.status_code, "headers": headers, "data": response.data})
-        # Each key seals one answer, but a record that expired may be followed by a second: hence a random nonce.
+        # A key seals a second answer when its first record has expired, so the nonce must be random.
         nonce = secrets.token_bytes(12)
         return nonce + AESGCM(self._secret[64:]).encrypt(nonce, kept, self.digest.encode())
 
     def open(self, sealed: bytes) -> Response:
-        """The answer that was sealed."""
+        """Decrypt an answer of `seal`."""
         kept = orjson.loads(AESGCM(self._secret[64:]).decrypt(sealed[:12], sealed[12:], self.digest.encode()))
         return Response(kept["data"], status=kept["status"], headers=kept["headers"])
 
 
 def key_of(request: Request) -> Key | None:
-    """The request's Idempotency-Key; None without one.
+    """The request's Idempotency-Key; None if it has none.
 
     Raises:
-        HeaderInvalid: empty, longer than 255 characters, or not printable ASCII.
+        HeaderInvalid: the header is empty, longer than 255 characters, or not printable ASCII.
     """
     header = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if header is None:

@@ -1,4 +1,4 @@
-"""The limits of a request that the settings of Django share with this room. Imports nothing, so that they can."""
+"""The limits of a request that Django's settings use too. The settings import this module, so it imports no app."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""What holds for every request before a route is looked up: the base that the client called, and the body's bound."""
+"""Work on every request before its route is looked up: find the base URI that the client called, limit the body."""
 
 import ipaddress
 import re
@@ -25,7 +25,7 @@ _PREFIX: Final = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 
 class RestMiddleware:
-    """Settle the client's base, bound the body, answer HEAD without one."""
+    """Find the base URI that the client called, limit the body, and answer HEAD without a body."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -39,13 +39,13 @@ class RestMiddleware:
             return http_response(refusal)
         response = self.get_response(request)
         if request.method == "HEAD" and isinstance(response, HttpResponse):
-            # The length of what GET would send, and none of it, whatever the server makes of a body here.
+            # HEAD gets the length of GET's body, but not the body; we do not rely on the server to drop it.
             response.headers.setdefault("Content-Length", str(len(response.content)))
             response.content = b""
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """What a view outside of the REST framework raises: known errors in our shape, the rest stays a 500."""
+        """Answer an exception of a view outside of DRF: our response for a known error, None (a 500) for the rest."""
         del request
         error = translate(exception)
         if error is None:
@@ -56,8 +56,8 @@ class RestMiddleware:
 def believe_proxy(request: HttpRequest) -> None:
     """Take scheme, host, prefix and client from X-Forwarded-* if a configured proxy sent them; else drop these headers.
 
-    Of several values the last is taken: the one that the trusted proxy itself added. The host is still checked against
-    ALLOWED_HOSTS. From here on REMOTE_ADDR is the client's address, as far as it can be believed.
+    If a header has several values, the last one counts, because the trusted proxy itself added it. The host is still
+    checked against ALLOWED_HOSTS. Afterwards REMOTE_ADDR is the client's address, as far as it can be trusted.
     """
     meta: dict[str, Any] = request.META
     given = {name: str(meta.pop(name)).rpartition(",")[2].strip() for name in _FORWARDED if name in meta}
@@ -79,17 +79,17 @@ def believe_proxy(request: HttpRequest) -> None:
 
 
 def client_address(peer: str, passed_through: str) -> str:
-    """Who asked a trusted proxy: the last address that no trusted proxy has, for each told whom it heard.
+    """The address of the client behind trusted proxies: the last address in the chain that is not a trusted proxy's.
 
     Args:
         peer: the trusted proxy's own address.
-        passed_through: X-Forwarded-For, `client, proxy, …`; what stands left of an address that is not trusted, or of
-            what is no address, anybody may have written.
+        passed_through: X-Forwarded-For, `client, proxy, …`. Each proxy adds its caller's address at the end. Anything
+            before an untrusted address, or before a text that is not an address, may be forged and is ignored.
     """
     client = peer
-    for told in reversed(passed_through.split(",")):
+    for text in reversed(passed_through.split(",")):
         try:
-            client = str(ipaddress.ip_address(told.strip()))
+            client = str(ipaddress.ip_address(text.strip()))
         except ValueError:
             break
         if not _is_trusted(client):
@@ -113,14 +113,14 @@ def _is_trusted(address: str) -> bool:
 
 
 def bound_body(request: HttpRequest) -> None:
-    """Refuse a body over 1 MiB by what it says of itself; one that says nothing (chunked) is bounded while it is read.
+    """Refuse a body whose Content-Length is over 1 MiB; limit a chunked body while it is read.
 
-    Django reads no body without Content-Length. A chunked one is given the greatest length there may be, and one byte
-    more to read, by which the parser knows that it is too large. Nothing is read before the caller is known.
+    Django reads no body without Content-Length. So a chunked body gets the largest allowed length, and its stream ends
+    one byte later; that extra byte shows the parser that the body is too large. This function itself reads nothing.
 
     Raises:
-        BodyTooLarge: over 1 MiB.
-        RequestMalformed: a Content-Length that is no number.
+        BodyTooLarge: the body is over 1 MiB.
+        RequestMalformed: Content-Length is not a number.
     """
     meta: dict[str, Any] = request.META
     length = str(meta.get("CONTENT_LENGTH") or "")

@@ -1,6 +1,6 @@
-"""Lists: newest first, by key and not by offset, so that a page costs the same wherever it stands.
+"""Pages of lists, newest first. A page begins at an ID and not at an offset, so each page costs the same.
 
-An ID is a UUIDv7 and grows with time; `beforeId` needs no row of its own, so the ID of a deleted item serves too.
+IDs are UUIDv7 and grow with time. `beforeId` may also be the ID of an item that has been deleted.
 """
 
 import re
@@ -23,7 +23,7 @@ M = TypeVar("M", bound=Model)
 
 @dataclass(frozen=True)
 class Page(Generic[M]):
-    """One page of a list, and where the next one is (None: this is the last)."""
+    """One page of a list, its own URI, and the next page's URI (None: this is the last page)."""
 
     items: list[M]
     uri: str
@@ -31,10 +31,10 @@ class Page(Generic[M]):
 
 
 def one_value(request: Request, name: str) -> str | None:
-    """A query parameter's value; None where it is not given.
+    """A query parameter's value; None if it is not given.
 
     Raises:
-        QueryInvalid: it is given twice.
+        QueryInvalid: it is given more than once.
     """
     values = request.GET.getlist(name)
     if len(values) > 1:
@@ -46,7 +46,7 @@ def limit_of(request: Request) -> int:
     """`limit`: 1 to 100, 100 by default.
 
     Raises:
-        QueryInvalid: anything else.
+        QueryInvalid: the value is not such a number.
     """
     text = one_value(request, "limit")
     if text is None:
@@ -57,10 +57,10 @@ def limit_of(request: Request) -> int:
 
 
 def before_id_of(request: Request, prefix: ids.Prefix) -> uuid.UUID | None:
-    """`beforeId`: the ID of an item that there is or was.
+    """`beforeId`: the ID of an item that exists or has existed; None if it is not given.
 
     Raises:
-        QueryInvalid: no ID of this kind.
+        QueryInvalid: the value is not an ID with this prefix.
     """
     text = one_value(request, "beforeId")
     if text is None:
@@ -72,17 +72,17 @@ def before_id_of(request: Request, prefix: ids.Prefix) -> uuid.UUID | None:
 
 
 def page_of(request: Request, items: QuerySet[M], prefix: ids.Prefix) -> Page[M]:
-    """The page that the request asks for, in one query.
+    """Read the page that the request asks for, in one query.
 
     Args:
-        request: its `limit` and `beforeId` count; all other parameters are kept in the next page's URI.
+        request: `limit` and `beforeId` are read from it; its other parameters are kept in the next page's URI.
         items: the account's items, filtered, in any order.
         prefix: of the items' IDs.
     """
     limit, before_id = limit_of(request), before_id_of(request, prefix)
     if before_id is not None:
         items = items.filter(id__lt=before_id)
-    # One more than asked for tells whether there is a next page, without a count.
+    # Read one item more than asked for: it shows whether there is a next page, without a count.
     found = list(items.order_by("-id")[: limit + 1])
     next_page_uri = None
     if len(found) > limit:

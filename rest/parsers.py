@@ -1,4 +1,4 @@
-"""Reading a request's body: bounded, strict JSON, and every way of getting it wrong answered by 400, 413 or 415."""
+"""Read a request's body as strict JSON of at most 1 MiB. A faulty body is answered with 400, 413 or 415."""
 
 import json
 from collections.abc import Mapping
@@ -15,18 +15,18 @@ _MAX_DEPTH: Final = 64
 
 
 class JsonParser(BaseParser):
-    """The body of a request as Python values."""
+    """DRF's parser for `application/json`."""
 
     media_type = "application/json"
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
-        """The parsed body.
+        """Read and parse the body.
 
         Raises:
-            MediaTypeUnsupported: it does not say that it is JSON in UTF-8.
-            BodyTooLarge: over 1 MiB. No more than that is read, whatever Content-Length says.
+            MediaTypeUnsupported: Content-Type is not JSON in UTF-8.
+            BodyTooLarge: the body is over 1 MiB. Reading stops there, whatever Content-Length is.
             JsonInvalid: see `parse_json`.
         """
         del parser_context
@@ -40,10 +40,10 @@ class JsonParser(BaseParser):
 
 
 def parse_json(body: bytes) -> Any:
-    """Strict JSON (RFC 8259): UTF-8, no lone surrogates, no NaN, no name twice in an object, at most 64 deep.
+    """Parse strict JSON (RFC 8259): UTF-8, no lone surrogates, no NaN, no name twice in an object, at most 64 levels.
 
     Raises:
-        JsonInvalid: any of these. The message says what, and never quotes the body.
+        JsonInvalid: the body breaks one of these rules. The message names the fault and never quotes the body.
     """
     if not body.strip():
         raise JsonInvalid("The body is empty; it must be a JSON object.")
@@ -53,12 +53,12 @@ def parse_json(body: bytes) -> Any:
     except orjson.JSONDecodeError as fault:
         raise JsonInvalid(f"The body is not valid JSON in UTF-8 (line {fault.lineno}, column {fault.colno}).") from None
     try:
-        # Then the standard library: it keeps integers of any size whole, and can tell a name that stands twice.
+        # Then the standard library: it keeps integers of any size exact, and lets us find a repeated name.
         parsed = json.loads(body, object_pairs_hook=_object)
     except RecursionError:
         raise JsonInvalid("The body is nested too deeply.") from None
     except ValueError:  # an integer of more than 4,300 digits
-        raise JsonInvalid("The body holds a number that is too long.") from None
+        raise JsonInvalid("The body contains a number that is too long.") from None
     if _is_too_deep(parsed):
         raise JsonInvalid("The body is nested too deeply.")
     return parsed
@@ -75,7 +75,7 @@ def _read(stream: IO[Any]) -> bytes:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise JsonInvalid("The body holds an object in which a name stands twice.")
+        raise JsonInvalid("The body contains an object with the same name twice.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Who may pass: every route needs an account, but those that say otherwise in their own view."""
+"""The default permission: a route needs an API key unless its view says otherwise."""
 
 from typing import Any
 
@@ -9,10 +9,14 @@ from rest.errors import Unauthenticated
 
 
 class HasAccount(BasePermission):
-    """The request came with an API key that is good, and so belongs to an account."""
+    """Allow only requests with a valid API key; the key also names the account."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        """True, or an Unauthenticated error."""
+        """Return True for an authenticated request.
+
+        Raises:
+            Unauthenticated: the request has no valid API key.
+        """
         del view
         if request.auth is None:
             raise Unauthenticated

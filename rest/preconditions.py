@@ -1,7 +1,7 @@
-"""ETag and If-Match: nobody overwrites a change that they have not seen.
+"""ETag and If-Match: a client cannot overwrite a change that it has not read.
 
 An ETag names the state of an object's own row (docs/decisions/0020-etags.md). It is compared under the row's lock, in
-the transaction of the write, so that of two writers with the same ETag one gets 412.
+the transaction of the write. So if two writers send the same ETag, one of them gets 412.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from django.db.models import Model
 
 from rest.errors import HeaderInvalid, NotFound, PreconditionFailed
 
-# What changes without a write of the client's. A provider key may be sealed anew; its fingerprint stands for it.
+# Columns that change without a client's write. A provider key's value may be sealed again for another sealing key; its
+# fingerprint column still shows when the value itself changes.
 _NOT_THE_CLIENTS: Final = frozenset(
     {"last_used", "last_success_at", "last_refusal_at", "last_refusal_status", "sealed"}
 )
@@ -36,16 +37,16 @@ def etag_of(item: Model) -> str:
 
 @dataclass(frozen=True)
 class IfMatch:
-    """What the client expects of the object: one of these ETags, any state (`*`), or nothing at all (None)."""
+    """The states that the client accepts: one of these ETags, or any state (None: `*`, or no header)."""
 
     etags: frozenset[str] | None = None
 
     @classmethod
     def parse(cls, header: str | None) -> "IfMatch":
-        """From the header's text.
+        """Parse the If-Match header; None if the request has none.
 
         Raises:
-            HeaderInvalid: not a list of quoted ETags, and not `*`.
+            HeaderInvalid: the header is neither a list of quoted ETags nor `*`.
 
         Source: RFC 9110, section 13.1.1; weak ETags never match.
         """
@@ -60,30 +61,30 @@ class IfMatch:
         return cls(frozenset(etags))
 
     def check(self, item: Model) -> None:
-        """Compare with the object as it is now; call it with the row locked.
+        """Compare with the object's current state; the caller must hold the row's lock.
 
         Raises:
-            PreconditionFailed: it is in another state.
+            PreconditionFailed: the object has another ETag.
         """
         if self.etags is not None and etag_of(item) not in self.etags:
             raise PreconditionFailed
 
 
-# No expectation: what a service is called with when nobody gave one.
+# The default of services: accept any state.
 ANY: Final = IfMatch()
 
 
 def locked(item: M, if_match: IfMatch = ANY) -> M:
-    """The object as it is now, its row locked until the transaction ends.
+    """Read the object again and lock its row until the transaction ends.
 
-    `FOR NO KEY UPDATE`: rows that refer to it may still be inserted meanwhile.
+    The lock is `FOR NO KEY UPDATE`: other transactions may still insert rows that refer to it.
 
     Raises:
-        NotFound: it has been deleted since.
-        PreconditionFailed: it is not in the state that the caller expects.
+        NotFound: the object has been deleted.
+        PreconditionFailed: the object is not in a state that the caller accepts.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError("a lock outside of a transaction holds nothing")
+        raise transaction.TransactionManagementError("a row can be locked only in a transaction")
     found: M | None = type(item)._default_manager.select_for_update(no_key=True).filter(pk=item.pk).first()
     if found is None:
         raise NotFound

@@ -1,7 +1,7 @@
-"""What an answer to a write says of the data plane: from which snapshot on the write is in force, and where it is.
+"""The headers that report on the data plane in an answer to a write: the snapshot version, and the workers that use it.
 
-`Prefer: wait=N` makes a write wait until every worker has applied it (contract, section 8). This room knows the
-headers; the room `snapshots` knows what is published and where it is applied.
+`Prefer: wait=N` makes a write wait until every worker has applied it (contract, section 8). This room writes the
+headers; the room `snapshots` knows the publications and the workers.
 
 Source: RFC 7240; docs/decisions/0053-acknowledgements.md.
 """
@@ -19,14 +19,14 @@ from gateway_core.ports import Port
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 MOST_SECONDS: Final = 10
-# A write that takes trust away from an app or an upstream waits for so long without being asked to.
+# A write that revokes access (of an app, or of an old upstream key) waits this long by default.
 UNASKED_SECONDS: Final = 1
-# How many requests of a process may wait for their whole time: half of the threads that the Procfile gives a process.
+# At most this many requests of a process may wait for their whole time: half of its threads in the Procfile.
 MOST_WAITERS: Final = 4
 
-_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- RFC 9110's word for a word
+_TOKEN: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 -- "token" in the sense of RFC 9110, not a secret
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*"'
-# A quote that nobody closes goes on to the end: looking for another way would cost the square of the header's length.
+# An unclosed quote runs to the end of the header. Backtracking instead would take quadratic time.
 _ELEMENT: Final = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?\Z))+', re.DOTALL)
 _PREFERENCE: Final = re.compile(rf"[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*({_TOKEN}|{_QUOTED}))?[ \t]*(?:;.*)?", re.DOTALL)
 _SECONDS: Final = re.compile(r'"?([0-9]{1,19})"?', re.ASCII)
@@ -34,44 +34,44 @@ _SECONDS: Final = re.compile(r'"?([0-9]{1,19})"?', re.ASCII)
 
 @dataclass(frozen=True)
 class WriteStatus:
-    """What is known of a write when it is answered."""
+    """What is known about a write when it is answered."""
 
-    # The lowest version of the account's snapshot that has the write; None where nobody could say.
+    # The lowest version of the account's snapshot that contains the write; None if it is unknown.
     version: int | None
-    # At how many workers it is applied, and of how many; None where nobody waited, or could say.
+    # (workers that have applied it, all workers in the count); None if the request did not wait, or it is unknown.
     applied: tuple[int, int] | None = None
 
 
 class Publications(Protocol):
-    """What this room needs to know of publications."""
+    """What this room needs from the room that publishes."""
 
     def begin(self) -> None:
-        """A request begins: it has written nothing yet."""
+        """Forget the writes of the thread's previous request."""
 
     def status_of_write(self, request: Request, *, seconds: int) -> WriteStatus:
-        """What is known of what the request has written.
+        """Report on the last write of the request.
 
         Args:
-            request: one that succeeded.
-            seconds: for how long to wait for the workers at most; 0 for not at all.
+            request: a request that succeeded.
+            seconds: wait at most this long for the workers; 0 does not wait.
         """
 
 
-PUBLICATIONS: Final[Port[Publications]] = Port("what is known of publications")
+PUBLICATIONS: Final[Port[Publications]] = Port("the reports on publications")
 
 
 def begin() -> None:
-    """A request begins."""
+    """Call this at the beginning of each request: it forgets the writes of the thread's previous request."""
     PUBLICATIONS.get().begin()
 
 
 def add_headers(request: Request, response: Response, *, is_awaited: bool) -> None:
-    """Put the headers on the answer to a write. A fault here is logged only: the write has succeeded.
+    """Add the headers to the answer to a write. An error here is only logged, because the write has succeeded.
 
     Args:
-        request: with its `Prefer`.
-        response: the answer; its headers are added to.
-        is_awaited: whether this write waits for a moment unasked.
+        request: its `Prefer` header is read.
+        response: the answer that gets the headers.
+        is_awaited: whether this write waits UNASKED_SECONDS if the client states no preference.
     """
     preferred = preferred_wait(request.META.get("HTTP_PREFER", ""))
     seconds = preferred if preferred is not None else UNASKED_SECONDS if is_awaited else 0
@@ -89,9 +89,9 @@ def add_headers(request: Request, response: Response, *, is_awaited: bool) -> No
 
 
 def preferred_wait(header: str) -> int | None:
-    """For how many seconds the client would wait, 10 at most; None without such a preference.
+    """For how many seconds the client wants to wait, at most 10; None if it states no such preference.
 
-    What is malformed is as if it were not there, and of several the first counts.
+    A malformed preference is ignored. If there are several, the first counts.
 
     Source: RFC 7240, sections 2 and 4.3.
     """

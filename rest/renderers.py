@@ -1,4 +1,4 @@
-"""Answers are JSON, whatever the client says that it accepts."""
+"""Answers are always JSON, whatever the Accept header is."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from rest_framework.request import Request
 
 
 class JsonRenderer(BaseRenderer):
-    """UTF-8 JSON. Fields keep the order in which the serializer names them."""
+    """UTF-8 JSON. The fields keep the serializer's order."""
 
     media_type = "application/json"
     format = "json"
@@ -20,23 +20,23 @@ class JsonRenderer(BaseRenderer):
     def render(
         self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
     ) -> bytes:
-        """The body; empty where there is none (204)."""
+        """Encode the body; an answer without data (204) has an empty body."""
         del accepted_media_type, renderer_context
         return b"" if data is None else orjson.dumps(data)
 
 
 class JsonAlways(BaseContentNegotiation):
-    """No 406: a client that asks for something else gets JSON, as from the published service."""
+    """Never answer 406: a client that asks for another type gets JSON, as from the published service."""
 
     def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
-        """The one parser; it refuses other media types itself."""
+        """Return the view's only parser; it refuses other media types itself."""
         del request
         return next(iter(parsers), None)
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
-        """The view's first renderer."""
+        """Return the view's first renderer and its media type."""
         del request, format_suffix
         renderer = next(iter(renderers))
         return renderer, renderer.media_type

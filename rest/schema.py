@@ -1,4 +1,4 @@
-"""The OpenAPI document, derived from the views: what all operations have in common is written here once."""
+"""Derive the OpenAPI document from the views. The parts that all operations share are written here once."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -19,7 +19,7 @@ _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
 _CONTROL_MULTILINE: Final = r"\u0000-\u0008\u000b-\u001f\u007f-\u009f"
 
 _VERBS: Final = {"list": "list", "retrieve": "get", "create": "create", "partial_update": "update", "destroy": "delete"}
-# The actions on one object that a client may go on to when it has made one.
+# The actions that a client may call next on an object that it has created; each becomes a link of the 201.
 _NEXT: Final = ("retrieve", "partial_update", "rotate", "destroy")
 _ERRORS_EVERYWHERE: Final = (400, 405, 429, 500, 503)
 _ERRORS_OF_WRITES: Final = (409, 413, 415, 422)
@@ -34,13 +34,13 @@ _LOCATION_HEADER: Final = {"description": "The new object's URI.", "required": T
 _IF_MATCH: Final = {
     "name": "If-Match",
     "in": "header",
-    "description": "Go on only if the object still has this ETag; 412 otherwise. A list of ETags will do, or *.",
+    "description": "Write only if the object still has this ETag, or one of a list of ETags, or *; 412 otherwise.",
     "schema": {"type": "string", "pattern": r'^(\*|"[!#-~]*")$'},
 }
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "The same request sent again under the same key within 24 hours gets the same answer and has no "
+    "description": "A request that is repeated with the same key within 24 hours gets the same answer and has no "
     "second effect.",
     "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$"},
 }
@@ -49,35 +49,35 @@ _PREFER: Final = {
     "in": "header",
     "description": f"wait=N: wait up to N seconds, {MOST_SECONDS} at most, until every worker has applied the write. "
     "Deleting or disabling an access key, and rotating a provider key, wait up to "
-    f"{UNASKED_SECONDS} s unasked; wait=0 switches that off (RFC 7240; what is malformed is ignored).",
+    f"{UNASKED_SECONDS} s by default; wait=0 switches that off (RFC 7240; a malformed preference is ignored).",
     "schema": {"type": "string"},
 }
 _SNAPSHOT_HEADERS: Final = {
     "Gateway-Snapshot-Version": {
-        "description": "The lowest version of the account's snapshot that has this write: the publication's own, or, "
-        "where publishing was left to the relay, the next one. Where nothing was to be published, the present one.",
+        "description": "The lowest version of the account's snapshot that contains this write. It is the version of "
+        "the publication; the next version if the relay will publish; the current one if nothing had to be published.",
         "schema": {"type": "string", "pattern": "^[0-9]+$"},
     },
     "Gateway-Snapshot-Applied": {
-        "description": "After a wait: how many worker processes have applied the write, of how many in the count "
-        "(GET /data-plane/workers). Left out where the request did not wait, where as many requests of the process as "
-        f"may wait ({MOST_WAITERS}) did so already, and where Redis does not say how many workers there are.",
+        "description": "After a wait: the number of worker processes that have applied the write, and the number of "
+        "all workers in the count (GET /data-plane/workers). It is left out if the request did not wait, if "
+        f"{MOST_WAITERS} requests of the process were waiting already, or if Redis did not answer.",
         "schema": {"type": "string", "pattern": "^[0-9]+/[0-9]+$"},
     },
     "Preference-Applied": {
-        "description": "wait=N: for how long at most this request waited because it asked for it.",
+        "description": "wait=N: the limit in seconds that this request asked for and that was applied.",
         "schema": {"type": "string", "pattern": "^wait=([0-9]|10)$"},
     },
 }
 _LIMIT: Final = {
     "name": "limit",
     "in": "query",
-    "description": "How many items a page has at most.",
+    "description": "The largest number of items in a page.",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
 }
 _ERROR: Final = {
     "type": "object",
-    "description": "Every refusal has this form; docs/errors.md lists the codes.",
+    "description": "Every error has this form; docs/errors.md lists the codes.",
     "properties": {
         "errorCode": {"type": "string", "pattern": "^[a-z][a-z_]*$", "description": "For programs; never changes."},
         "statusCode": {"type": "integer", "minimum": 400, "maximum": 599},
@@ -85,7 +85,7 @@ _ERROR: Final = {
         "details": {
             "type": "object",
             "additionalProperties": {"type": "string"},
-            "description": "A text for each JSON path of the request that is at fault.",
+            "description": "A text for each faulty JSON path of the request.",
         },
     },
     "required": ["errorCode", "statusCode", "msg", "details"],
@@ -106,7 +106,7 @@ class ContractSchema(AutoSchema):
     view: Any
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
-        """DRF Spectacular's, with errors, headers and links."""
+        """As DRF Spectacular, with our errors, headers and links."""
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
@@ -120,7 +120,7 @@ class ContractSchema(AutoSchema):
             if self._is_write:
                 response["headers"] = {**response.get("headers", {}), **_SNAPSHOT_HEADERS}
         if "requestBody" in operation:
-            # Also where no field of it is.
+            # A body is required even if none of its fields is.
             operation["requestBody"]["required"] = True
         for status in self._error_statuses():
             operation["responses"][str(status)] = {"$ref": f"#/components/responses/{_BRANCHES[status].__name__}"}
@@ -136,7 +136,7 @@ class ContractSchema(AutoSchema):
 
     @property
     def _shows_object(self) -> bool:
-        # What has a URI has a state to be named.
+        # Only an object with a URI has an ETag.
         shape = self._shape
         return self.view.action not in {"list", "destroy"} and shape is not None and "uri" in shape().fields
 
@@ -178,15 +178,15 @@ class ContractSchema(AutoSchema):
         }
 
     def get_operation_id(self) -> str:
-        """`listAccessKeys`, `createAccessKey`."""
+        """The operation's ID, for example `listAccessKeys`."""
         return operation_id(type(self.view), self.view.action)
 
     def get_tags(self) -> list[str]:
-        """The resource."""
+        """The resource's path as the only tag, for example `access-keys`."""
         return [self.path.strip("/").partition("/")[0]]
 
     def get_auth(self) -> list[dict[str, Any]]:
-        """An API key, but for what is for everybody."""
+        """An API key; public operations need none."""
         return [{"apiKey": []}] if self._is_protected else []
 
     def get_request_serializer(self) -> StrictSerializer | None:
@@ -195,7 +195,7 @@ class ContractSchema(AutoSchema):
         return form(partial=self.method == "PATCH") if form else None
 
     def get_response_serializers(self) -> Any:
-        """What the action shows."""
+        """The shape of the action's answer, by status."""
         action = self.view.action
         if action == "destroy":
             return {"204": None}
@@ -209,11 +209,11 @@ class ContractSchema(AutoSchema):
             "type": "object",
             "properties": {
                 key: {"type": "array", "items": item, "maxItems": MAX_LIMIT, "description": order},
-                "uri": {**_URI, "description": "This request's own."},
+                "uri": {**_URI, "description": "The URI of this request."},
                 "nextPageUri": {
                     "type": ["string", "null"],
                     "format": "uri",
-                    "description": "Where the next page is; null on the last.",
+                    "description": "The URI of the next page; null on the last page.",
                 },
             },
             "required": [key, "uri", "nextPageUri"],
@@ -221,7 +221,7 @@ class ContractSchema(AutoSchema):
         }
 
     def _is_list_view(self, serializer: Any = None) -> bool:
-        # A list's answer is an object (`_list_schema`); nothing is to be wrapped into an array.
+        # A list's answer is an object (`_list_schema`), so DRF Spectacular must not wrap it in an array.
         del serializer
         return False
 
@@ -238,9 +238,9 @@ class ContractSchema(AutoSchema):
         if self.view.action == "list":
             parameters.append(_LIMIT)
             if model is not None:
-                before = {"description": "Only items before this one, which may have been deleted since."}
+                before = {"description": "Show only items before this one. It may have been deleted."}
                 parameters.append({"name": "beforeId", "in": "query", **before, "schema": _id_schema(model.id_prefix)})
-            parameters += ({"name": name, "in": "query", **told} for name, told in self.view.filters.items())
+            parameters += ({"name": name, "in": "query", **facts} for name, facts in self.view.filters.items())
         if self.method in {"POST", "PATCH"}:
             parameters.append(_IDEMPOTENCY_KEY)
         if self._takes_if_match:
@@ -251,19 +251,19 @@ class ContractSchema(AutoSchema):
 
 
 def operation_id(view: type[Any], action: str) -> str:
-    """The ID of an operation: its verb and its noun."""
+    """The ID of an operation: its verb and its noun, for example `listAccessKeys`."""
     noun = view.__name__.removesuffix("Views")
     return f"{_VERBS.get(action, action)}{noun}{'s' if action == 'list' else ''}"
 
 
 class TextExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """The texts of rest.fields: without control characters, and not blank where they are required."""
+    """The schema of rest.fields' texts: no control characters, and not blank if they are required."""
 
     target_class = "rest.fields.StrictCharField"
     match_subclasses = True
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        """The text's pattern."""
+        """The JSON Schema of the text."""
         del auto_schema, direction
         field: StrictCharField = self.target
         refused = _CONTROL_MULTILINE if field.multiline else _CONTROL
@@ -274,19 +274,19 @@ class TextExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped
 
 
 class IdExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """References by ID."""
+    """The schema of an ID in a request."""
 
     target_class = "rest.fields.IdField"
 
     def map_serializer_field(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
-        """The ID's pattern."""
+        """The JSON Schema of the ID."""
         del auto_schema, direction
         field: IdField = self.target
         return _id_schema(field.prefix)
 
 
 def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
-    """Add what no single operation has: the shared error answers, the security scheme, and that objects are closed."""
+    """Add the shared parts: error answers, the security scheme, and `additionalProperties: false` of objects."""
     _drop_marks(result)
     components: dict[str, Any] = result.setdefault("components", {})
     schemas: dict[str, Any] = components.setdefault("schemas", {})
@@ -309,7 +309,7 @@ def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _drop_marks(node: Any) -> None:
-    # What DRF Spectacular notes for a hook of its own that names enumerations; ours stay where they are used.
+    # Marks of DRF Spectacular for a hook that we do not use: our enumerations stay inline.
     if isinstance(node, dict):
         node.pop("x-spec-enum-id", None)
         for inner in node.values():

@@ -1,10 +1,10 @@
-"""Serializers of this API: forms that ask strictly, and shapes that show.
+"""Serializers of this API: forms check what clients send, and shapes define what clients get.
 
-Fields are named as Python names them; on the wire they are camelCase. `access_key_configuration_id` is
-`accessKeyConfigurationId` there, in errors too.
+Fields have Python names in the code and camelCase names on the wire, in errors too: `access_key_configuration_id` is
+`accessKeyConfigurationId` there.
 
 A form is one class for POST and PATCH (`partial=True`): a field that is not required may be omitted in both, and in a
-PATCH null clears it. A shape leaves out a field without a value unless it says `allow_null=True`.
+PATCH null clears it. A shape leaves out a field that has no value, unless the field has `allow_null=True`.
 """
 
 import difflib
@@ -20,13 +20,13 @@ _NEAR: Final = 0.6
 
 
 def camel(name: str) -> str:
-    """`key_redacted` → `keyRedacted`."""
+    """The wire name of a Python name: `key_redacted` becomes `keyRedacted`."""
     first, *others = name.split("_")
     return first + "".join(other.title() for other in others)
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a mistyped one most resembles, if any does: another case, underscores, a letter too many."""
+    """The known name that is most similar to a mistyped one; None if none is. Case, `_` and `-` do not count."""
     by_plain = {_plain(one): one for one in known}
     found = difflib.get_close_matches(_plain(name[:255]), by_plain, n=1, cutoff=_NEAR)
     return by_plain[found[0]] if found else None
@@ -60,9 +60,9 @@ class StrictListSerializer(Strict, serializers.ListSerializer[Any]):
 
 
 class StrictSerializer(Strict, _CamelSerializer):
-    """A form. Unknown fields and wrong types are refused, all faults at once, each under its JSON path."""
+    """A form. It refuses unknown fields and wrong types, and reports all faults at once, each under its JSON path."""
 
-    # What `validate` asks of several fields together, in JSON Schema's words, for the OpenAPI document.
+    # JSON Schema of the rules in `validate` that concern several fields together, for the OpenAPI document.
     schema_rules: ClassVar[dict[str, Any]] = {}
 
     default_error_messages = {
@@ -75,7 +75,7 @@ class StrictSerializer(Strict, _CamelSerializer):
         list_serializer_class = StrictListSerializer
 
     def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
-        """The fields, which take null where it clears: in a PATCH, where they are not required."""
+        """The fields by wire name. In a PATCH, those that are not required accept null, which clears them."""
         fields = super().get_fields()
         if self.partial:
             for field in fields.values():
@@ -86,10 +86,10 @@ class StrictSerializer(Strict, _CamelSerializer):
         """The validated fields by their Python names.
 
         Raises:
-            serializers.ValidationError: with every fault of this object and those within.
+            serializers.ValidationError: contains every fault of this object and of nested objects.
         """
         if not isinstance(data, Mapping):
-            # DRF reads the faults of a form as a mapping.
+            # DRF expects the faults of a serializer as a mapping.
             raise serializers.ValidationError({"non_field_errors": [self.error_messages["invalid"]]}, code="invalid")
         known = [name for name, field in self.fields.items() if not field.read_only]
         faults: dict[str, Any] = {
@@ -105,18 +105,18 @@ class StrictSerializer(Strict, _CamelSerializer):
 
 
 class ShownSerializer(_CamelSerializer):
-    """A shape: what an object looks like on the wire.
+    """A shape: how an object looks on the wire.
 
-    Declare a field `required=False` where it is left out without a value, `allow_null=True` where it is null then.
+    For a field that may have no value, declare `required=False` to leave it out, or `allow_null=True` to show null.
     """
 
     def get_fields(self) -> dict[str, Field[Any, Any, Any, Any]]:
-        """The fields, the ID first."""
+        """The fields by wire name, the ID first."""
         fields = super().get_fields()
         return {"id": fields["id"], **fields} if "id" in fields else fields
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """The object as its answer shows it."""
+        """The object as a JSON object, by wire names."""
         shown: dict[str, Any] = {}
         for field in self._readable_fields:
             try:
@@ -131,7 +131,7 @@ class ShownSerializer(_CamelSerializer):
 
 
 def unknown_field(name: str, known: Iterable[str]) -> str:
-    """The text for a field that does not exist."""
+    """The error text for a field that does not exist, with the most similar known name."""
     near = nearest(name, known)
     return f"There is no such field; did you mean {near}?" if near else "There is no such field."
 

@@ -1,4 +1,4 @@
-"""Absolute URIs on the base that the client called (rest.middleware has settled what that is)."""
+"""Absolute URIs, built on the base URI that the client called (rest.middleware finds it)."""
 
 from typing import Any
 from urllib.parse import urlencode
@@ -14,16 +14,16 @@ def base_of(request: Request | HttpRequest) -> str:
 
 
 def absolute(request: Request | HttpRequest, path: str) -> str:
-    """The URI of a path without a leading slash, `access-keys/aigk_…`."""
+    """The absolute URI of a path that has no leading slash, for example `access-keys/aigk_…`."""
     return f"{base_of(request)}/{path}"
 
 
 def own(request: Request | HttpRequest) -> str:
-    """The request's own URI, its query included."""
+    """The request's own URI with its query."""
     return f"{request.scheme}://{request.get_host()}{request.get_full_path()}"
 
 
 def own_with(request: Request | HttpRequest, **query: Any) -> str:
-    """The request's own URI with these query parameters in place of its own; the others stay."""
+    """The request's own URI; the given query parameters replace its own, the others stay."""
     kept = [(name, value) for name, values in request.GET.lists() if name not in query for value in values]
     return f"{request.scheme}://{request.get_host()}{request.path}?{urlencode([*kept, *query.items()])}"

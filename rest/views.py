@@ -1,8 +1,8 @@
-"""The ground of every view of the management API.
+"""The base class of every view of the management API.
 
-A view is thin: `self.read(Form)` → service → `self.created(item)` or `self.shown(item)`. What holds for all of them is
-here: HEAD, bodies, ETag and If-Match, Idempotency-Key, what an answer to a write says of the data plane, and that no
-answer is kept by a cache.
+A view is thin: `self.read(Form)` → service → `self.created(item)` or `self.shown(item)`. This class does what all views
+share: HEAD, bodies, ETag and If-Match, Idempotency-Key, the headers that report on the data plane after a write, and
+`Cache-Control: no-store`.
 """
 
 from collections.abc import Callable
@@ -30,18 +30,18 @@ class RestViews(ViewSet):
 
     http_method_names = ["get", "head", "post", "patch", "delete"]
 
-    # How one object of this resource looks.
+    # The wire form of one object of this resource.
     shape: ClassVar[type[ShownSerializer]]
-    # For the OpenAPI document: what an action reads and shows, where that is not the shape.
+    # For the OpenAPI document: the form that an action reads, and the shape that it shows if it is not `shape`.
     forms: ClassVar[dict[str, type[StrictSerializer]]] = {}
     shapes: ClassVar[dict[str, type[ShownSerializer]]] = {}
     # The list's own query parameters: `{"provider": {"description": …, "schema": …}}`.
     filters: ClassVar[dict[str, dict[str, Any]]] = {}
-    # Actions that take a body and write nothing.
+    # Actions that have a body but write nothing.
     questions: ClassVar[frozenset[str]] = frozenset()
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        """DRF's, with the handler's answer given once where the client asks for that."""
+        """As DRF, with Idempotency-Key and the headers that report on the data plane."""
         self.args, self.kwargs = args, kwargs
         self.request = self.initialize_request(request, *args, **kwargs)
         self.headers = self.default_response_headers
@@ -60,11 +60,11 @@ class RestViews(ViewSet):
 
     @property
     def is_write(self) -> bool:
-        """Whether this request is to change something that an account owns."""
+        """Whether this request changes something that an account owns."""
         return self.request.method in _WRITES and self.action not in self.questions and bool(self.permission_classes)
 
     def is_awaited(self) -> bool:
-        """Whether this write waits for the workers for a moment, without being asked to."""
+        """Whether this write waits for the workers for a moment if the client states no preference."""
         return False
 
     def _respond(self, handler: Callable[..., Response]) -> Response:
@@ -78,7 +78,7 @@ class RestViews(ViewSet):
         # A malformed header is refused whether or not the answer is on record.
         self.if_match()
         if str(request.META.get("CONTENT_LENGTH") or "0") == "0":
-            # DRF would take no body for an empty object.
+            # DRF would treat a missing body as an empty object.
             raise JsonInvalid("The body is empty; it must be a JSON object.")
         key = idempotency.key_of(request)
         return respond() if key is None else self.answer_once(key, respond)
@@ -87,31 +87,31 @@ class RestViews(ViewSet):
         """Return the recorded answer to this request, or make one with `respond` and record it.
 
         Raises:
-            IdempotencyKeyInUse: another process is making it.
-            IdempotencyKeyReused: the record is of another body.
+            IdempotencyKeyInUse: another request with this key is in progress.
+            IdempotencyKeyReused: the record belongs to a request with another body.
         """
         raise NotImplementedError
 
     def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
-        """Nothing of this API may be stored on its way."""
+        """As DRF, and forbid caches to store the answer."""
         response = super().finalize_response(request, response, *args, **kwargs)
         response.headers["Cache-Control"] = "no-store"
         return response
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """What shapes need to write URIs."""
+        """`{"request": …}`: shapes need the request to write URIs."""
         return {"request": self.request}
 
     def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
         """The body as validated values by their Python names.
 
         Args:
-            form: what the body has to be.
-            partial: a PATCH: only what was given is in the answer, and None clears.
+            form: the form that checks the body.
+            partial: whether this is a PATCH. Then the result has only the fields that were given; None clears one.
 
         Raises:
-            rest_framework.exceptions.ValidationError: 422, with every fault by its path.
-            rest.errors.RequestMalformed, BodyTooLarge, MediaTypeUnsupported: it cannot be read.
+            rest_framework.exceptions.ValidationError: the body breaks a rule (422); it has every fault by JSON path.
+            rest.errors.RequestMalformed, BodyTooLarge, MediaTypeUnsupported: the body cannot be read.
         """
         asked = form(data=self.request.data, partial=partial, context=self.get_serializer_context())
         asked.is_valid(raise_exception=True)
@@ -119,11 +119,11 @@ class RestViews(ViewSet):
         return values
 
     def if_match(self) -> IfMatch:
-        """What the client expects of the object that it writes to; for services, which check it under the lock."""
+        """The parsed If-Match header. Services check it while they hold the row's lock."""
         return IfMatch.parse(self.request.META.get("HTTP_IF_MATCH"))
 
     def data_of(self, item: Any) -> Any:
-        """An object as the wire shows it."""
+        """An object as a JSON object, in this view's shape."""
         return self.shape(item, context=self.get_serializer_context()).data
 
     def shown(self, item: Model, data: Any = None) -> Response:
@@ -131,16 +131,16 @@ class RestViews(ViewSet):
         return Response(self.data_of(item) if data is None else data, headers={"ETag": etag_of(item)})
 
     def created(self, item: Any, data: Any = None) -> Response:
-        """201 with the object, its place and its ETag.
+        """201 with the object, its Location and its ETag.
 
         Args:
             item: the new row.
-            data: what to show, where that is more than the object (a token).
+            data: the body, if it contains more than the object (a token).
         """
         location = uris.absolute(self.request, f"{item.path}/{item.text_id}")
         shown = self.data_of(item) if data is None else data
         return Response(shown, status=201, headers={"Location": location, "ETag": etag_of(item)})
 
     def deleted(self) -> Response:
-        """204."""
+        """204 without a body."""
         return Response(status=204)

@@ -1,4 +1,4 @@
-"""Which constraint refused a write, so that a service can translate it by name."""
+"""Find out which database constraint refused a write, so that a service can raise its own error."""
 
 from django.db import IntegrityError
 from django.db.models import Model, RestrictedError
@@ -6,11 +6,11 @@ from psycopg.errors import ForeignKeyViolation, UniqueViolation
 
 
 def is_reference_violation(refusal: IntegrityError, referring: type[Model]) -> bool:
-    """Whether rows of a model refer to something that is not there, or would not be any more.
+    """Whether a write was refused because rows of `referring` refer to an object that is missing or being deleted.
 
-    Django looks for RESTRICT itself before it deletes; what is committed after that look only the database sees. It
-    checks foreign keys at the commit unless `connection.check_constraints()` asks earlier, so a service that
-    translates the violation does that, in a savepoint of its own.
+    Django checks RESTRICT itself before it deletes. Only the database finds a reference that is committed after that
+    check. The database checks foreign keys at the commit, or earlier in `connection.check_constraints()`. A service
+    that translates the violation therefore calls that function, in a savepoint of its own.
     """
     if isinstance(refusal, RestrictedError):
         return any(isinstance(found, referring) for found in refusal.restricted_objects)
@@ -19,6 +19,6 @@ def is_reference_violation(refusal: IntegrityError, referring: type[Model]) -> b
 
 
 def is_uniqueness_violation(refusal: IntegrityError, constraint: str) -> bool:
-    """Whether a write was refused because of another row with the same values, by the constraint of this name."""
+    """Whether the unique constraint of this name refused a write."""
     cause = refusal.__cause__
     return isinstance(cause, UniqueViolation) and cause.diag.constraint_name == constraint

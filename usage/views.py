@@ -219,7 +219,7 @@ def _moment(request: Request, name: str) -> datetime | None:
         moment: datetime = TimestampField().run_validation(text.replace(" ", "+"))
     except ValidationError:
         raise QueryInvalid(
-            details={name: "This must be a time as RFC 3339 writes it, with its offset: 2027-01-31T12:00:00Z."}
+            details={name: "This must be an RFC 3339 time with an offset: 2027-01-31T12:00:00Z."}
         ) from None
     return moment
 
