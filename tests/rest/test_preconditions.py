@@ -116,5 +116,5 @@ def test_a_lock_outside_of_a_transaction_is_a_fault_of_ours():
     account, principal, _ = open_account("Alice's")
     access_key = create_access_key(account=account, by=principal).access_key
 
-    with pytest.raises(Exception, match="holds nothing"):
+    with pytest.raises(Exception, match="only in a transaction"):
         locked(access_key)
