@@ -1,10 +1,10 @@
-"""Everything that the audit can tell of: `<kind of object>.<what was done to it>`."""
+"""Every action that the audit records: `<kind of object>.<what was done to it>`."""
 
 from enum import StrEnum
 
 
 class Action(StrEnum):
-    """The texts stand in events that never change, so they never change either."""
+    """The actions. Stored events contain these texts and never change, so the texts must not change either."""
 
     ACCOUNT_CREATED = "account.created"
     MEMBER_ADDED = "member.added"
@@ -30,7 +30,7 @@ class Action(StrEnum):
     PROVIDER_KEY_CREATED = "provider_key.created"
     PROVIDER_KEY_UPDATED = "provider_key.updated"
     PROVIDER_KEY_ROTATED = "provider_key.rotated"
-    # The same value under another sealing key.
+    # The same value, sealed to another sealing key.
     PROVIDER_KEY_RESEALED = "provider_key.resealed"
     PROVIDER_KEY_DELETED = "provider_key.deleted"
     PROVIDER_CREATED = "provider.created"
@@ -45,10 +45,10 @@ class Action(StrEnum):
 
     @property
     def object_kind(self) -> str:
-        """What the object is: `access_key`."""
+        """The kind of the object, for example `access_key`."""
         return self.partition(".")[0]
 
     @property
     def verb(self) -> str:
-        """What was done to it: `created`."""
+        """The verb of the action, for example `created`."""
         return self.partition(".")[2]

@@ -1,10 +1,11 @@
-"""The chain: what shows that somebody changed the audit behind the triggers' back.
+"""The hash chain of the audit: it shows changes that somebody made in spite of the triggers.
 
-Each link's hash covers its event and the hash before, so whoever changes, removes or inserts something anywhere must
-change every later hash, and the newest one cannot be what it was when somebody noted it elsewhere.
+Each link's hash covers its event and the hash before it. A change, a removal or an insertion anywhere therefore changes
+every later hash. The newest hash then differs from the one that the operator noted elsewhere.
 
-The relay adds the links, a moment after the events were committed: writers that had to know the newest hash would queue
-for it. Until then an event is only as safe as the database. `manage.py verify_audit` walks the chain.
+The relay adds the links a moment after the events are committed, because writers that needed the newest hash would
+have to wait for each other. Until then an event is only as safe as the database. `manage.py verify_audit` checks the
+chain.
 
 Source: docs/decisions/0102-audit-chain.md.
 """
@@ -23,10 +24,10 @@ from django.db.models import Exists, OuterRef
 from audit.models import Event, Link, PendingEvent
 
 BATCH: Final = 500
-# What the first link follows.
+# The hash before the first link.
 ROOT: Final = bytes(32)
-# Every column of an event, in the order in which its bytes have them. Another order, or one more column, is another
-# form, and gets another name.
+# The name of the byte format, and every column of an event in the order of the format. Another order or another set of
+# columns is another format and needs another name.
 FORM: Final = "gateway-admin audit 1"
 COLUMNS: Final = (
     "id",
@@ -45,14 +46,14 @@ COLUMNS: Final = (
     "request_id",
 )
 _CHANGES: Final = COLUMNS.index("changes")
-# One relay at a time: an advisory lock of this database.
+# The key of an advisory lock: only one relay extends the chain at a time.
 _LOCK: Final = 0x61756469745F6C6B
 _CHUNK: Final = 2000
 
 
 @dataclass(frozen=True)
 class ChainHead:
-    """The newest link. Written down elsewhere, it lets nobody shorten or rewrite the chain unnoticed."""
+    """The newest link. If it is noted elsewhere, nobody can shorten or rewrite the chain unnoticed."""
 
     number: int
     hash: bytes
@@ -62,10 +63,10 @@ class ChainHead:
 
     @classmethod
     def parse(cls, text: str) -> "ChainHead":
-        """From its text.
+        """Parse `NUMBER:HASH`.
 
         Raises:
-            ValueError: it is none.
+            ValueError: the text is not a head.
         """
         number, _, digest = text.partition(":")
         head = cls(int(number), bytes.fromhex(digest))
@@ -80,11 +81,11 @@ EMPTY: Final = ChainHead(0, ROOT)
 class Fault(StrEnum):
     """How a chain is broken."""
 
-    CHANGED = "the event or its link was changed, or put in: the hash does not follow from the one before"
+    CHANGED = "the event or its link was changed or inserted: the hash does not follow from the one before"
     EVENT_MISSING = "its event is missing"
     LINK_MISSING = "the link is missing"
-    EVENT_INSERTED = "it is in the table, but was not recorded: neither chained nor waiting for it"
-    NOT_NOTED = "the head that was noted is not in the chain: it was shortened or made anew"
+    EVENT_INSERTED = "the event is in the table, but was not recorded: it is neither chained nor pending"
+    NOT_NOTED = "the noted head is not in the chain: the chain was shortened or rewritten"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def canonical(event: Sequence[Any]) -> bytes:
     """An event's bytes: its columns as JSON, in the order of COLUMNS.
 
     Args:
-        event: the columns as the database gives them, so that what is hashed is what is stored.
+        event: the columns as the database returns them, so that the hash covers the stored values.
     """
     return json.dumps([FORM, *event], default=_text, sort_keys=True, separators=(",", ":")).encode()
 
@@ -118,25 +119,25 @@ def _text(value: Any) -> str:
 
 
 def head() -> ChainHead:
-    """The newest link; EMPTY where there is none."""
+    """The newest link; EMPTY if the chain has no links."""
     found = Link.objects.order_by("-number").values_list("number", "hash").first()
     return ChainHead(found[0], bytes(found[1])) if found else EMPTY
 
 
 @transaction.atomic
 def extend(limit: int = BATCH) -> int:
-    """Chain events that wait for it, oldest first.
+    """Add pending events to the chain, oldest first.
 
-    Of two relays one does it and the other finds nothing to do.
+    If two relays call this at once, one of them does the work and the other returns 0.
 
     Returns:
-        How many were chained; with `limit` of them there may be more.
+        The number of events that were chained. If it equals `limit`, more may be pending.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
         if cursor.fetchone() != (True,):
             return 0
-    # In the order of their IDs, which is that of their making; what commits late is chained late.
+    # In the order of their IDs, which is the order of creation. An event that commits late is chained late.
     waiting = list(PendingEvent.objects.order_by("event_id").values_list("event_id", flat=True)[:limit])
     if not waiting:
         return 0
@@ -152,20 +153,20 @@ def extend(limit: int = BATCH) -> int:
 
 @dataclass
 class Verification:
-    """One walk along the chain; its outcome stands here once `run` has ended."""
+    """One check of the chain; its attributes are final once `run` has ended."""
 
-    # A head that was noted earlier, and has to be in the chain still.
+    # A head that was noted earlier; it must still be in the chain.
     noted: ChainHead | None = None
-    # As far as the chain holds.
+    # The last valid link.
     head: ChainHead = EMPTY
     broken: Break | None = None
     # Events that no link holds yet.
     waiting: int = 0
 
     def run(self) -> Iterator[int]:
-        """Walk until the end or the first break, and yield the number of every link that holds.
+        """Check until the end or the first break, and yield the number of every valid link.
 
-        One statement, read in pieces: the chain as it was at one moment, never in memory as a whole.
+        One statement, read in chunks, shows the chain as it was at one moment. The chain is never in memory as a whole.
         """
         is_noted = self.noted is None or self.noted == EMPTY
         with transaction.atomic():
@@ -193,7 +194,7 @@ class Verification:
 
 
 def _walk() -> Iterator[tuple[int, bytes, list[Any]]]:
-    """Every link in order: number, hash, and the event's columns, which are all None where the event is gone."""
+    """Yield each link in order as (number, hash, event's columns). The columns are all None if the event is missing."""
     columns = ", ".join(f"event.{name}" for name in COLUMNS)
     with connection.chunked_cursor() as cursor:
         cursor.execute(
@@ -202,13 +203,13 @@ def _walk() -> Iterator[tuple[int, bytes, list[Any]]]:
         )
         while rows := cursor.fetchmany(_CHUNK):
             for number, stored, *event in rows:
-                # Django leaves JSON to its field.
+                # A raw cursor returns JSON as text; only Django's JSONField decodes it.
                 event[_CHANGES] = json.loads(event[_CHANGES] or "null")
                 yield number, bytes(stored), event
 
 
 def _inserted() -> Break | None:
-    """An event that nobody recorded. In one statement, in which each event is chained, or waits, or is this."""
+    """Find an event that is neither chained nor pending. One statement, so that no relay moves events meanwhile."""
     links, waiting = Link.objects.filter(event=OuterRef("pk")), PendingEvent.objects.filter(event=OuterRef("pk"))
     found = Event.objects.filter(~Exists(links), ~Exists(waiting)).order_by("id").first()
     return None if found is None else Break(Fault.EVENT_INSERTED, f"event {found.id}")

@@ -1,4 +1,4 @@
-"""Lets every write of a request know where it came from."""
+"""Makes a request's origin available to every write within it."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ from audit import origin
 
 
 class OriginMiddleware:
-    """Stands after rest.middleware, which settles the address, and after what gives the request its ID."""
+    """Must run after rest.middleware, which finds the client's address, and after the request ID's middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Pass the request on."""
+        """Pass the request on with its address, browser and ID as the origin of its writes."""
         with origin.of_request(
             address=str(request.META.get("REMOTE_ADDR", "")),
             user_agent=request.headers.get("User-Agent", ""),

@@ -1,8 +1,8 @@
-"""The audit: who changed what, and the chain that shows whether anybody changed the audit.
+"""The audit: events record who changed what, and a chain of hashes shows whether anybody changed the events.
 
 An `Event` is written in the transaction of the change that it describes, with a `PendingEvent` row beside it. The relay
-gives each pending event a `Link`, whose hash covers the event and the link before it (audit.chain). Events and links
-only ever grow: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also of SQL that is written by hand.
+gives each pending event a `Link`, whose hash covers the event and the link before it (audit.chain). Rows of events and
+links are only added: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also in SQL written by hand.
 
 Source: docs/decisions/0100-audit.md.
 """
@@ -15,23 +15,23 @@ from django.utils import timezone
 
 from gateway_core import ids
 
-# An event's ID is made a moment before or after its `at`, by the same clock.
+# An event's ID is created a moment before or after its `at`, by the same clock.
 _CLOCK_SLACK = timedelta(minutes=1)
 
 
 class EventQuerySet(models.QuerySet["Event"]):
-    """Named reads of events. They chain, and each but `of_operator` begins with `of_account`."""
+    """Named reads of events. They can be chained; a chain begins with `of_account` or `of_operator`."""
 
     def of_account(self, account: models.Model) -> "EventQuerySet":
-        """What happened in an account, newest first."""
+        """Events of an account, newest first."""
         return self.filter(account_id=account.pk).order_by("-id")
 
     def of_operator(self) -> "EventQuerySet":
-        """What belongs to no account: the operator's own keys. Newest first."""
+        """Events that belong to no account, such as those of the operator's own keys; newest first."""
         return self.filter(account=None).order_by("-id")
 
     def by_principal(self, principal_id: str) -> "EventQuerySet":
-        """What one API key or user did, by its ID; the empty text for what nobody signed in for."""
+        """Events caused by one API key or user, by its ID; "" selects events without a signed-in principal."""
         return self.filter(principal_id=principal_id)
 
     def with_actions(self, *actions: str) -> "EventQuerySet":
@@ -52,29 +52,29 @@ class EventQuerySet(models.QuerySet["Event"]):
         return found
 
     def before(self, event_id: uuid.UUID) -> "EventQuerySet":
-        """What is older than this event: the next page."""
+        """Events older than this one, for the next page."""
         return self.filter(id__lt=event_id)
 
 
 class Event(models.Model):
-    """One change of one object. It names everything by text, for it outlives what it names."""
+    """One change of one object. It stores IDs and names as text, because it outlives the objects."""
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
-    # None for what is the operator's and no account's. PROTECT: an account with a history stays.
+    # None for the operator's own objects. PROTECT: an account with events cannot be deleted.
     account = models.ForeignKey(
         "accounts.Account", null=True, on_delete=models.PROTECT, related_name="audit_events", db_index=False
     )
     at = models.DateTimeField(default=timezone.now)
-    # Who, as they were called then. Kind `system`, with an empty ID, where nobody was signed in; the name then tells
-    # which process it was.
+    # The principal, with its name at that time. If nobody was signed in, the kind is `system`, the ID is empty, and the
+    # name is the process.
     principal_kind = models.CharField(max_length=16)
     principal_id = models.CharField(max_length=64)
     principal_name = models.CharField(max_length=255)
-    # One of audit.actions, which begins with the object's kind.
+    # One of audit.actions; it begins with the object's kind.
     action = models.CharField(max_length=64)
     object_id = models.CharField(max_length=64)
     object_name = models.CharField(max_length=255)
-    # {field: [old, new]}; null stands for "was not" and "is not".
+    # {field: [old, new]}; null means that the field had or has no value.
     changes = models.JSONField()
     # audit.origin.Origin
     source = models.CharField(max_length=255)
@@ -99,7 +99,7 @@ class Event(models.Model):
 
     @property
     def object_kind(self) -> str:
-        """`access_key`"""
+        """The kind of the object, for example `access_key`."""
         return self.action.partition(".")[0]
 
 
@@ -109,7 +109,7 @@ class PendingEvent(models.Model):
     event = models.OneToOneField(Event, primary_key=True, on_delete=models.PROTECT, related_name="pending")
 
     class Meta:
-        # The name that the table was made under.
+        # The table keeps its first name.
         db_table = "audit_pending"
 
     def __str__(self) -> str:
@@ -117,12 +117,12 @@ class PendingEvent(models.Model):
 
 
 class Link(models.Model):
-    """One place in the chain."""
+    """One link of the chain."""
 
     # 1, 2, 3 … without gaps, over all accounts.
     number = models.BigIntegerField(primary_key=True)
     event = models.OneToOneField(Event, on_delete=models.PROTECT, related_name="link")
-    # SHA-256 over the hash before and the event's canonical bytes (audit.chain).
+    # SHA-256 over the previous link's hash and the event's canonical bytes (audit.chain).
     hash = models.BinaryField(max_length=32)
 
     def __str__(self) -> str:
@@ -130,6 +130,6 @@ class Link(models.Model):
 
 
 def _first_id_at(moment: datetime) -> uuid.UUID:
-    """The lowest UUIDv7 of this moment: lets a range of times be a range of the index on IDs."""
+    """The lowest UUIDv7 of this moment, so that a range of times becomes a range of the index on IDs."""
     milliseconds = max(int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000), 0)
     return uuid.UUID(int=milliseconds << 80)

@@ -1,7 +1,7 @@
-"""What a service calls for every object that it wrote or deleted.
+"""Record an event. Services call this for every object that they write or delete.
 
-The event and the write commit together or not at all. What may be told of an object is what its own `audit_state`
-lists; nothing else of its row comes here.
+The event and the write commit together or not at all. An event contains only the fields that the object's
+`audit_state` returns.
 """
 
 import uuid
@@ -20,28 +20,28 @@ State = Mapping[str, Any]
 
 SYSTEM: Final = "system"
 _LONGEST_NAME: Final = 255
-# What is neither there before nor after a change.
+# The state of an object that does not exist: before its creation, or after its deletion.
 NOTHING: Final[State] = {}
 
 
 class NotInTransaction(RuntimeError):
-    """An event is recorded in the transaction of the write that it tells of; there is none here."""
+    """An event must be recorded in the transaction of its write; no transaction is open."""
 
 
 class Author(Protocol):
-    """Who acts: what the audit keeps of a principal."""
+    """The part of a principal that the audit stores."""
 
     @property
     def id(self) -> str:
-        """`aigapi_…`, `usr_…`"""
+        """The ID as text: `aigapi_…` or `usr_…`."""
 
     @property
     def kind(self) -> str:
-        """`api_key`, `user`"""
+        """`api_key` or `user`."""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The name that people use for it."""
 
 
 class Audited(Protocol):
@@ -49,40 +49,40 @@ class Audited(Protocol):
 
     @property
     def account_id(self) -> uuid.UUID | None:
-        """Whose it is; None for the operator's own."""
+        """The UUID of the account that owns it; None for the operator's own objects."""
 
     @property
     def text_id(self) -> str:
-        """Its ID, as people and clients see it."""
+        """Its ID as text, as clients see it."""
 
     @property
     def audit_name(self) -> str:
-        """What people call it; may be empty."""
+        """The name that people use for it; may be empty."""
 
     def audit_state(self) -> State:
-        """All that the audit may tell of it, by the API's names: no token, digest, fingerprint or sealed value.
+        """The fields that the audit may show, by the API's names: no token, digest, fingerprint or sealed value.
 
-        JSON values, and moments; masks may.
+        Values must be JSON or datetimes. A mask of a secret is allowed.
         """
 
 
 def record(
     by: Author | None, action: Action, item: Audited, *, before: State = NOTHING, after: State | None = None
 ) -> None:
-    """Note that an object was written or deleted.
+    """Record that an object was written or deleted.
 
     Args:
-        by: who did it; None where nobody is signed in: a management command, a payment provider's notice.
-        action: what was done.
-        item: the object, with its ID, as it is now.
-        before: its `audit_state` from before the write, read from the locked row; nothing for a new object.
-        after: its state after the write; None for that of `item` now, `NOTHING` for a deleted object.
+        by: the principal; None if nobody is signed in (a management command, a payment provider's notice).
+        action: the kind of change.
+        item: the object in its current state, with its ID.
+        before: its `audit_state` before the write, read from the locked row; `NOTHING` for a new object.
+        after: its state after the write; None takes the current state of `item`, `NOTHING` is a deleted object.
 
-    An object that is new or gone is always told of, one that stays only where something of its state changed. What is
-    an event even if nothing shows calls `record_act`.
+    A creation or a deletion is always recorded; an update only if the state changed. Call `record_act` for an event
+    that changes none of these fields.
 
     Raises:
-        NotInTransaction: the event and the write could part.
+        NotInTransaction: no transaction is open, so the event and the write could be committed separately.
     """
     after = item.audit_state() if after is None else after
     changes = differences(before, after)
@@ -91,7 +91,7 @@ def record(
 
 
 def record_act(by: Author | None, action: Action, item: Audited, *, changes: Mapping[str, list[Any]]) -> None:
-    """Note that something was done to an object, whatever of it may be told. As `record` in all else."""
+    """Record an event even if none of the fields that the audit shows has changed. Otherwise as `record`."""
     if not transaction.get_connection().in_atomic_block:
         raise NotInTransaction(NotInTransaction.__doc__)
     where = origin.current()
@@ -103,7 +103,7 @@ def record_act(by: Author | None, action: Action, item: Audited, *, changes: Map
         action=action,
         object_id=item.text_id,
         object_name=redact(item.audit_name)[:_LONGEST_NAME],
-        changes={name: [_told(value) for value in pair] for name, pair in changes.items()},
+        changes={name: [_redacted(value) for value in pair] for name, pair in changes.items()},
         source=where.source,
         address=where.address,
         user_agent=where.user_agent and redact(where.user_agent)[:_LONGEST_NAME],
@@ -113,21 +113,21 @@ def record_act(by: Author | None, action: Action, item: Audited, *, changes: Map
 
 
 def differences(before: State, after: State) -> dict[str, list[Any]]:
-    """`{field: [old, new]}` for every field that differs; a field that is not there counts as null."""
+    """`{field: [old, new]}` for every field that differs; a missing field counts as null."""
     fields = list(dict.fromkeys([*before, *after]))
     return {name: [before.get(name), after.get(name)] for name in fields if before.get(name) != after.get(name)}
 
 
-def _told(value: Any) -> Any:
-    """A value without what looks like a secret: people put tokens into names and notes, and an event stays for ever."""
+def _redacted(value: Any) -> Any:
+    """Mask text that looks like a secret: people put tokens into names and notes, and events are kept for ever."""
     match value:
         case str():
             return redact(value)
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case list():
-            return [_told(one) for one in value]
+            return [_redacted(each) for each in value]
         case dict():
-            return {name: _told(one) for name, one in value.items()}
+            return {name: _redacted(each) for name, each in value.items()}
         case _:
             return value

@@ -1,12 +1,12 @@
-"""A write with its event. The order is fixed: lock the row, read its state, write it, record the event.
+"""Write a row and record its event. The order is fixed: lock the row, read its state, write it, record the event.
 
-Services say only what they write:
+Services contain only the write itself:
 
     with audited.changing(api_key, by=by, action=Action.API_KEY_UPDATED, if_match=if_match) as row:
         apply_changes(row, by=by, changes=changes)
 
-Each method is one transaction (or a savepoint of the caller's). Objects that the data plane sees are written by
-`snapshots.writing.published`, which also puts them into the outbox.
+Each method runs in one transaction (or in a savepoint of the caller's). For objects that the data plane uses, call
+`snapshots.writing.published`, which also records them in the outbox.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ Row = TypeVar("Row", bound=Audited)
 
 
 class Writing:
-    """The ways to write a row."""
+    """Creates, changes and deletes rows, each with its event."""
 
     def __init__(self, publish: Callable[[Any], None] | None = None) -> None:
         """
@@ -36,7 +36,7 @@ class Writing:
 
     @contextmanager
     def creating(self, row: Row, *, by: Author | None, action: Action) -> Iterator[Row]:
-        """Record a new row. The body saves it, and whatever belongs to it."""
+        """Record a new row. The body of the `with` statement saves it and its parts."""
         with transaction.atomic():
             yield row
             self._publish(row)
@@ -46,16 +46,16 @@ class Writing:
     def changing(
         self, row: Row, *, by: Author | None, action: Action, if_match: IfMatch = ANY, is_always_event: bool = False
     ) -> Iterator[Row]:
-        """Lock a row, give it to the body as it is now, and record what the body changes of it.
+        """Lock a row, pass its current state to the body of the `with` statement, and record the body's changes.
 
-        A row that the body leaves as it was is neither published nor recorded.
+        If the body changes nothing, the row is neither published nor recorded.
 
         Args:
             row: the row as the caller read it.
-            by: who does it; None where nobody is signed in.
-            action: what is done.
-            if_match: the state that the caller expects.
-            is_always_event: record the event even if nothing that the audit may show has changed.
+            by: the principal; None if nobody is signed in.
+            action: the kind of change.
+            if_match: the states that the caller accepts.
+            is_always_event: record the event even if no field that the audit shows has changed.
 
         Raises:
             NotFound, PreconditionFailed: as rest.preconditions.locked.
@@ -93,13 +93,13 @@ class Writing:
     ) -> None:
         """Delete a row that rows of other models may refer to.
 
-        Django looks for those rows before it deletes. A reference that is committed after that look is found by
-        checking the constraints here, and not only at the commit.
+        Django looks for those rows before it deletes. A reference may be committed after that; this method therefore
+        checks the constraints itself, before the commit does.
 
         Args:
             row, by, action, if_match: as `delete`.
             users: the models whose foreign keys restrict the deletion.
-            in_use: returns the error to raise where such a row exists. It may query: the row is there again.
+            in_use: returns the error to raise if such a row exists. It may query: the deletion is rolled back by then.
 
         Raises:
             NotFound, PreconditionFailed: as rest.preconditions.locked.
@@ -116,7 +116,7 @@ class Writing:
                 raise in_use() from None
 
     def _delete(self, found: Audited, by: Author | None, action: Action) -> None:
-        # Published and recorded first: a deleted object has no ID any more.
+        # Published and recorded first: Django clears the ID of a deleted object.
         self._publish(found)
         record(by, action, found, before=found.audit_state(), after=NOTHING)
         _model(found).delete()
@@ -127,7 +127,7 @@ def _locked(row: Row, if_match: IfMatch) -> Row:
 
 
 def _model(row: Audited) -> Model:
-    # Every audited row is a model's; a protocol cannot say so.
+    # Every audited row is a model instance; a protocol cannot express that.
     return cast("Model", row)
 
 
@@ -135,5 +135,5 @@ def _publish_nothing(_row: Any) -> None:
     pass
 
 
-# Writes of what the data plane does not see.
+# For objects that the data plane does not use.
 audited: Final = Writing()

@@ -69,7 +69,7 @@ def test_what_nobody_touched_is_proven_and_what_waits_is_counted(chained: Accoun
     assert head.number == 5
     assert told.splitlines() == [
         "5 events are chained and unchanged.",
-        "2 wait to be chained by the relay.",
+        "2 events wait to be chained by the relay.",
         f"head {head}",
     ]
 
@@ -101,7 +101,7 @@ def test_no_column_of_an_event_can_be_changed_unnoticed(chained: Account, column
 
     with pytest.raises(CommandError, match=f"link 3, event {event}: the event or its link was changed") as broken:
         verify()
-    assert "holds as far as 2:" in str(broken.value)
+    assert "last valid link is 2:" in str(broken.value)
 
 
 def test_every_column_of_an_event_is_chained() -> None:
@@ -139,12 +139,12 @@ INSERTED = (
             f"INSERT INTO audit_link SELECT 0, hash, {WAITING} FROM audit_link WHERE number = 5",
             "link 0, event .*: the ev",
         ),
-        (f"{INSERTED} LIMIT 1", "event .*: it is in the table, but was not recorded"),
+        (f"{INSERTED} LIMIT 1", "event .*: the event is in the table, but was not recorded"),
         # Two places of the chain, each whole in itself, exchanged.
         (EXCHANGED, "link 2, event .*: the event or its link"),
         # Nothing of it shows but that the event is not chained any more.
-        ("DELETE FROM audit_link WHERE number = 5", "event .*: it is in the table, but was not recorded"),
-        ("DELETE FROM audit_pending", "event .*: it is in the table, but was not recorded"),
+        ("DELETE FROM audit_link WHERE number = 5", "event .*: the event is in the table, but was not recorded"),
+        ("DELETE FROM audit_pending", "event .*: the event is in the table, but was not recorded"),
     ],
 )
 def test_whatever_was_done_the_first_break_is_named(chained: Account, statement: str, told: str) -> None:
@@ -166,9 +166,9 @@ def test_a_chain_that_was_cut_off_or_made_anew_misses_the_head_that_was_noted(ch
     chain.extend()
 
     assert "6 events are chained and unchanged." in verify()
-    with pytest.raises(CommandError, match="link 5: the head that was noted is not in the chain"):
+    with pytest.raises(CommandError, match="link 5: the noted head is not in the chain"):
         verify("--head", noted)
-    with pytest.raises(CommandError, match="link 9: the head that was noted is not in the chain"):
+    with pytest.raises(CommandError, match="link 9: the noted head is not in the chain"):
         verify("--head", f"9:{'0' * 64}")
 
 

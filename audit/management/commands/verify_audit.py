@@ -1,4 +1,4 @@
-"""`manage.py verify_audit`: prove that the audit is what it was when it was written."""
+"""`manage.py verify_audit`: check that the audit is unchanged since it was written."""
 
 import time
 from argparse import ArgumentParser, ArgumentTypeError
@@ -12,29 +12,29 @@ _PROGRESS_SECONDS: Final = 5.0
 
 
 class Command(BaseCommand):
-    """Exits with 1 where the chain does not hold."""
+    """Checks the chain; the exit status is 1 if it is broken."""
 
     help = (
-        "Walk the chain of audit events from its beginning, name the first break, and print the head. Note the head "
-        "elsewhere, and give it as --head next time: then the end of the chain cannot be cut off unnoticed either."
+        "Check the chain of audit events from its beginning, report the first break, and print the head. Note the head "
+        "elsewhere and give it as --head next time: then the end of the chain cannot be removed unnoticed either."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """The options."""
+        """Add --head."""
         parser.add_argument("--head", type=_head, metavar="NUMBER:HASH", help="a head that was printed earlier")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Walk, and tell."""
+        """Check the chain, and report progress every few seconds."""
         walk = Verification(noted=options["head"])
-        told = time.monotonic()
+        reported_at = time.monotonic()
         for number in walk.run():
-            if time.monotonic() - told >= _PROGRESS_SECONDS:
-                told = time.monotonic()
+            if time.monotonic() - reported_at >= _PROGRESS_SECONDS:
+                reported_at = time.monotonic()
                 self.stderr.write(f"{number} links …")
         if walk.broken is not None:
-            raise CommandError(f"The audit is broken. {walk.broken}. The chain holds as far as {walk.head}.")
+            raise CommandError(f"The audit is broken. {walk.broken}. The last valid link is {walk.head}.")
         self.stdout.write(f"{walk.head.number} events are chained and unchanged.")
-        self.stdout.write(f"{walk.waiting} wait to be chained by the relay.")
+        self.stdout.write(f"{walk.waiting} events wait to be chained by the relay.")
         self.stdout.write(f"head {walk.head}")
 
 
