@@ -4,6 +4,6 @@ from django.apps import AppConfig
 
 
 class AccountsConfig(AppConfig):
-    """The app."""
+    """Names the app for Django."""
 
     name = "accounts"

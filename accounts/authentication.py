@@ -1,4 +1,4 @@
-"""Which API key makes a request: its token in `Authorization: Bearer`, checked by shape, then found by its digest."""
+"""Authenticate a request by its API key: check the token in `Authorization: Bearer`, then look up its digest."""
 
 import re
 from typing import Final, cast
@@ -24,21 +24,21 @@ class AccountRequest(Request):
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """Sets `request.account` and `request.principal`. All bad keys get the same answer."""
+    """Sets `request.account` and `request.principal`. All invalid keys get the same answer."""
 
     def authenticate(self, request: Request) -> tuple[ApiKey, ApiKey] | None:
-        """The API key, as user and as credential; None without an Authorization header.
+        """Return the API key twice, as DRF's (user, auth); None without an Authorization header.
 
-        A failing database is no answer about the key: its error goes up, to 503.
+        An error of the database is raised unchanged and becomes a 503: it does not mean that the key is invalid.
 
         Raises:
-            Unauthenticated: malformed, unknown, disabled or expired.
+            Unauthenticated: the key is malformed, unknown, disabled or expired.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
         found = _BEARER.fullmatch(header.strip())
-        # A random or mistyped token is refused by its checksum, without a look-up.
+        # The checksum shows a random or mistyped token without a query.
         if found is None or not tokens.is_well_formed(tokens.API_KEY_PREFIX, found[1]):
             raise Unauthenticated
         api_key = ApiKey.objects.select_related("account").filter(digest=tokens.digest(found[1])).first()
@@ -51,7 +51,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         return api_key, api_key
 
     def authenticate_header(self, request: Request) -> str:
-        """What WWW-Authenticate says."""
+        """The value of the WWW-Authenticate header of a 401."""
         del request
         return "Bearer"
 

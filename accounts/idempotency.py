@@ -1,4 +1,4 @@
-"""The recorded answers to requests with an Idempotency-Key; rest.idempotency seals and opens them."""
+"""Store the answers to requests with an Idempotency-Key; rest.idempotency seals and opens them."""
 
 import hmac
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from rest.idempotency import KEPT_FOR, IdempotencyKeyInUse, IdempotencyKeyReused
 def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> Response:
     """Return the recorded answer to this request, or make one with `respond` and record it.
 
-    All of it is one transaction: when the process dies within it, neither the write nor the record exists, and the
-    client's next try does the write. An error leaves no record.
+    The write and the record are one transaction. If the process dies within it, neither exists, and the client's next
+    try does the write. An error leaves no record.
 
     Raises:
-        IdempotencyKeyInUse: another process is making it.
-        IdempotencyKeyReused: the record is of another body.
+        IdempotencyKeyInUse: another request with this key is in progress.
+        IdempotencyKeyReused: the record belongs to a request with another body.
     """
     fingerprint = key.fingerprint(request.data)
     _lock(key)
@@ -44,7 +44,7 @@ def answer_once(request: Request, key: Key, respond: Callable[[], Response]) -> 
 
 
 def _lock(key: Key) -> None:
-    # An advisory lock says at once that another holds it, where a unique row would make this request wait for it.
+    # An advisory lock fails at once if another request holds it. A unique row would make this request wait.
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(bytes.fromhex(key.digest[:16]), signed=True)]

@@ -1,7 +1,7 @@
-"""Who belongs to an account and as what: invitations, roles, leaving.
+"""The members of an account: invitations, roles, removal.
 
-An account that has an owner always keeps one. Whoever takes an owner away holds the account's row until the end, so
-that two owners cannot remove each other at once.
+An account that has an owner always keeps at least one. A transaction that removes an owner locks the account's row, so
+that two owners cannot remove each other at the same time.
 
 Source: docs/decisions/0092-members.md.
 """
@@ -29,7 +29,7 @@ INVITATION_LIFETIME: Final = timedelta(days=7)
 
 
 class LastOwner(Conflict):
-    """An account needs an owner. Make somebody else an owner first."""
+    """An account needs an owner; make another member an owner first."""
 
     code = "last_owner"
 
@@ -60,20 +60,20 @@ class PasswordWeak(InvalidRequest):
 
 @dataclass(frozen=True)
 class IssuedInvitation:
-    """A new invitation with its token, which is nowhere else and never again."""
+    """A new invitation with its token. The token is not stored and cannot be shown again."""
 
     invitation: Invitation
     token: str = field(repr=False)
 
 
 def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedInvitation:
-    """Make an invitation. Whoever shows its token within a week is in, as what it says.
+    """Create an invitation. Anyone who has its token may join once, within a week, with its role.
 
     Args:
-        account: into which.
-        name: for whom, in the inviter's words.
+        account: the account to join.
+        name: the invited person, in the inviter's words.
         role: one of Membership.Role.
-        by: who invites.
+        by: the principal who invites.
     """
     token = tokens.generate(tokens.INVITATION_PREFIX)
     invitation = Invitation(
@@ -90,21 +90,21 @@ def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedIn
 
 
 def revoke_invitation(*, invitation: Invitation, by: Principal) -> None:
-    """Take an invitation back.
+    """Delete an invitation, so that its token is not valid any more.
 
     Raises:
-        NotFound: it was used or taken back meanwhile.
+        NotFound: it was used or revoked meanwhile.
     """
     audited.delete(invitation, by=by, action=Action.INVITATION_REVOKED)
 
 
 @transaction.atomic
 def join(*, token: str, user: User) -> Membership:
-    """Let a user into the account of an invitation, and use it up.
+    """Add a user to the account of an invitation, and delete the invitation.
 
     Raises:
-        InvitationInvalid: there is none with this token, or none any more.
-        AlreadyMember: the user is in it; the invitation stays for whom it was meant.
+        InvitationInvalid: no invitation has this token, or it has expired or was used.
+        AlreadyMember: the user is a member already; the invitation stays valid for its addressee.
     """
     invitation = _valid_invitation(token)
     try:
@@ -120,14 +120,14 @@ def join(*, token: str, user: User) -> Membership:
 
 @transaction.atomic
 def join_as_new_user(*, token: str, username: str, email: str, password: str) -> Membership:
-    """Make a user for who holds an invitation, and let them in.
+    """Create a user for the holder of an invitation, and add it to the account.
 
     Raises:
-        InvitationInvalid: as `join`; then no user is made.
-        UsernameTaken: somebody else has it.
-        PasswordWeak: it breaks one of the rules of AUTH_PASSWORD_VALIDATORS; details tell which.
+        InvitationInvalid: as `join`; no user is created.
+        UsernameTaken: another user has this name.
+        PasswordWeak: the password breaks a rule of AUTH_PASSWORD_VALIDATORS; details name the broken rules.
     """
-    # Before anything that costs: hashing a password is slow on purpose, and anybody may ask.
+    # First, because hashing a password is slow on purpose, and this form is open to everybody.
     _valid_invitation(token)
     user = User(username=User.normalize_username(username), email=email)
     try:
@@ -147,11 +147,11 @@ def join_as_new_user(*, token: str, username: str, email: str, password: str) ->
 
 @transaction.atomic
 def change_role(*, member: Membership, role: str, by: Principal) -> Membership:
-    """Let a member be something else in the account.
+    """Give a member another role in the account.
 
     Raises:
-        NotFound: they have left meanwhile.
-        LastOwner: nobody else would own the account.
+        NotFound: the member has left meanwhile.
+        LastOwner: no other member owns the account.
     """
     _lock_account_of(member)
     with audited.changing(member, by=by, action=Action.MEMBER_ROLE_CHANGED) as row:
@@ -164,11 +164,11 @@ def change_role(*, member: Membership, role: str, by: Principal) -> Membership:
 
 @transaction.atomic
 def remove_member(*, member: Membership, by: Principal) -> None:
-    """Take a member out of the account. The user stays, and so do the API keys that they made.
+    """Remove a member from the account. The user stays, and so do the API keys that the user created.
 
     Raises:
-        NotFound: they have left meanwhile.
-        LastOwner: nobody else owns the account.
+        NotFound: the member has left meanwhile.
+        LastOwner: no other member owns the account.
     """
     _lock_account_of(member)
     _keep_an_owner_beside(locked(member))
@@ -176,7 +176,7 @@ def remove_member(*, member: Membership, by: Principal) -> None:
 
 
 def _valid_invitation(token: str) -> Invitation:
-    """The invitation of a token, its row locked: it serves once."""
+    """The invitation with this token. Its row is locked, so that it is used only once."""
     invitation = Invitation.objects.select_for_update().filter(digest=tokens.digest(token)).first()
     if invitation is None or invitation.expires_at <= timezone.now():
         raise InvitationInvalid(details={"code": InvitationInvalid.message()})
@@ -184,7 +184,7 @@ def _valid_invitation(token: str) -> Invitation:
 
 
 def _lock_account_of(member: Membership) -> None:
-    """Lock the account's row, so that changes of who owns an account wait for each other."""
+    """Lock the account's row, so that two changes of its owners wait for each other."""
     Account.objects.select_for_update(no_key=True).get(pk=member.account_id)
 
 

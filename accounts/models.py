@@ -1,7 +1,7 @@
 """Accounts, the users who are their members, and their API keys.
 
-An account is one tenant. Its objects are looked up in it and never without it: another account's ID does not exist
-(contract, section 1). What all those objects have in common is in accounts.owned.
+An account is one tenant. Every query for an object is limited to an account, so another account's ID is answered with
+404 (contract, section 1). The shared parts of all those objects are in accounts.owned.
 """
 
 import uuid
@@ -17,7 +17,7 @@ from gateway_core import ids
 
 
 class Account(models.Model):
-    """One tenant."""
+    """One tenant of this gateway."""
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
     name = models.CharField(max_length=255)
@@ -28,21 +28,21 @@ class Account(models.Model):
 
     @property
     def text_id(self) -> str:
-        """`ac_…`"""
+        """The ID as text: `ac_…`."""
         return ids.to_text(ids.Prefix.ACCOUNT, self.id)
 
     @property
     def account_id(self) -> uuid.UUID:
-        """Whose it is: its own."""
+        """Its own ID; the audit needs the owner of every object."""
         return self.id
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows."""
         return self.name
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"name": self.name}
 
 
@@ -53,26 +53,26 @@ class User(AbstractUser):
 
     @property
     def text_id(self) -> str:
-        """`usr_…`"""
+        """The ID as text: `usr_…`."""
         return ids.to_text(ids.Prefix.USER, self.id)
 
     @property
     def account_id(self) -> None:
-        """Whose it is: no account's. What an account knows of a user is the membership."""
+        """None: no account owns a user. An account owns the membership."""
         return
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls the user."""
+        """The name that the audit shows."""
         return self.username
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"username": self.username, "email": self.email}
 
 
 class Membership(models.Model):
-    """What a user may do in an account."""
+    """A user's role in an account."""
 
     class Role(models.TextChoices):
         OWNER = "owner"
@@ -91,25 +91,25 @@ class Membership(models.Model):
 
     @property
     def text_id(self) -> str:
-        """The user's: within an account a member is told by it."""
+        """The user's ID; it identifies the member within an account."""
         return self.user.text_id
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls the member."""
+        """The name that the audit shows."""
         return self.user.username
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"username": self.user.username, "email": self.user.email, "role": self.role}
 
 
 class Invitation(models.Model):
-    """A way into an account for whoever holds its token: once, and only until it expires. Gone when it was used."""
+    """Lets the holder of its token join an account, once and until it expires. It is deleted when it is used."""
 
     id = models.UUIDField(primary_key=True, default=ids.new_id, editable=False)
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="invitations")
-    # Whom it is meant for, in the inviter's words; it does not bind the one who comes.
+    # The invited person, in the inviter's words. It is not checked against the user who joins.
     name = models.CharField(max_length=255)
     role = models.CharField(max_length=16, choices=Membership.Role)
     digest = models.CharField(max_length=64, editable=False)
@@ -125,21 +125,21 @@ class Invitation(models.Model):
 
     @property
     def text_id(self) -> str:
-        """`inv_…`"""
+        """The ID as text: `inv_…`."""
         return ids.to_text(ids.Prefix.INVITATION, self.id)
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows."""
         return self.name
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"name": self.name, "role": self.role, "expiresAt": self.expires_at}
 
 
 class ApiKey(TokenModel):
-    """A token that manages this API. It dies by deletion, by `disabled`, or by `expires_at`."""
+    """A token for the management API. It is valid until it is deleted, is disabled, or reaches `expires_at`."""
 
     id_prefix = ids.Prefix.API_KEY
     path = "api-keys"
@@ -151,10 +151,10 @@ class ApiKey(TokenModel):
 
 
 class IdempotencyRecord(models.Model):
-    """The sealed answer to a request that came with an Idempotency-Key, for as long as it may be asked for again.
+    """The sealed answer to a request with an Idempotency-Key, kept for as long as the request may be repeated.
 
-    The row alone opens nothing: the key that seals `answer` comes from the client's Idempotency-Key, of which only a
-    keyed digest is kept (docs/decisions/0021-idempotency.md).
+    The row alone is not enough to decrypt `answer`: its key is derived from the client's Idempotency-Key, and only a
+    keyed digest of that is stored (docs/decisions/0021-idempotency.md).
     """
 
     api_key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="idempotency_records")
@@ -165,7 +165,7 @@ class IdempotencyRecord(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_answer_per_idempotency_key")]
-        # The hourly task that forgets what has expired.
+        # The hourly task that deletes expired records.
         indexes = [models.Index("expires_at", name="idempotency_records_by_expiry")]
 
     def __str__(self) -> str:

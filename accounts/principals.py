@@ -1,14 +1,14 @@
-"""Who acts: an API key or a dashboard user."""
+"""The principal of a change: an API key or a dashboard user."""
 
 from dataclasses import dataclass, field
 
 from accounts.models import ApiKey, User
 from gateway_core import ids
 
-# Where a principal of each kind stands on the wire. A user has no resource of its own in the management API; its URI
-# identifies, as the published contract's does.
+# The URI path of each kind of principal. The management API has no resource for users; a user's URI only identifies the
+# user, as in the published contract.
 _PATHS = {ids.Prefix.API_KEY: "api-keys", ids.Prefix.USER: "users"}
-# What the audit calls each kind.
+# The name of each kind in the audit.
 _KINDS = {ids.Prefix.API_KEY: "api_key", ids.Prefix.USER: "user"}
 
 
@@ -17,12 +17,12 @@ class Principal:
     """The author of a change, by ID: `aigapi_…` or `usr_…`."""
 
     id: str
-    # What people call it at the moment: an API key's name or mask, a user's address or name.
+    # The current name: an API key's name or mask, a user's e-mail address or user name.
     name: str = field(default="", compare=False)
 
     @classmethod
     def of(cls, actor: ApiKey | User) -> "Principal":
-        """The principal that an authenticated API key or user is."""
+        """The principal of an authenticated API key or user."""
         return cls(actor.text_id, actor.audit_name if isinstance(actor, ApiKey) else actor.email or actor.username)
 
     @property
@@ -37,7 +37,7 @@ class Principal:
 
 
 def path_of(principal_id: str) -> str:
-    """The URI path of a stored principal ID; the principal itself may be gone."""
+    """The URI path of a stored principal ID. The principal itself may have been deleted."""
     return f"{_PATHS[_prefix_of(principal_id)]}/{principal_id}"
 
 

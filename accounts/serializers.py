@@ -24,7 +24,7 @@ class ApiKeySerializer(TokenSerializer):
 
 
 class IssuedApiKeySerializer(ApiKeySerializer):
-    """An API key in the answer that creates it: the only one that holds the token."""
+    """A new API key with its token; only the answer that creates it contains the token."""
 
     token = serializers.CharField()
 
@@ -34,7 +34,7 @@ class IssuedApiKeySerializer(ApiKeySerializer):
 
 
 class AccountForm(StrictSerializer):
-    """A new account. The dashboard's, as all that follow: the management API has no members."""
+    """A new account. This form and the next ones are the dashboard's: the management API has no members."""
 
     name = NameField()
 
@@ -47,19 +47,19 @@ class InvitationForm(StrictSerializer):
 
 
 class MemberForm(StrictSerializer):
-    """What a member may be made."""
+    """A member's new role."""
 
     role = StrictChoiceField(Membership.Role.values)
 
 
 class JoinForm(StrictSerializer):
-    """What a user shows to join an account."""
+    """The code that a user enters to join an account."""
 
     code = StrictCharField(max_length=255)
 
 
 class NewUserForm(JoinForm):
-    """What somebody who is no user yet shows to join an account."""
+    """The code and the fields that a new user enters to join an account."""
 
     username = StrictCharField(max_length=150, validators=[UnicodeUsernameValidator()])
     email = serializers.EmailField(required=False, allow_blank=True, max_length=254)

@@ -19,18 +19,18 @@ from rest.preconditions import ANY, IfMatch
 
 @dataclass(frozen=True)
 class IssuedApiKey:
-    """A new API key with its token, which is nowhere else and never again."""
+    """A new API key with its token. The token is not stored and cannot be shown again."""
 
     api_key: ApiKey
     token: str = field(repr=False)
 
 
 def create_account(*, name: str, by: Principal | None = None) -> Account:
-    """Open a new account, with nobody in it.
+    """Create an account without members.
 
     Args:
-        name: for people.
-        by: who does it; None for a management command.
+        name: a name for people.
+        by: the principal; None for a management command.
     """
     account = Account(name=name)
     with audited.creating(account, by=by, action=Action.ACCOUNT_CREATED):
@@ -42,15 +42,15 @@ def create_account(*, name: str, by: Principal | None = None) -> Account:
 def create_user(
     *, username: str, email: str, password: str, account: Account, role: str, by: Principal | None = None
 ) -> User:
-    """Make a dashboard user and its membership in an account.
+    """Create a dashboard user and its membership in an account.
 
     Args:
-        username: what the person signs in with.
+        username: the name for signing in.
         email: may be empty.
-        password: in clear; Django's hasher keeps only its hash.
+        password: the plain password; only its hash is stored.
         account: the account that the user belongs to.
         role: one of Membership.Role.
-        by: who does it; None for a management command.
+        by: the principal; None for a management command.
     """
     user = User.objects.create_user(username=username, email=email, password=password)
     add_member(account=account, user=user, role=role, by=by)
@@ -58,7 +58,7 @@ def create_user(
 
 
 def add_member(*, account: Account, user: User, role: str, by: Principal | None = None) -> Membership:
-    """Let a user into an account, as one of Membership.Role."""
+    """Add a user to an account; `role` is one of Membership.Role."""
     member = Membership(account=account, user=user, role=Membership.Role(role))
     with audited.creating(member, by=by, action=Action.MEMBER_ADDED):
         member.save(force_insert=True)
@@ -67,7 +67,7 @@ def add_member(*, account: Account, user: User, role: str, by: Principal | None 
 
 @transaction.atomic
 def reset_password(*, user: User, password: str, by: Principal | None = None) -> None:
-    """Give a user a new password. What the audit of each of their accounts tells is that it was done."""
+    """Give a user a new password. The audit of each of the user's accounts records the fact, not the password."""
     user.set_password(password)
     user.save(update_fields=["password"])
     record_sign_in(user=user, action=Action.MEMBER_PASSWORD_RESET, by=by)
@@ -75,14 +75,16 @@ def reset_password(*, user: User, password: str, by: Principal | None = None) ->
 
 @transaction.atomic
 def change_password(*, user: User, password: str) -> None:
-    """A user's own new password; told as `reset_password`."""
+    """Set the password that a user chose; it is recorded as in `reset_password`."""
     user.set_password(password)
     user.save(update_fields=["password"])
     record_sign_in(user=user, action=Action.MEMBER_PASSWORD_CHANGED, by=Principal.of(user))
 
 
 def record_sign_in(*, user: User, action: Action, by: Principal | None) -> None:
-    """Note in each of a user's accounts that how they sign in was changed; in the operator's audit for who is in none.
+    """Record in each of a user's accounts that a sign-in method has changed.
+
+    For a user without accounts, the event belongs to no account; only the operator sees it.
 
     Raises:
         NotInTransaction: as `audit.recording.record`.
@@ -134,7 +136,7 @@ def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, *
 
 
 def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -> None:
-    """Revoke an API key for ever; it may be the one that asks, and the account's last.
+    """Delete an API key. It may be the key that makes the request, and the account's last one.
 
     Raises:
         NotFound: it has been deleted meanwhile.

@@ -1,4 +1,4 @@
-"""What may be late: forgetting what nobody may use again."""
+"""Periodic tasks that delete expired rows. They may run late: expired rows are not used any more."""
 
 from typing import Final
 
@@ -8,16 +8,16 @@ from django.utils import timezone
 
 from accounts.models import IdempotencyRecord, Invitation
 
-# A row holds a whole answer; so many at a time keep the transaction short.
+# A row contains a whole answer; a limited batch keeps the transaction short.
 BATCH: Final = 1000
 
 
 @shared_task(name="accounts.forget_expired_answers")
 def forget_expired_answers() -> int:
-    """Delete expired idempotency records. They are not used any more in any case (accounts.idempotency).
+    """Delete expired idempotency records. accounts.idempotency already ignores them.
 
     Returns:
-        How many there were.
+        The number of deleted records.
     """
     forgotten = 0
     while True:
@@ -30,10 +30,10 @@ def forget_expired_answers() -> int:
 
 @shared_task(name="accounts.forget_expired_sessions")
 def forget_expired_sessions() -> int:
-    """Delete the dashboard's expired sessions, and invitations that nobody used.
+    """Delete the dashboard's expired sessions and expired invitations.
 
     Returns:
-        How many there were.
+        The number of deleted sessions and invitations.
     """
     now = timezone.now()
     sessions, _ = Session.objects.filter(expire_date__lte=now).delete()

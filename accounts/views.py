@@ -10,7 +10,7 @@ from accounts.serializers import ApiKeyForm, ApiKeySerializer, IssuedApiKeySeria
 
 
 class ApiKeyViews(OwnedViews):
-    """`/api-keys`."""
+    """`/api-keys`: the API keys of the account."""
 
     model = ApiKey
     list_key = "aiGatewayApiKeys"
@@ -19,7 +19,7 @@ class ApiKeyViews(OwnedViews):
     shapes = {"create": IssuedApiKeySerializer}
 
     def create(self, _request: Request) -> Response:
-        """Issue an API key. Its token is in this answer and nowhere else."""
+        """Create an API key. Only this answer contains its token."""
         issued = services.create_api_key(account=self.account, by=self.principal, **self.read(ApiKeyForm))
         return self.created(issued.api_key, IssuedApiKeySerializer(issued, context=self.get_serializer_context()).data)
 
@@ -30,6 +30,6 @@ class ApiKeyViews(OwnedViews):
         return self.shown(services.update_api_key(api_key=api_key, by=self.principal, if_match=if_match, **changes))
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Revoke an API key for ever."""
+        """Delete an API key. Its token is not valid any more."""
         services.delete_api_key(api_key=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()

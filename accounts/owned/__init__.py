@@ -1,1 +1,1 @@
-"""The base of everything that an account owns: abstract models, their writes, serializers and views."""
+"""The base classes of all objects that an account owns: abstract models, services, serializers and views."""

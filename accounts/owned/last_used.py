@@ -1,4 +1,4 @@
-"""When keys were last used."""
+"""The time when a key was last used."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ WRITTEN_EVERY: Final = timedelta(minutes=1)
 
 
 def note_uses(model: type[OwnedModel], uses: Mapping[tuple[uuid.UUID, uuid.UUID], datetime]) -> None:
-    """Write when keys were last used: at most once a minute for a key, never backwards, and never waiting for a lock.
+    """Write when keys were last used: at most once a minute for each key, never backwards, without waiting for locks.
 
-    A row that another transaction has locked is passed over; the next use writes it. This is not a write of the
-    resource: `updated_at` and the ETag stay.
+    A row that another transaction has locked is skipped; the key's next use writes it. This does not count as a write
+    of the resource: `updated_at` and the ETag stay the same.
 
     Args:
-        model: API keys, access keys or provider keys; it has a column `last_used`.
-        uses: the time of the last use, by key and account. A key of another account is passed over.
+        model: a model with a column `last_used`: API keys, access keys or provider keys.
+        uses: the time of the last use, by (key's UUID, account's UUID). A key of another account is skipped.
     """
     table = model._meta.db_table
     with connection.cursor() as cursor:

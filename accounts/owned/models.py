@@ -1,4 +1,4 @@
-"""The abstract models of what an account owns: an ID, its author and dates, free texts, tokens."""
+"""The abstract models of the objects that an account owns: ID, author and dates, free texts, tokens."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from gateway_core import ids
 
 
 class OwnedModel(models.Model):
-    """What every resource of an account carries.
+    """The columns that every resource of an account has.
 
-    The ID is a UUIDv7, so "newest first" is descending ID, and a page is one range scan of the index on
-    (account, id) whatever the size of the table (rest.pagination). The principals are kept as text: they outlive
-    the API keys and users that they name.
+    The ID is a UUIDv7, so "newest first" is descending ID, and a page is one range scan of the index on (account, id)
+    whatever the size of the table (rest.pagination). The principals are stored as text, because the API keys and users
+    that they name may be deleted.
     """
 
-    # Each resource names its own prefix (contract, section 1, IDs) and the path that its list stands at.
+    # Each resource sets its ID prefix (contract, section 1, IDs) and the path of its list.
     id_prefix: ids.Prefix
     path: str
 
@@ -35,12 +35,12 @@ class OwnedModel(models.Model):
 
     @property
     def text_id(self) -> str:
-        """The ID as the wire shows it."""
+        """The ID as text, as clients see it."""
         return ids.to_text(self.id_prefix, self.id)
 
 
 class DescribedModel(OwnedModel):
-    """An owned resource with the three free texts; which of them are required is the resource's rule."""
+    """An owned resource with name, description and metadata. Each resource decides which of them are required."""
 
     name = models.CharField(max_length=255, null=True)
     description = models.CharField(max_length=255, null=True)
@@ -51,16 +51,16 @@ class DescribedModel(OwnedModel):
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows; may be empty."""
         return self.name or ""
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it: fields by the API's names, and no secret of any form but a mask."""
+        """The fields that the audit may show, by the API's names. A mask of a secret is allowed, the secret is not."""
         return {"name": self.name, "description": self.description, "metadata": self.metadata}
 
 
 class TokenModel(DescribedModel):
-    """A bearer token that we issue: shown once, kept as a digest (docs/decisions/0006-tokens.md)."""
+    """A bearer token that we issue. It is shown once and stored as a digest (docs/decisions/0006-tokens.md)."""
 
     digest = models.CharField(max_length=64, editable=False)
     key_redacted = models.CharField(max_length=32, editable=False)
@@ -73,11 +73,11 @@ class TokenModel(DescribedModel):
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows: the token's name, or its mask."""
         return self.name or self.key_redacted
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {
             **super().audit_state(),
             "keyRedacted": self.key_redacted,

@@ -1,4 +1,4 @@
-"""The wire form of what every owned resource has in common."""
+"""The wire form of the fields that every owned resource has."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ from rest.serializers import ShownSerializer, StrictSerializer
     component_name="Principal",
 )
 class PrincipalField(serializers.Field[Any, Any, dict[str, str], Any]):
-    """`{id, uri}` of a stored principal ID; the principal itself may be gone."""
+    """`{id, uri}` of a stored principal ID. The principal itself may have been deleted."""
 
     def to_representation(self, value: str) -> dict[str, str]:
         """The ID with its URI."""
@@ -48,7 +48,7 @@ class UriField(serializers.Field[Any, Any, str, Any]):
         super().__init__(**{"source": "*", **options})
 
     def to_representation(self, value: Any) -> str:
-        """The URI."""
+        """The absolute URI of the object."""
         return uris.absolute(self.context["request"], f"{value.path}/{value.text_id}")
 
 
@@ -60,7 +60,7 @@ class TextIdField(serializers.RegexField):
 
 
 class OwnedSerializer(ShownSerializer):
-    """Begins the shape of every resource; `id` is the resource's own."""
+    """The first fields of every resource's shape; each resource adds its own `id`."""
 
     uri = UriField()
     created_at = TimestampField()
@@ -70,7 +70,7 @@ class OwnedSerializer(ShownSerializer):
 
 
 class TokenSerializer(OwnedSerializer):
-    """What API keys and access keys show."""
+    """The shape of API keys and access keys."""
 
     name = serializers.CharField(required=False)
     description = serializers.CharField(required=False)
@@ -81,7 +81,7 @@ class TokenSerializer(OwnedSerializer):
     disabled = serializers.BooleanField(required=False)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """The extensions of this project are shown only where they are used (contract, section 8)."""
+        """As the shape, but without `disabled` unless it is true (contract, section 8)."""
         shown = super().to_representation(instance)
         if not instance.disabled:
             del shown["disabled"]
@@ -89,7 +89,7 @@ class TokenSerializer(OwnedSerializer):
 
 
 class TokenForm(StrictSerializer):
-    """What a client may set on API keys and access keys."""
+    """The fields of API keys and access keys that a client may set."""
 
     name = NameField(required=False)
     description = DescriptionField()

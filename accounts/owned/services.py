@@ -1,4 +1,4 @@
-"""What the services of owned resources have in common: how a row is made, and how its attributes are changed."""
+"""Helpers for the services of owned resources: build a new row, and change a row's attributes."""
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -14,19 +14,19 @@ Owned = TypeVar("Owned", bound=OwnedModel)
 
 
 def build(model: type[Owned], *, account: Account, by: Principal, **attributes: Any) -> Owned:
-    """A new object of an account, not saved yet, with who made it and when."""
+    """Build an object of an account with its author and dates. It is not saved."""
     now = timezone.now()
     return model(account=account, created_at=now, updated_at=now, created_by=by.id, last_updated_by=by.id, **attributes)
 
 
 def apply_changes(item: OwnedModel, *, by: Principal | None, changes: Mapping[str, Any]) -> None:
-    """Write the given attributes of a locked row, and who did it.
+    """Save the given attributes of a locked row, its author and `updated_at`.
 
-    Nothing given: nothing changes, not even `updated_at` (contract, section 1).
+    Without changes nothing is saved, not even `updated_at` (contract, section 1).
 
     Args:
         item: the row.
-        by: who writes; None where nobody is signed in, which leaves the last author in place.
+        by: the principal; None if nobody is signed in, which keeps the last author.
         changes: values by attribute, as `set_attributes` takes them.
     """
     if not changes:
@@ -41,7 +41,7 @@ def apply_changes(item: OwnedModel, *, by: Principal | None, changes: Mapping[st
 
 
 def set_attributes(item: Model, changes: Mapping[str, Any]) -> None:
-    """Set attributes of a row without saving it. None clears; where the column cannot be NULL it means the default."""
+    """Set attributes of a row without saving it. None clears a column, or sets its default if it cannot be NULL."""
     for name, value in changes.items():
         column = item._meta.get_field(name)
         if value is None and isinstance(column, Field) and not column.null:

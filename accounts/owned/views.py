@@ -1,4 +1,4 @@
-"""The base of the views that need an API key, and of those that list and show what an account owns."""
+"""The base classes of the views that need an API key, and of those that list and show an account's objects."""
 
 import uuid
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from rest.views import RestViews
 
 
 class AccountViews(RestViews):
-    """Views of one account: the one whose API key makes the request."""
+    """Views of the account whose API key makes the request."""
 
     @property
     def account(self) -> Account:
@@ -35,23 +35,23 @@ class AccountViews(RestViews):
         return cast("AccountRequest", self.request).principal
 
     def answer_once(self, key: Key, respond: Callable[[], Response]) -> Response:
-        """As accounts.idempotency."""
+        """As `accounts.idempotency.answer_once`, for the current request."""
         return idempotency.answer_once(self.request, key, respond)
 
 
 class OwnedViews(AccountViews):
-    """Lists and shows one kind of thing that an account owns; its writes are the resource's own."""
+    """Lists and shows one kind of object that an account owns. Each resource adds its writes."""
 
     model: ClassVar[type[OwnedModel]]
-    # The key of the list's items in its answer.
+    # The field of the answer that contains the list's items.
     list_key: ClassVar[str]
 
     def items(self) -> QuerySet[Any]:
-        """All that the account has of this kind, with what its shape needs joined or prefetched."""
+        """The account's objects of this kind, with the joins and prefetches that the shape needs."""
         return self.model._default_manager.filter(account=self.account)
 
     def filtered(self) -> QuerySet[Any]:
-        """What the list shows: `items`, narrowed by the resource's own query parameters."""
+        """The objects of the list: `items`, filtered by the resource's own query parameters."""
         return self.items()
 
     def found(self, text_id: str) -> Any:
@@ -77,13 +77,13 @@ class OwnedViews(AccountViews):
             raise NotFound from None
 
     def list(self, request: Request) -> Response:
-        """One page, newest first."""
+        """List one page, newest first."""
         page = page_of(request, self.filtered(), self.model.id_prefix)
         shown = self.shape(page.items, many=True, context=self.get_serializer_context()).data
         return Response({self.list_key: shown, "uri": page.uri, "nextPageUri": page.next_page_uri})
 
     def retrieve(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
-        """One object."""
+        """Show one object."""
         return self.shown(self.found(id))
 
 
