@@ -1,1 +1,1 @@
-"""From a commit to every worker: outbox, publisher, relay, rebuild, and waiting for workers."""
+"""Bring committed writes to every worker: outbox, publisher, upkeep, rebuild, and waiting for workers."""

@@ -4,12 +4,12 @@ from django.apps import AppConfig
 
 
 class SnapshotsConfig(AppConfig):
-    """Provides what `rest` needs to know of publications."""
+    """Provides the room `rest` with reports on publications."""
 
     name = "snapshots"
 
     def ready(self) -> None:
-        """Provide it, once the models are there."""
+        """Register the provider once the models are loaded."""
         from rest.propagation import PUBLICATIONS
         from snapshots.receipts import PublicationReceipts
 

@@ -1,7 +1,7 @@
-"""The deep comparison: is every document in Redis what PostgreSQL says it has to be?
+"""The full comparison of Redis with PostgreSQL: is every document in Redis correct?
 
-It reads everything on both sides and trusts no version. Run it on demand (`manage.py rebuild_snapshots --compare`); the
-relay does once a day, and publishes anew what differs.
+It reads everything on both sides and trusts no version. `manage.py rebuild_snapshots --compare` runs it on demand. The
+relay runs it once a day and publishes the documents that differ again.
 """
 
 import itertools
@@ -32,7 +32,7 @@ ACCOUNTS_AT_ONCE: Final = 100
 
 
 class Fault(StrEnum):
-    """In which way Redis is wrong about a document."""
+    """How a document in Redis is wrong."""
 
     MISSING = "missing"
     OUTDATED = "outdated"
@@ -42,11 +42,11 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """One document that Redis holds otherwise than PostgreSQL says."""
+    """One document that differs between Redis and PostgreSQL."""
 
-    # None: under a key of no account that PostgreSQL knows.
+    # None: no account in PostgreSQL owns the Redis key.
     account: Account | None
-    # The document's name, or the Redis key where there is no account.
+    # The document's name, or the Redis key if there is no account.
     document: str
     fault: Fault
 
@@ -55,11 +55,11 @@ class Difference:
 
 
 def compare(store: SnapshotRedis, accounts: list[Account] | None = None) -> Iterator[Difference]:
-    """Every difference, as it is found. Documents whose change is still pending count as equal.
+    """Yield every difference when it is found. Documents whose change is still pending count as equal.
 
     Args:
-        store: which Redis.
-        accounts: only these; what no account knows is then not looked for.
+        store: the Redis to compare.
+        accounts: compare only these accounts; then keys that belong to no account are not searched.
     """
     if accounts is not None:
         yield from _compare_accounts(store, accounts)
@@ -74,13 +74,13 @@ def compare(store: SnapshotRedis, accounts: list[Account] | None = None) -> Iter
 
 
 def repair(store: SnapshotRedis, accounts: list[Account]) -> int:
-    """Publish every document of these accounts anew, and delete what Redis should not have of them.
+    """Publish every document of these accounts again, and delete their documents that should not be in Redis.
 
-    Each batch is an ordinary publication: writers and workers notice nothing. Tokens that PostgreSQL does not know are
-    found by one look at every token in Redis.
+    Each batch is an ordinary publication, so writers and workers are not disturbed. One scan over all tokens in Redis
+    finds those that PostgreSQL does not know.
 
     Returns:
-        How many documents were published.
+        The number of published documents.
     """
     count = 0
     for account in accounts:
@@ -88,7 +88,7 @@ def repair(store: SnapshotRedis, accounts: list[Account]) -> int:
         known = (name for name, _ in document_kinds.all_documents(account))
         stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
         with transaction.atomic():
-            # Streaming a million rows takes a transaction; the publications need their own. Hence the list of names.
+            # Streaming a million rows needs a transaction, and publications need their own. So list the names first.
             names = list(dict.fromkeys(itertools.chain(stale, known)))
         for start in range(0, len(names), CHUNK):
             publish_account(account.id, store=store, names=names[start : start + CHUNK])
@@ -102,10 +102,10 @@ def repair(store: SnapshotRedis, accounts: list[Account]) -> int:
 
 
 def remove_unknown(store: SnapshotRedis, difference: Difference) -> bool:
-    """Remove a key that no account of PostgreSQL has, if it is still what it was.
+    """Remove a key that belongs to no account in PostgreSQL, unless it has changed meanwhile.
 
     Returns:
-        Whether it was removed.
+        Whether the key was removed.
     """
     key = difference.document
     is_hash = key.startswith(keys().account(""))
@@ -116,7 +116,7 @@ def remove_unknown(store: SnapshotRedis, difference: Difference) -> bool:
 
 
 def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int, int]]:
-    """Accounts at another version in Redis than in PostgreSQL, with both; only versions are read."""
+    """Yield (account, version in Redis, version in PostgreSQL) where these differ. Only versions are read."""
     after = uuid.UUID(int=0)
     while group := list(
         Publication.objects.filter(account_id__gt=after, version__gt=0)
@@ -133,7 +133,7 @@ def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int, int]
 
 
 def _settled_versions(store: SnapshotRedis, account: Account) -> Iterator[tuple[Account, int, int]]:
-    """A publication between our two looks is no difference: look again with the account's row locked."""
+    """Compare again with the account's row locked: a publication between the two reads is not a difference."""
     with transaction.atomic(durable=True):
         bound_waiting(lock="5s", idle="30s")
         publication = lock_publication(account.id)
@@ -144,7 +144,7 @@ def _settled_versions(store: SnapshotRedis, account: Account) -> Iterator[tuple[
 
 
 def _compare_accounts(store: SnapshotRedis, accounts: list[Account]) -> Iterator[Difference]:
-    # Without a lock first: publishers must not wait for us. What looks different is looked at again under the lock.
+    # First without a lock, so that publishers do not wait for us. Apparent differences are checked under the lock.
     suspects: dict[Account, dict[str, None]] = defaultdict(dict)
     with transaction.atomic():
         for account, name in _suspects(store, accounts):
@@ -290,5 +290,5 @@ def _accounts(texts: set[str]) -> dict[str, Account]:
 
 
 def literal(text: str) -> str:
-    """Text that a pattern of Redis takes as it stands."""
+    """Escape a text for use in a Redis pattern."""
     return "".join(f"\\{character}" if character in "*?[]^\\-" else character for character in text)

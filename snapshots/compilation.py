@@ -1,4 +1,4 @@
-"""From rows to documents: what an account's documents are now, and which of them refer to which."""
+"""Build an account's documents from its rows, and find the references between them."""
 
 import traceback
 from collections import defaultdict
@@ -22,9 +22,9 @@ _REFERRED = ("configuration:", "provider:", "providerKey:")
 
 @dataclass
 class Compiled:
-    """Documents read at nearly one moment."""
+    """The current documents, read within a short time."""
 
-    # By name; None where the object is gone.
+    # By name; None if the object has been deleted.
     documents: dict[str, msgspec.Struct | None] = field(default_factory=dict)
     bodies: dict[str, bytes | None] = field(default_factory=dict)
     # Names of documents that could not be built, with the reason; never anything of the content.
@@ -32,7 +32,7 @@ class Compiled:
 
     @property
     def references(self) -> set[str]:
-        """The names that the present documents refer to."""
+        """The names of all documents that these documents refer to."""
         return {name for document in self.documents.values() if document is not None for name in references(document)}
 
     @property
@@ -42,7 +42,10 @@ class Compiled:
 
 
 def references(document: msgspec.Struct) -> Iterator[str]:
-    """The names of the documents that one refers to. Built-in providers have no documents; their names match none."""
+    """The names of the documents that this document refers to.
+
+    They include names of built-in providers, which have no documents.
+    """
     match document:
         case TokenDocument(configuration=str() as configuration):
             yield snapshot.configuration_document(configuration)
@@ -59,9 +62,9 @@ def references(document: msgspec.Struct) -> Iterator[str]:
 
 
 def compile_documents(account: Account, names: Collection[str]) -> Compiled:
-    """What these documents are now. Those that refer are read before those that they refer to.
+    """Build these documents from the current rows. A document is read before the documents that it refers to.
 
-    A document that cannot be built is listed among the faults. The others are built all the same.
+    A document that cannot be built is listed in `faults`; the others are built anyway.
     """
     compiled = Compiled()
     by_kind: dict[document_kinds.Kind, list[str]] = defaultdict(list)
@@ -81,9 +84,9 @@ def _compile_kind(compiled: Compiled, account: Account, kind: document_kinds.Kin
         found = kind.documents(account, names)
     except DatabaseFault:
         raise
-    except Exception as fault:  # noqa: BLE001 -- whatever it is, it must not hold up the others
+    except Exception as fault:  # noqa: BLE001 -- one faulty document must not stop the others
         if len(names) > 1:
-            # Find the one that spoils the rest.
+            # Build each alone, to find the faulty one.
             for name in names:
                 _compile_kind(compiled, account, kind, [name])
             return
@@ -98,13 +101,13 @@ def _compile_kind(compiled: Compiled, account: Account, kind: document_kinds.Kin
 
 
 def log_fault(event: str, fault: Exception, **facts: str) -> None:
-    """Log what another room's code raised: its type and place, never its text, which may quote what it choked on."""
+    """Log an exception from another room's code: its type and line, never its text, which may quote a value."""
     frame = traceback.extract_tb(fault.__traceback__)[-1]
     log.error(event, fault=type(fault).__name__, place=f"{frame.filename}:{frame.lineno}", **facts)
 
 
 def put(compiled: Compiled, name: str, document: msgspec.Struct | None) -> None:
-    """Add one document, or its fault where it is too large for any worker to take."""
+    """Add one document, or a fault if it is larger than workers accept."""
     body = None if document is None else snapshot.encode(document)
     if body is not None and len(body) > snapshot.MAX_DOCUMENT_BYTES:
         compiled.faults[name] = f"{len(body)} bytes are over the limit of {snapshot.MAX_DOCUMENT_BYTES}"

@@ -1,7 +1,7 @@
-"""The kinds of documents in the snapshot. The resource apps provide how their rows are read as documents.
+"""The kinds of documents in the snapshot. Resource apps register the functions that turn their rows into documents.
 
-This module knows no resource. A document's kind is what its name begins with (`token`, `configuration`, `provider`,
-`providerKey`, `settings`); an app provides its kind in its AppConfig's `ready`.
+This module knows no resource. A document's kind is the first part of its name (`token`, `configuration`, `provider`,
+`providerKey`, `settings`). An app registers its kind in its AppConfig's `ready`.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -13,30 +13,30 @@ import msgspec
 from accounts.models import Account
 from gateway_core.ports import Port
 
-# What an account's documents of these names hold now; None where the object is gone. Every name gets an answer.
+# Returns the account's current documents by name, with an entry for each given name; None if the object is deleted.
 Documents = Callable[[Account, Collection[str]], Mapping[str, msgspec.Struct | None]]
-# Every document of the kind that these accounts have, a row at a time: an account may have a million of them, and a
-# rebuild asks for many small accounts at once.
+# Yields (account, name, document) for every document of the kind of these accounts, row by row. One account may have a
+# million of them, and a rebuild asks for many small accounts at once.
 AllDocuments = Callable[[Collection[Account]], Iterator[tuple[Account, str, msgspec.Struct]]]
-# Every document of the catalog by its name, `models` among them.
+# Returns every document of the catalog by name; one of them is `models`.
 CatalogDocuments = Callable[[], Mapping[str, msgspec.Struct]]
 
 
 class UnknownKind(LookupError):
-    """There are no documents of this kind."""
+    """No kind of document has this name."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of document and the app's two ways of reading it. Both begin their queries from the accounts."""
+    """One kind of document with the app's two functions that read it. Both limit their queries to the accounts."""
 
     name: str
     documents: Documents
     all_documents: AllDocuments
 
 
-# In reading order: what refers comes before what it refers to, so that what a document refers to is never read at an
-# earlier moment than the document.
+# In reading order: a kind comes before the kinds that it refers to. So a document is never read later than the
+# documents that it refers to.
 _KINDS: Final[dict[str, Port[Kind]]] = {
     name: Port(f"documents of kind {name}")
     for name in ("token", "configuration", "providerKey", "provider", "settings")
@@ -45,10 +45,10 @@ CATALOG: Final[Port[CatalogDocuments]] = Port("the documents of the catalog")
 
 
 def port_of(name: str) -> Port[Kind]:
-    """Where an app provides a kind of document.
+    """The port where an app provides a kind of document.
 
     Raises:
-        UnknownKind: there is no such kind.
+        UnknownKind: no kind has this name.
     """
     if name not in _KINDS:
         raise UnknownKind(UnknownKind.__doc__)
@@ -59,9 +59,9 @@ def provide(name: str, *, documents: Documents, all_documents: AllDocuments) -> 
     """Provide a kind of document.
 
     Args:
-        name: what the documents' names begin with, without the colon.
-        documents: what documents of these names hold now, read in one query or a few.
-        all_documents: every document of these accounts, streamed.
+        name: the first part of the documents' names, without the colon.
+        documents: returns the current documents with these names; it makes one query or a few.
+        all_documents: streams every document of these accounts.
     """
     port_of(name).provide(Kind(name, documents, all_documents))
 
@@ -72,21 +72,21 @@ def kinds() -> list[Kind]:
 
 
 def kind_of(document: str) -> Kind:
-    """The kind of a document, by its name.
+    """The kind of a document, from its name.
 
     Raises:
-        UnknownKind: there is no such kind.
+        UnknownKind: no kind has this name.
     """
     return port_of(document.partition(":")[0]).get()
 
 
 def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
-    """Every document of an account, of every kind. In a transaction."""
+    """Yield (name, document) for every document of an account. Call it in a transaction."""
     for kind in kinds():
         for _, name, document in kind.all_documents([account]):
             yield name, document
 
 
 def build_catalog() -> Mapping[str, msgspec.Struct]:
-    """The catalog's documents as they are now, by name."""
+    """The catalog's current documents by name."""
     return CATALOG.get()()

@@ -1,6 +1,6 @@
-"""How PostgreSQL is asked here: short waits, sessions that do not outlive their process's silence, one moment for all.
+"""Transactions for publications: short waits for locks, short idle time-outs, one database snapshot for all queries.
 
-Everything here belongs to the transaction that it is called in.
+Each function applies to the current transaction only; `at_one_moment` opens its own.
 """
 
 import uuid
@@ -18,17 +18,17 @@ SNAPSHOT_ATTEMPTS: Final = 20
 
 
 class ClockMicroseconds(models.Func):
-    """PostgreSQL's clock, not the transaction's, in microseconds since 1970."""
+    """PostgreSQL's clock_timestamp() in microseconds since 1970; it is not the start of the transaction."""
 
     template = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
     output_field = models.BigIntegerField()
 
 
 def bound_waiting(*, lock: str, idle: str) -> None:
-    """How long this transaction waits for a lock, and how long the session outlives its process's silence.
+    """Limit this transaction's waits for locks, and the time that its session may be idle.
 
-    Nor does its commit wait for the disk. Should PostgreSQL crash in that moment, it has forgotten a publication and
-    its changes are pending again: the same as if the publisher had died between its two writes.
+    Its commit does not wait for the disk either. If PostgreSQL crashes at that moment, the publication is forgotten and
+    its changes are pending again. The same happens if a publisher dies between its two writes.
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -38,18 +38,18 @@ def bound_waiting(*, lock: str, idle: str) -> None:
 
 
 def commit_durably() -> None:
-    """Let this transaction's commit wait for the disk after all."""
+    """Make this transaction's commit wait for the disk again, after `bound_waiting` has switched that off."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL synchronous_commit TO DEFAULT")
 
 
 def lock_publication(account_id: uuid.UUID, *, skip_locked: bool = False) -> Any:
-    """The account's publication row, locked, with its account, the epoch and the clock; None where there is none."""
+    """Lock the account's publication row and return it with account, epoch and clock; None if it does not exist."""
     return lock_publications([account_id], skip_locked=skip_locked).first()
 
 
 def lock_publications(accounts: Collection[uuid.UUID], *, skip_locked: bool = False) -> models.QuerySet[Any]:
-    """The accounts' publication rows as `lock_publication` gives one, in the order of their IDs."""
+    """Lock the accounts' publication rows in the order of their IDs; each row is as in `lock_publication`."""
     # `no_key`: a plain FOR UPDATE would block every insert of a row that refers to it.
     return (
         Publication.objects.select_for_update(of=("self",), no_key=True, skip_locked=skip_locked)
@@ -61,12 +61,12 @@ def lock_publications(accounts: Collection[uuid.UUID], *, skip_locked: bool = Fa
 
 
 def at_one_moment(accounts: Collection[uuid.UUID], work: Callable[[list[Any]], _Result]) -> _Result:
-    """Do something with accounts as they are at one moment, while nobody publishes them.
+    """Call `work` with several accounts in one database snapshot, while no other process publishes them.
 
     Args:
-        accounts: whose.
-        work: called with their locked publication rows in a transaction of its own whose queries all see one database
-            snapshot; called again from the start where that could not be had.
+        accounts: the UUIDs of the accounts.
+        work: called with the locked publication rows, in a new transaction whose queries all see one database snapshot.
+            It is called again from the start if a concurrent publication made this impossible.
     """
     for attempt in range(1, SNAPSHOT_ATTEMPTS + 1):
         try:
@@ -76,7 +76,7 @@ def at_one_moment(accounts: Collection[uuid.UUID], work: Callable[[list[Any]], _
                 bound_waiting(lock="5s", idle="30s")
                 return work(list(lock_publications(accounts)))
         except OperationalError as fault:
-            # A publisher committed between our snapshot and our lock, or holds the lock for long.
+            # A publisher has committed between our snapshot and our lock, or holds the lock for a long time.
             is_race = isinstance(fault.__cause__, psycopg.errors.SerializationFailure | psycopg.errors.LockNotAvailable)
             if not is_race or attempt == SNAPSHOT_ATTEMPTS:
                 raise

@@ -1,7 +1,7 @@
-"""What has still to be published, and what has been.
+"""Changes that are not published yet, and the state of publications.
 
-A `Change` is written in the transaction of the write that it tells of, and deleted in the transaction that published
-it. The other two rows are the publisher's memory: how far an account has got, and which life of Redis is current.
+A `Change` is written in the transaction of the write that it describes, and deleted in the transaction that publishes
+it. `Publication` keeps the version that an account has reached. `Epoch` names the current epoch of Redis.
 """
 
 from typing import Final
@@ -12,15 +12,15 @@ from django.utils import timezone
 from accounts.models import Account
 from gateway_core import ids
 
-# Instead of a document's name: everything of the account. Only the publisher writes it, where it finds that Redis and
-# PostgreSQL have parted; only the relay acts on it.
+# In place of a document's name: all documents of the account. Only the publisher writes it, when it finds that Redis is
+# ahead of PostgreSQL. Only the relay acts on it.
 WHOLE_ACCOUNT: Final = "*"
 
 
 class Change(models.Model):
-    """One document of an account that has to be written anew, or deleted, in Redis (the transactional outbox).
+    """One document of an account that must be written or deleted in Redis (the transactional outbox).
 
-    It names the document, not its content: the publisher reads the object as it is by then.
+    It names the document and has no content: the publisher reads the object's state at that time.
     """
 
     account = models.ForeignKey(Account, on_delete=models.CASCADE, related_name="changes")
@@ -28,12 +28,12 @@ class Change(models.Model):
     # `provider:<providerId>`, `settings` (gateway_core.snapshot).
     document = models.CharField(max_length=320)
     recorded_at = models.DateTimeField(default=timezone.now)
-    # A change that cannot be published is set aside with its reason, so that it holds nothing else up.
+    # A change that cannot be published is set aside with its reason, so that it does not block other changes.
     parked_at = models.DateTimeField(null=True)
     reason = models.TextField(null=True)
 
     class Meta:
-        # The publisher: what an account has pending. The relay: which accounts have anything pending.
+        # For the publisher: the pending changes of an account. For the relay: the accounts with pending changes.
         indexes = [models.Index("account", "id", condition=models.Q(parked_at=None), name="changes_pending")]
 
     def __str__(self) -> str:
@@ -41,17 +41,17 @@ class Change(models.Model):
 
 
 class Publication(models.Model):
-    """How far an account's snapshot has got. Its row lock is what lets one publisher at a time work on the account."""
+    """The version that an account's snapshot has reached. A publisher locks the row, so only one works on an account."""
 
     account = models.OneToOneField(Account, on_delete=models.CASCADE, primary_key=True, related_name="publication")
-    # Microseconds since 1970, and always higher than before: greatest(version + 1, the database's clock).
+    # Microseconds since 1970; each publication increases it: greatest(version + 1, the database's clock).
     version = models.BigIntegerField(default=0)
-    # The place of this account's newest entry in the change stream.
+    # The number of this account's newest entry in the change stream.
     number = models.BigIntegerField(default=0)
     published_at = models.DateTimeField(null=True)
 
     class Meta:
-        # The relay asks each second for the highest number of all.
+        # The relay reads the highest number of all accounts each second.
         indexes = [models.Index(models.F("number").desc(), name="publications_by_number")]
 
     def __str__(self) -> str:
@@ -59,17 +59,17 @@ class Publication(models.Model):
 
 
 class Epoch(models.Model):
-    """The life of Redis that PostgreSQL believes in: a single row.
+    """The epoch that Redis must have, as a single row.
 
-    A rebuild begins a new epoch; publications of an older one are refused by Redis itself.
+    A rebuild begins a new epoch. Redis refuses publications of an older one.
     """
 
     id = models.UUIDField(primary_key=True, default=ids.new_id)
     singleton = models.BooleanField(default=True, unique=True)
     started_at = models.DateTimeField(default=timezone.now)
     completed_at = models.DateTimeField(null=True)
-    # The highest number in the change stream that no account's publication holds: the catalog's, or where the epoch
-    # began.
+    # The highest number in the change stream that does not belong to an account: the catalog's newest publication, or
+    # the beginning of the epoch.
     number = models.BigIntegerField(default=0)
 
     class Meta:

@@ -1,7 +1,7 @@
-"""The transactional outbox: what a service calls for every object of the snapshot that it wrote or deleted.
+"""The transactional outbox. Services call `record` for every object of the snapshot that they write or delete.
 
-The row and the write commit together or not at all. Publishing happens after the commit, at once where Redis answers,
-by the relay where it does not: a dead Redis never makes a committed write look failed.
+The change and the write commit together or not at all. After the commit the request publishes the change at once; if
+Redis does not answer, the relay publishes it later. So a committed write never looks failed because Redis is down.
 """
 
 import uuid
@@ -16,11 +16,11 @@ from snapshots.models import Change
 
 
 class NotInTransaction(RuntimeError):
-    """A change is recorded in the transaction of the write that it tells of; there is none here."""
+    """A change must be recorded in the transaction of its write; no transaction is open."""
 
 
 class InSnapshot(Protocol):
-    """A model that the data plane sees."""
+    """A row that the data plane uses."""
 
     @property
     def account_id(self) -> uuid.UUID: ...
@@ -32,12 +32,12 @@ class InSnapshot(Protocol):
 
 @dataclass
 class WriteReceipt:
-    """What a request has written of an account's snapshot."""
+    """The changes of an account's snapshot that a request has committed last."""
 
     account_id: uuid.UUID
-    # The outbox rows; all of them are gone when everything is published.
+    # The IDs of the outbox rows; all these rows are deleted when everything is published.
     changes: list[int]
-    # The publication that carried it; None where it was left to the relay.
+    # The publication that contains the write; None if it was left to the relay.
     receipt: publisher.Receipt | None = None
 
 
@@ -45,17 +45,17 @@ _written: Final[ContextVar[WriteReceipt | None]] = ContextVar("written", default
 
 
 def record(obj: InSnapshot) -> None:
-    """Note that an object of the snapshot was written or deleted, and have its account published after the commit.
+    """Record that an object of the snapshot was written or deleted, and publish its account after the commit.
 
     Raises:
-        NotInTransaction: the note and the write could part.
+        NotInTransaction: no transaction is open, so the change and the write could be committed separately.
     """
     connection = transaction.get_connection()
     if not connection.in_atomic_block:
         raise NotInTransaction(NotInTransaction.__doc__)
     change = Change.objects.create(account_id=obj.account_id, document=obj.snapshot_document)
-    # One publication covers all that a transaction recorded for the account. A callback that Django still holds was
-    # registered no deeper than any savepoint that is still open, so it dies only together with this change.
+    # One publication covers all changes that a transaction recorded for the account. A callback that Django still holds
+    # belongs to an open savepoint or to the transaction itself. It is dropped only together with this change.
     for _, callback, _ in connection.run_on_commit:
         if isinstance(callback, _PublishAfterCommit) and callback.account_id == obj.account_id:
             callback.changes.append(change.pk)
@@ -64,28 +64,28 @@ def record(obj: InSnapshot) -> None:
 
 
 def forget() -> None:
-    """A request begins in this thread: what the one before it has written is not its own."""
+    """Forget the last write of this thread; call it when a request begins."""
     _written.set(None)
 
 
 def last_written() -> WriteReceipt | None:
-    """What this request has committed last; None where it was nothing of a snapshot."""
+    """The last committed write of this request; None if it has changed no snapshot."""
     return _written.get()
 
 
 def last_receipt() -> publisher.Receipt | None:
-    """The publication that carried the last write of this request; None where it was left to the relay."""
+    """The publication that contains the last write of this request; None if it was left to the relay."""
     written = _written.get()
     return written.receipt if written else None
 
 
 class _PublishAfterCommit:
-    """Publish what a transaction has recorded for one account."""
+    """A callback that publishes the changes of one account after the commit."""
 
     def __init__(self, account_id: uuid.UUID, change: int) -> None:
         self.account_id = account_id
         self.changes = [change]
-        # Django asks a robust callback that failed for its name, to log it. A function has one, an object has none.
+        # Django logs the `__qualname__` of a robust callback that failed. An object does not have one by default.
         self.__qualname__ = "publish_after_commit"
 
     def __call__(self) -> None:

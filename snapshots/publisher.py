@@ -1,4 +1,4 @@
-"""Bring what an account has pending to Redis: one publication at a time for an account, each in one Lua call.
+"""Publish an account's pending changes to Redis: one publication at a time for an account, each in one Lua call.
 
 Why nothing is lost and nothing goes back. The account's publication row is locked before the changes are read, so
 whoever holds it sees every change that was committed by then; exactly those are deleted, in the transaction that
@@ -33,9 +33,9 @@ from snapshots.redis_client import SnapshotRedis, document_keys, inline_store, k
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 
-# What one publication carries: Redis does nothing else while it writes. More is left to further publications.
+# At most this many changes in one publication, because Redis does nothing else while it writes.
 BATCH: Final = 500
-# Up to so many changes are added to a batch to make it consistent in itself.
+# At most this many changes are added to a batch to make it consistent in itself.
 SETTLING_LIMIT: Final = 5000
 SETTLING_ROUNDS: Final = 5
 CHANGES_KEPT: Final = 10_000
@@ -44,16 +44,16 @@ PAUSE_SECONDS: Final = 1.0
 
 @dataclass(frozen=True)
 class Receipt:
-    """Which publication carried a write: the account's version, and its place in the change stream."""
+    """The publication that contains a write: the account's version, and its number in the change stream."""
 
     version: int
     number: int
 
 
 class PublicationRefused(Exception):
-    """Redis did not take a publication; what was pending still is."""
+    """Redis refused a publication; its changes are still pending."""
 
-    # What the scripts answer, and what we find out about the answer.
+    # The reasons: answers of the Lua scripts, and FORGED, which we detect ourselves.
     EPOCH = "epoch"
     STREAM = "stream"
     FORGED = "version not authentic"
@@ -64,12 +64,12 @@ class PublicationRefused(Exception):
 
     @property
     def needs_rebuild(self) -> bool:
-        """Whether only a rebuild sets it right."""
+        """Whether only a rebuild can repair it."""
         return self.reason in {self.STREAM, self.FORGED}
 
 
 class _Pause:
-    """After a failure, this process leaves publishing to the relay for a moment: writers must not queue at a wall."""
+    """After a failure, this process leaves publishing to the relay for a moment, so that writers do not all wait."""
 
     def __init__(self) -> None:
         self._until = 0.0
@@ -89,10 +89,10 @@ pause: Final = _Pause()
 
 
 def publish_inline(account_id: uuid.UUID) -> Receipt | None:
-    """Publish right after a commit; where that does not work at once, leave it to the relay.
+    """Publish right after a commit; if that fails, leave it to the relay.
 
     Returns:
-        The publication that carried everything that was committed before the call; None where it is left to the relay.
+        The publication that contains everything committed before the call; None if it is left to the relay.
     """
     if pause.is_on:
         return None
@@ -102,7 +102,7 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
         pause.begin()
         log.warning("Redis did not answer; the relay will publish", fault=type(fault).__name__)
     except PublicationRefused as refusal:
-        # A rebuild is on, or will be in a moment: until it ends each attempt would end the same way.
+        # A rebuild is running or about to run. Until it ends, each attempt would fail in the same way.
         pause.begin()
         log.info("publishing is left to the relay", reason=refusal.reason)
     except OperationalError as fault:
@@ -115,21 +115,21 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
 def publish_account(
     account_id: uuid.UUID, *, store: SnapshotRedis, names: Collection[str] = (), skip_locked: bool = False
 ) -> Receipt | None:
-    """Publish what the account has pending, in a transaction of its own.
+    """Publish the account's pending changes, in a new transaction.
 
     Args:
-        account_id: whose.
-        store: where to.
-        names: documents to publish anew although nothing is pending for them.
-        skip_locked: pass over an account that another publisher works on, instead of waiting 250 ms for it.
+        account_id: the UUID of the account.
+        store: the Redis to publish to.
+        names: documents to publish again although no change of them is pending.
+        skip_locked: skip an account that another publisher works on, instead of waiting 250 ms for it.
 
     Returns:
-        The account's newest publication, ours or the one that was faster; None where something that was committed
-        before the call is still pending (more than one batch, or set aside), the account is gone, or passed over.
+        The account's newest publication, ours or another process's. None if a change that was committed before the call
+        is still pending (more than one batch, or set aside), or if the account is deleted or was skipped.
 
     Raises:
-        PublicationRefused: Redis is in another epoch, in an unfinished one, or beyond us for good.
-        RedisError: it did not answer.
+        PublicationRefused: Redis is in another epoch or an unfinished one, or is ahead so that only a rebuild helps.
+        RedisError: Redis did not answer.
         OperationalError: another publisher holds the account.
     """
     with transaction.atomic(durable=True):
@@ -141,21 +141,21 @@ def publish_account(
 
 
 def stored_version(location: str, envelope: bytes) -> int:
-    """The version of an envelope found in Redis; 0 for none.
+    """The version of an envelope in Redis; 0 for an empty one.
 
     Raises:
-        PublicationRefused: it is not ours. Somebody else writes this Redis; only a rebuild can set that right.
+        PublicationRefused: it is not authentic. Something else writes to this Redis; only a rebuild can repair that.
     """
     if not envelope:
         return 0
     with suppress(NotAuthentic):
         return document_keys().verify(Purpose.DOCUMENT, location, envelope).version
-    log.error("Redis holds a version that no holder of a document key wrote", location=location)
+    log.error("Redis holds a version that is not signed with a document key", location=location)
     raise PublicationRefused(PublicationRefused.FORGED)
 
 
 def _lock(account_id: uuid.UUID, *, skip_locked: bool) -> Any:
-    """The account's locked publication row; made where there is none. None: passed over, or the account is gone."""
+    """Lock the account's publication row, and create it if needed. None: it was skipped, or the account is deleted."""
     found = lock_publication(account_id, skip_locked=skip_locked)
     if found is None and Account.objects.filter(id=account_id).exists():
         Publication.objects.bulk_create([Publication(account_id=account_id)], ignore_conflicts=True)
@@ -165,7 +165,7 @@ def _lock(account_id: uuid.UUID, *, skip_locked: bool) -> Any:
 
 @dataclass
 class _Batch:
-    """The changes that a publication takes on, and the documents that they name."""
+    """The changes of a publication, and the documents that they name."""
 
     changes: list[int] = field(default_factory=list)
     names: dict[str, None] = field(default_factory=dict)
@@ -176,7 +176,7 @@ class _Batch:
 
 
 class _Publishing:
-    """One publication, under the lock of its account's row."""
+    """One publication; it holds the lock of its account's row."""
 
     def __init__(self, publication: Any, store: SnapshotRedis) -> None:
         self._publication = publication
@@ -203,12 +203,12 @@ class _Publishing:
         return Change.objects.filter(account=self._account, parked_at=None).exclude(document=WHOLE_ACCOUNT)
 
     def _settle(self, batch: _Batch) -> Compiled:
-        """Read the batch's documents until they are consistent: nothing published refers to what is not.
+        """Read the batch's documents until they are consistent: no published document refers to an unpublished one.
 
-        While we read, writers commit. Those that refer are read first, so what a document refers to was there, or is
-        deleted by a change that came later. Two cases are left, and each means to read again with more changes: a
-        document refers to one whose change is not in the batch; or a document of the batch is deleted, and what
-        referred to it until then has changed too.
+        Writers commit while we read. A document is read before the documents that it refers to; so these exist, or a
+        later change deletes them. Two cases remain, and both mean to read again with more changes: a document refers to
+        one whose change is not in the batch; or a document of the batch is deleted, and a document that referred to it
+        has changed too.
         """
         for _ in range(SETTLING_ROUNDS):
             compiled = compile_documents(self._account, batch.names)
@@ -218,7 +218,7 @@ class _Publishing:
             if len(batch.changes) + len(more) > SETTLING_LIMIT:
                 break
             batch.add(more)
-        # The worker answers 503 for what dangles, until the next publication, which is due at once.
+        # Workers answer 503 for a dangling reference until the next publication, which follows at once.
         log.warning("an account changes faster than it can be read", account=self._account.text_id)
         return compiled
 
@@ -242,7 +242,7 @@ class _Publishing:
             )
 
     def _write(self, bodies: dict[str, bytes | None]) -> Receipt:
-        """One Lua call; a second one where Redis is at another version than PostgreSQL knows."""
+        """Make one Lua call; make a second one if Redis is at another version than PostgreSQL expects."""
         known = self._publication.version
         version = max(known + 1, self._publication.clock)
         answer = self._call(bodies, known, version)
@@ -254,8 +254,8 @@ class _Publishing:
                 redis=known,
                 postgresql=self._publication.version,
             )
-            # Writing to the database also proves that we still have the lock: whoever was stopped and lost it, while
-            # others published, must not try again with a higher version.
+            # This write to the database fails if we have lost the lock. A process that was stopped and lost its lock,
+            # while others published, must not try again with a higher version.
             self._publication.save(update_fields=["number"])
             self._mistrust(known)
             version = max(known + 1, version)
@@ -265,14 +265,14 @@ class _Publishing:
         return Receipt(version, int(answer[1]))
 
     def _mistrust(self, known: int) -> None:
-        """Have the relay look after more than this publication can set right."""
+        """Ask the relay for the repairs that this publication cannot make."""
         if known < self._publication.version:
-            # Redis has lost what it had acknowledged, and who knows what else: keys that were deleted may be back.
+            # Redis has lost a publication that it had acknowledged, and perhaps more: deleted keys may be valid again.
             commit_durably()
             Epoch.objects.update(completed_at=None)
         else:
-            # A publisher ended between its write to Redis and its commit here, which is soon made good; or PostgreSQL
-            # was restored from a backup, and Redis holds documents of this account that it no longer knows.
+            # Either a publisher ended between its write to Redis and its commit here; that is repaired soon. Or
+            # PostgreSQL was restored from a backup, and Redis holds documents of this account that it does not know.
             Change.objects.create(account=self._account, document=WHOLE_ACCOUNT)
 
     def _call(self, bodies: dict[str, bytes | None], known: int, version: int) -> Any:
@@ -286,7 +286,7 @@ class _Publishing:
         self._publication.published_at = timezone.now()
         self._publication.save(update_fields=["version", "number", "published_at"])
         Change.objects.filter(id__in=batch.changes, parked_at=None).delete()
-        # An earlier change that was set aside is made good by a later one that could be published.
+        # A later change that could be published replaces an earlier one that was set aside.
         Change.objects.filter(
             account=self._account, parked_at__isnull=False, document__in=list(compiled.bodies)
         ).delete()
@@ -295,15 +295,15 @@ class _Publishing:
 def publish(
     store: SnapshotRedis, account: str, bodies: dict[str, bytes | None], *, epoch: str, known: int, version: int
 ) -> Any:
-    """The Lua call of one publication, with every document authenticated for its place.
+    """Make the Lua call of one publication. Every document is signed for its location.
 
     Args:
-        store: where to.
+        store: the Redis to publish to.
         account: an account's `ac_…` ID, or `catalog`.
-        bodies: documents' bodies by name, None to delete.
-        epoch: the life of Redis that PostgreSQL believes in.
-        known: the version that Redis holds, as far as the caller knows; 0 for none.
-        version: the new one.
+        bodies: the documents' bodies by name; None deletes a document.
+        epoch: the epoch that Redis must have.
+        known: the version that the caller expects in Redis; 0 if none.
+        version: the new version.
 
     Returns:
         The script's answer (scripts/publish.lua).
@@ -347,10 +347,10 @@ def publish(
 
 
 def version_envelope(account: str, version: int) -> bytes:
-    """The document that only says how far an account has got."""
+    """The signed document that contains only the account's version."""
     location = keys().location(account, snapshot.VERSION_DOCUMENT)
     return document_keys().sign(Purpose.DOCUMENT, location, version, snapshot.encode(VersionDocument()))
 
 
-# The scripts find the version by counting characters; this is where they would have to change with the envelope.
+# The Lua scripts find the version at a fixed offset. If the envelope changes, this fails and the scripts must follow.
 assert (VERSION_OFFSET, VERSION_DIGITS) == (11, 16)  # noqa: S101

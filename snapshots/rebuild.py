@@ -1,9 +1,9 @@
-"""Write everything anew into a Redis that lost something: a new epoch.
+"""Write everything again into a Redis that has lost data, in a new epoch.
 
-From the first step to the last, Redis refuses publications and workers load nothing; they go on with what they hold.
-Everything is removed, then written from PostgreSQL, a group of accounts at a time. Their rows stay locked while they
-are written, and each group is read in one database snapshot. A rebuild that dies leaves its epoch unfinished, which the
-relay takes for a reason to begin another one; should it only have slept, Redis refuses its next step.
+During a rebuild Redis refuses publications, and workers load nothing and use the documents that they hold. Everything
+is removed and then written from PostgreSQL, one group of accounts at a time. The rows of a group are locked meanwhile,
+and each group is read in one database snapshot. If a rebuild dies, its epoch stays unfinished, and the relay begins
+another one. If the first process was only suspended, Redis refuses its next step.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -41,7 +41,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 CHUNK: Final = 500
 ACCOUNTS_AT_ONCE: Final = 200
-# A sentence of ours in the space of PostgreSQL's advisory locks.
+# The key of an advisory lock: only one rebuild runs at a time.
 _LOCK: Final = int.from_bytes(b"gwrebld", "big")
 
 Progress = Callable[[int, int], None]
@@ -56,18 +56,18 @@ class RebuildOvertaken(Exception):
 
 
 def rebuild(store: SnapshotRedis, *, report: Progress | None = None) -> tuple[int, int]:
-    """Write everything anew.
+    """Write everything in Redis again, in a new epoch.
 
     Args:
-        store: where to.
-        report: called now and then with the accounts and documents written so far.
+        store: the Redis to rebuild.
+        report: called repeatedly with (accounts, documents) written so far.
 
     Returns:
-        How many accounts and how many documents were written.
+        The numbers of (accounts, documents) that were written.
 
     Raises:
-        RebuildRunning: another process is at it.
-        RebuildOvertaken: another one began in the meantime.
+        RebuildRunning: another process is rebuilding.
+        RebuildOvertaken: another rebuild began in the meantime.
         RedisError: Redis did not answer; the epoch stays unfinished.
     """
     with _alone():
@@ -89,7 +89,7 @@ def rebuild(store: SnapshotRedis, *, report: Progress | None = None) -> tuple[in
 
 
 def highest_number() -> int:
-    """The highest place in the change stream that PostgreSQL knows of."""
+    """The highest number in the change stream that PostgreSQL knows."""
     published = Publication.objects.aggregate(highest=models.Max("number"))["highest"] or 0
     epoch = Epoch.objects.values_list("number", flat=True).first() or 0
     return max(published, epoch)
@@ -97,14 +97,14 @@ def highest_number() -> int:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One rebuild at a time. The lock is the session's: it goes when the process does."""
+    """Allow one rebuild at a time. The lock belongs to the session, so it ends with the process."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
         if not cursor.fetchone()[0]:
             raise RebuildRunning(RebuildRunning.__doc__)
     try:
         with connection.cursor() as cursor:
-            # A process that stands still for so long loses the lock; what it would write then, Redis refuses.
+            # A process that is suspended for longer loses the lock. Redis refuses its later writes.
             cursor.execute("SET idle_session_timeout = '30s'")
         yield
     finally:
@@ -117,7 +117,7 @@ def _release() -> None:
             cursor.execute("RESET idle_session_timeout")
             cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
     except DatabaseFault:
-        connection.close()  # the session is gone, and the lock with it
+        connection.close()  # this ends the session and its lock
 
 
 def _begin(store: SnapshotRedis) -> uuid.UUID:
@@ -138,7 +138,7 @@ def _expect(answer: Any, wanted: bytes) -> None:
 
 
 class _Rebuild:
-    """The work of one epoch's beginning."""
+    """The steps of one rebuild."""
 
     def __init__(self, store: SnapshotRedis, epoch: str, report: Progress | None) -> None:
         self._store = store
@@ -148,7 +148,7 @@ class _Rebuild:
         self.documents = 0
 
     def remove_everything(self) -> None:
-        """What PostgreSQL does not know must not stay; whatever it knows is written in a moment."""
+        """Remove every document, so that none stays that PostgreSQL does not know."""
         for pattern in ("token:*", "account:*"):
             found = self._store.redis.scan_iter(match=literal(keys().prefix) + pattern, count=CHUNK)
             while chunk := list(itertools.islice(found, CHUNK)):
@@ -156,7 +156,7 @@ class _Rebuild:
         self._write(removed=[keys().catalog.encode()])
 
     def write_catalog(self) -> None:
-        """What belongs to no account: the built-in providers' models, the operator's keys."""
+        """Write the catalog: the built-in providers' models and the operator's keys."""
         documents = document_kinds.build_catalog()
         if not documents:
             return
@@ -168,26 +168,27 @@ class _Rebuild:
         self._write(piece)
 
     def write_accounts(self) -> None:
-        """Every account, in groups, in the order of their IDs: one that is made meanwhile comes last."""
+        """Write every account, in groups, in the order of their IDs. One that is created meanwhile comes last."""
         after = uuid.UUID(int=0)
         while group := list(Account.objects.filter(id__gt=after).order_by("id")[:ACCOUNTS_AT_ONCE]):
             Publication.objects.bulk_create([Publication(account=account) for account in group], ignore_conflicts=True)
             self.documents += at_one_moment([account.id for account in group], self._write_group)
             self.accounts += len(group)
             after = group[-1].id
-            self._tell(0)
+            self._report_progress(0)
 
     def _write_group(self, publications: list[Any]) -> int:
-        """Some accounts, in pieces; nobody else publishes them until the transaction ends. How many documents.
+        """Write a group of accounts in pieces, and return the number of documents.
 
-        All of them get one version. It is higher than every one of theirs, which is all that a version promises.
+        No other process publishes them until the transaction ends. All accounts of the group get the same version. It
+        is higher than each of their old versions, and a version has no other meaning.
         """
         if not publications:
             return 0  # deleted since
         accounts = [publication.account for publication in publications]
         version = max(max(one.version + 1, one.clock) for one in publications)
         changes = Change.objects.filter(account__in=accounts, parked_at=None)
-        # Whoever never had anything to publish gets no version.
+        # An account that has never published anything gets no version.
         begun = {one.account_id for one in publications if one.version}
         begun |= set(changes.order_by().values_list("account_id", flat=True).distinct())
         written = 0
@@ -195,7 +196,7 @@ class _Rebuild:
         for account, name, document in self._documents(accounts):
             if piece.documents == CHUNK:
                 written += self._write(piece)
-                self._tell(written)
+                self._report_progress(written)
                 piece = _Piece(version)
             begun.add(account.id)
             piece.add_document(account, name, document)
@@ -204,8 +205,8 @@ class _Rebuild:
                 piece.end(account.text_id)
         written += self._write(piece)
         Publication.objects.filter(account__in=begun).update(version=version, published_at=timezone.now())
-        # Deleted before the epoch is complete: should we not come so far, the next rebuild writes the same again. One
-        # that was recorded since this transaction began is not seen by it, and stays.
+        # These are deleted before the epoch is complete. If this rebuild fails later, the next one writes the same
+        # documents again. A change that was recorded after this transaction began is not visible here, and stays.
         changes.delete()
         return written
 
@@ -215,14 +216,14 @@ class _Rebuild:
                 yield from kind.all_documents(accounts)
             except DatabaseFault:
                 raise
-            except Exception:  # noqa: BLE001 -- looked into account by account, where it is logged
+            except Exception:  # noqa: BLE001 -- tried again account by account, and logged there
                 for account in accounts:
                     yield from self._documents_of(kind, account)
 
     def _documents_of(
         self, kind: document_kinds.Kind, account: Account
     ) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-        """One account's documents again, after a fault in its group: what is written twice is the same."""
+        """Yield one account's documents again after a fault in its group. Writing a document twice is harmless."""
         try:
             yield from kind.all_documents([account])
         except DatabaseFault:
@@ -230,7 +231,7 @@ class _Rebuild:
         except Exception as fault:  # noqa: BLE001 -- one account's broken row must not keep all others out of Redis
             log_fault("a rebuild left documents out", fault, account=account.text_id, kind=kind.name)
 
-    def _tell(self, more: int) -> None:
+    def _report_progress(self, more: int) -> None:
         if self._report:
             self._report(self.accounts, self.documents + more)
 
@@ -249,17 +250,17 @@ class _Rebuild:
 
 
 class _Piece:
-    """What one call writes, authenticated."""
+    """The signed documents of one call to Redis."""
 
     def __init__(self, version: int) -> None:
         self._version = version
         self.documents = 0
-        # By Redis key; the fields of a hash by their names.
+        # {Redis key: {field: envelope}}
         self.hashes: dict[str, dict[str, bytes]] = {}
         self.tokens: dict[str, bytes] = {}
 
     def add_document(self, account: Account, name: str, document: msgspec.Struct) -> None:
-        """A document of an account, unless it is too large for any worker."""
+        """Add a document of an account, unless it is larger than workers accept."""
         compiled = Compiled()
         put(compiled, name, document)
         for reason in compiled.faults.values():
@@ -269,7 +270,7 @@ class _Piece:
                 self.add(account.text_id, name, body)
 
     def add(self, account: str, name: str, body: bytes) -> None:
-        """A document's body."""
+        """Sign and add a document; `account` is an `ac_…` ID or `catalog`."""
         envelope = document_keys().sign(Purpose.DOCUMENT, keys().location(account, name), self._version, body)
         self.documents += 1
         if name.startswith("token:"):
@@ -278,7 +279,7 @@ class _Piece:
             self._fields_of(account)[name] = envelope
 
     def end(self, account: str) -> None:
-        """The version of an account (or of the catalog)."""
+        """Add the version of an account or of the catalog."""
         self._fields_of(account)[snapshot.VERSION_DOCUMENT] = version_envelope(account, self._version)
 
     def _fields_of(self, account: str) -> dict[str, bytes]:
@@ -291,10 +292,13 @@ def _database_clock() -> int:
 
 
 def publish_catalog_if_changed(store: SnapshotRedis) -> bool:
-    """Publish the catalog, all of it in one version, where Redis holds another one.
+    """Publish the whole catalog in one version, if it differs from the one in Redis.
+
+    Returns:
+        Whether it was published.
 
     Raises:
-        PublicationRefused: Redis is in another epoch, or holds what is not ours.
+        PublicationRefused: Redis is in another epoch, or holds a document that is not authentic.
     """
     bodies: dict[str, bytes | None] = {
         name: snapshot.encode(document) for name, document in document_kinds.build_catalog().items()
@@ -303,7 +307,7 @@ def publish_catalog_if_changed(store: SnapshotRedis) -> bool:
         return False
     with transaction.atomic(durable=True):
         bound_waiting(lock="250ms", idle="30s")
-        # The row's lock is for the catalog what a publication's is for an account.
+        # This row's lock protects the catalog, as the lock of a publication protects an account.
         epoch = Epoch.objects.select_for_update(no_key=True).annotate(clock=ClockMicroseconds()).first()
         if epoch is None or epoch.completed_at is None:
             return False

@@ -1,4 +1,4 @@
-"""What rest asks this room: where a write that has just succeeded is in force."""
+"""Answers the room `rest`: in which version a write is published, and how many workers have applied it."""
 
 from typing import cast
 
@@ -14,11 +14,11 @@ class PublicationReceipts:
     """The publications of this control plane (rest.propagation.Publications)."""
 
     def begin(self) -> None:
-        """A request begins: it has written nothing yet."""
+        """Forget the writes of the thread's previous request."""
         outbox.forget()
 
     def status_of_write(self, request: Request, *, seconds: int) -> WriteStatus:
-        """What is known of what the request has written, after waiting for the workers for so long at most."""
+        """Report on the last write of the request, after waiting at most this many seconds for the workers."""
         what = waiting.awaited(cast("AccountRequest", request).account, outbox.last_written())
         if not seconds or connection.in_atomic_block:
             return WriteStatus(what.version)

@@ -1,4 +1,4 @@
-"""Redis as the control plane uses it: short waits, no retries, and every write through a script that fences it."""
+"""The control plane's Redis client: short time-outs, no retries, and writes by Lua scripts that check the epoch."""
 
 from functools import cache
 from importlib import resources
@@ -13,9 +13,9 @@ from redis.retry import Retry
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.snapshot import EpochInRedis, Keys
 
-# A write waits for a silent Redis no longer than this (architecture, decision 6): the first silence ends the attempt.
+# A write waits at most this long for Redis (architecture, decision 6); there is no second attempt.
 INLINE_SECONDS: Final = 0.25
-# The relay and a rebuild send larger pieces, and nobody waits for them.
+# The relay and a rebuild send larger pieces, and no request waits for them.
 PATIENT_SECONDS: Final = 5.0
 
 
@@ -38,38 +38,38 @@ class SnapshotRedis:
         self.sign: Script = self.redis.register_script(_script("sign"))
 
     def epoch(self) -> EpochInRedis:
-        """What Redis itself says about its life."""
+        """Read the epoch from Redis."""
         answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
         return EpochInRedis.of(answer)
 
     def process(self) -> str:
-        """Which process of Redis answers; empty where it does not say."""
+        """The run ID of the Redis process; empty if Redis does not report it."""
         facts: Any = self.redis.info("server")
         return str(facts.get("run_id", ""))
 
 
 @cache
 def inline_store() -> SnapshotRedis:
-    """The store of this process for publications that a request waits for."""
+    """This process's client for publications that a request waits for."""
     return SnapshotRedis(settings.REDIS_URL, timeout=INLINE_SECONDS)
 
 
 @cache
 def patient_store() -> SnapshotRedis:
-    """The store of this process for the relay and rebuilds."""
+    """This process's client for the relay and rebuilds."""
     return SnapshotRedis(settings.REDIS_URL, timeout=PATIENT_SECONDS)
 
 
 @cache
 def keys() -> Keys:
-    """The names of this deployment's keys."""
+    """The names of this deployment's Redis keys."""
     return Keys(settings.REDIS_NAMESPACE)
 
 
 def document_keys() -> DocumentKeys:
-    """The deployment's document keys."""
+    """The deployment's document keys, which sign and verify documents."""
     found = settings.DOCUMENT_KEYS
-    assert found is not None  # noqa: S101 -- only commands that read no data run without
+    assert found is not None  # noqa: S101 -- only commands that read no data run without them
     return found
 
 

@@ -1,4 +1,4 @@
-"""The wire form of the data plane's workers, as an account may see them."""
+"""The wire form of the data plane's workers, limited to what an account may see."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -15,17 +15,17 @@ _MICROSECONDS = 1_000_000
 
 
 class RefusalSerializer(ShownSerializer):
-    """A document that a worker did not take."""
+    """A document that a worker refused."""
 
     refused_at = TimestampField()
     reason = serializers.CharField()
     location = serializers.CharField(
-        required=False, help_text="Where it stood, if it was this account's; left out where it was another's."
+        required=False, help_text="Its Redis key and field. Left out if the document belongs to another account."
     )
 
 
 class RefusalsSerializer(ShownSerializer):
-    """What a worker did not take since it started, of any account."""
+    """The documents of any account that a worker has refused since it started."""
 
     count = serializers.IntegerField(min_value=0)
     newest = RefusalSerializer(many=True)
@@ -34,42 +34,43 @@ class RefusalsSerializer(ShownSerializer):
 class WorkerSerializer(ShownSerializer):
     """A worker process in the count that writes wait for."""
 
-    id = serializers.CharField(help_text="A new one with each start.")
+    id = serializers.CharField(help_text="Each start of a worker gets a new ID.")
     release = serializers.CharField(required=False)
     started_at = TimestampField()
-    heartbeat_at = TimestampField(help_text="When it was last heard of, by its own clock.")
+    heartbeat_at = TimestampField(help_text="The time of its last report, by its own clock.")
     heartbeat_age_seconds = serializers.FloatField(min_value=0)
-    position = serializers.IntegerField(min_value=0, help_text="The newest change that it has passed.")
+    position = serializers.IntegerField(min_value=0, help_text="The number of the newest change that it has processed.")
     lag = serializers.IntegerField(
         min_value=0,
         allow_null=True,
-        help_text="How many changes it is behind the newest; null while it has not found Redis's present life.",
+        help_text="How many changes it is behind the newest; null until it has found the current epoch of Redis.",
     )
     in_sync = serializers.BooleanField(
-        help_text="Whether it could judge keys that it does not hold when last heard of."
+        help_text="Whether it could decide on keys that it does not hold, at its last report."
     )
     stale_seconds = serializers.FloatField(
-        min_value=0, allow_null=True, help_text="How long ago it was last in sync, as far as is known; null: never."
+        min_value=0, allow_null=True, help_text="The time since it was last known to be in sync; null: never."
     )
     staleness_limit_seconds = serializers.FloatField(
         min_value=0,
-        help_text="After so long out of sync it refuses every request; silent for so long it is not counted.",
+        help_text="A worker that is out of sync for this long refuses every request; one that sends no report for this "
+        "long is not counted.",
     )
     account_applied = serializers.BooleanField(
-        help_text="Whether all that has been published of this account is in force there."
+        help_text="Whether the newest publication of this account is in force at this worker."
     )
     requests = serializers.IntegerField(min_value=0, help_text="Since it started.")
     refusals = RefusalsSerializer()
 
 
 def shown_worker(workers: Workers, report: WorkerReport, *, account: str, number: int) -> dict[str, Any]:
-    """What an account may see of a worker: neither its host nor anything of other accounts.
+    """The fields of a worker that an account may see: not its host, and nothing about other accounts.
 
     Args:
-        workers: what the report is of.
-        report: the worker's.
-        account: the `ac_…` ID of who asks.
-        number: of the account's newest publication.
+        workers: all workers at the time of the report.
+        report: the worker's report.
+        account: the `ac_…` ID of the account that asks.
+        number: the number of the account's newest publication.
     """
     return {
         "id": report.id,
@@ -99,7 +100,7 @@ def shown_worker(workers: Workers, report: WorkerReport, *, account: str, number
 
 
 def _is_of(account: str, location: str) -> bool:
-    # Workers write a place on one line. A token's place names no account: whose it is they do not know.
+    # Workers write a location on one line. The location of a token does not contain an account.
     return location == f"{keys().changes} {account}" or location.startswith(f"{keys().account(account)} ")
 
 

@@ -1,10 +1,10 @@
-"""Moving what lies in Redis to the present document key: the last step before an old one is withdrawn.
+"""Sign the documents in Redis with the current document key: the last step before an old key is withdrawn.
 
-A document keeps its version and body and gets another signature, by compare-and-set on the envelope that was read. So
-nothing is published: no change, no version, no epoch; workers and writers notice nothing.
+A document keeps its version and body and gets another signature, by compare-and-set on the envelope that was read.
+Nothing is published, so no change, version or epoch is written; workers and writers are not disturbed.
 
-Only what verifies is signed anew. Who held a leaked key may have signed documents of his own: then a rebuild is what
-helps, which takes everything from PostgreSQL.
+Only documents that verify are signed again. The holder of a leaked key may have signed forged documents: then run a
+rebuild, which writes everything from PostgreSQL.
 
 Source: docs/decisions/0111-withdrawing-a-document-key.md.
 """
@@ -22,37 +22,37 @@ from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 CHUNK: Final = 500
 
-# Called now and then with how many documents have been looked at, and how many were signed anew.
+# Called repeatedly with (documents seen, documents signed).
 Progress = Callable[[int, int], None]
 
 
 class ResigningResult(NamedTuple):
-    """What became of the documents that another key had signed."""
+    """The numbers of documents that were signed or refused."""
 
     signed: int
-    # Not authentic by any of our keys: the relay's comparison deals with them.
+    # Documents that none of our keys has signed. The relay's comparison repairs them.
     refused: int
 
 
 class _Stored(NamedTuple):
-    """A document in Redis, and where it stands."""
+    """A document in Redis with its key and field."""
 
     key: bytes
-    # Empty for a token, which is a key of its own.
+    # Empty for a token, which has its own Redis key.
     field: bytes
     envelope: bytes
 
     @property
     def location(self) -> str:
-        """What its signature is bound to."""
+        """The location that its signature includes."""
         return f"{self.key.decode('utf-8', 'replace')}\n{self.field.decode('utf-8', 'replace')}"
 
 
 def sign_anew(store: SnapshotRedis, *, report: Progress | None = None) -> ResigningResult:
-    """Sign every document in Redis with the first document key that another one of ours has signed.
+    """Sign with the first document key every document in Redis that another one of our keys has signed.
 
     Raises:
-        RedisError: Redis did not answer. What was signed by then stays; all of it may be run again.
+        RedisError: Redis did not answer. Documents that are signed stay signed; it may be run again.
     """
     present = document_keys().ids[0]
     seen = signed = refused = 0
@@ -80,10 +80,10 @@ def sign_anew(store: SnapshotRedis, *, report: Progress | None = None) -> Resign
 
 
 def count_by_key(store: SnapshotRedis) -> Counter[tuple[str, str]]:
-    """How much of what lies in Redis each document key has signed: by kind (`documents`, `workers`, `usage`) and ID.
+    """Count the signatures in Redis by (kind, document key's ID); the kinds are `documents`, `workers` and `usage`.
 
-    What a worker or a batch of usage is signed with says which workers still sign with another key, and whether usage
-    waits that would be refused without it.
+    `workers` shows which workers still sign with another key. `usage` shows whether batches wait that would be refused
+    without that key.
     """
     found: Counter[tuple[str, str]] = Counter()
     for document in _documents(store):

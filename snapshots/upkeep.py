@@ -1,7 +1,7 @@
-"""The upkeep of the snapshot: publish what no request could, and notice when Redis is not what PostgreSQL remembers.
+"""The periodic work on the snapshot: publish changes that no request could publish, and detect that Redis lost data.
 
-Each method of `Upkeep` is one look, which a relay takes again and again (gateway_admin.relay). A look raises when a
-server does not answer; it may be taken again at any time, and by several relays at once.
+Each public method of `Upkeep` is one task that a relay repeats (gateway_admin.relay). A task raises if a server does
+not answer. It may be repeated at any time, and several relays may run it at once.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -27,7 +27,7 @@ from snapshots.redis_client import SnapshotRedis
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
-# An account that cannot be published is tried less and less often, and keeps no other account from being swept.
+# An account that cannot be published is tried less and less often, so that it does not delay other accounts.
 FIRST_ACCOUNT_PAUSE_SECONDS: Final = 0.2
 LONGEST_ACCOUNT_PAUSE_SECONDS: Final = 60.0
 ACCOUNTS_A_SWEEP: Final = 200
@@ -35,7 +35,7 @@ ACCOUNTS_A_SWEEP: Final = 200
 
 @dataclass
 class _Pauses:
-    """How long each troubled account is left alone."""
+    """Accounts that failed, each with the time of its next attempt."""
 
     _until: dict[uuid.UUID, float] = field(default_factory=dict)
     _seconds: dict[uuid.UUID, float] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class _Stopped(Exception):
 
 
 class Upkeep:
-    """The looks of one relay, and what it remembers between them."""
+    """The tasks of one relay, with the state that it keeps between them."""
 
     def __init__(
         self, store: SnapshotRedis, stop: threading.Event, *, on_another_redis: Callable[[], None] | None = None
@@ -70,7 +70,7 @@ class Upkeep:
         """
         Args:
             store: the Redis that holds the snapshot.
-            stop: set when the process is to end; long looks end early then.
+            stop: set when the process should end; long tasks then end early.
             on_another_redis: called when another Redis process answers than at the last `reconcile`.
         """
         self._store = store
@@ -80,11 +80,11 @@ class Upkeep:
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
-        # The workers' reports as they were when Redis was last as it should be.
+        # The workers' reports at the last time when Redis was correct.
         self._reports: dict[bytes, bytes] = {}
 
     def sweep(self) -> None:
-        """Publish whatever is pending; an account that another publisher works on is passed over until next time."""
+        """Publish all pending changes. An account that another publisher works on is left for the next call."""
         waiting = Change.objects.filter(parked_at=None).exclude(document=WHOLE_ACCOUNT)
         waiting = waiting.exclude(account__in=self._pauses.current)
         accounts = waiting.order_by("account_id").values_list("account_id", flat=True).distinct()
@@ -112,12 +112,12 @@ class Upkeep:
                 self._pauses.end(account)
 
     def forget_silent_workers(self) -> None:
-        """Take workers out of the count that have been silent for longer than they would serve."""
+        """Remove workers from the count that have been silent for longer than their staleness limit."""
         if gone := workers.forget_silent_workers(self._store):
             log.info("workers were silent for too long and left the count", workers=gone)
 
     def repair_accounts(self) -> None:
-        """Publish accounts again whose publisher found Redis ahead of PostgreSQL."""
+        """Publish those accounts again whose publisher has found Redis ahead of PostgreSQL."""
         marks = dict(Change.objects.filter(document=WHOLE_ACCOUNT, parked_at=None).values_list("id", "account_id"))
         if marks and self._is_settled():
             accounts = list(Account.objects.filter(id__in=marks.values()))
@@ -129,14 +129,14 @@ class Upkeep:
             )
 
     def reconcile(self) -> None:
-        """Begin a rebuild where Redis is not the one that PostgreSQL remembers."""
+        """Begin a rebuild if Redis is another one, has lost data, or is incomplete."""
         # PostgreSQL first: Redis is written before PostgreSQL is, so it is never behind what we read here.
         highest = rebuild.highest_number()
         epoch = Epoch.objects.first()
         found = self._store.epoch()
         if self._redis_process != (process := self._store.process()):
-            # Another Redis process answers. It may have lost so little that its number, with what was published since,
-            # does not show it.
+            # Another Redis process answers. It may have lost so little that its number does not show it, because new
+            # publications have increased the number since.
             self._redis_process = process
             self._on_another_redis()
         if epoch is None:
@@ -150,12 +150,12 @@ class Upkeep:
         elif found.number < highest:
             reason = f"Redis has gone back: {found.number} changes instead of {highest}"
         elif self._is_rebuild_needed:
-            reason = "Redis holds another version than PostgreSQL, or what nobody of ours wrote"
+            reason = "Redis holds another version than PostgreSQL, or a document that is not authentic"
         else:
             self._is_waiting_for_another = False
             self._reports = workers.reports_in(self._store)
             return
-        # Before the epoch is complete: nothing is published, and nobody waits, without the workers in the count.
+        # Before the epoch is complete, so that no write is published while the count of workers is empty.
         workers.restore_reports(self._store, self._reports)
         self._rebuild(reason)
 
@@ -181,7 +181,7 @@ class Upkeep:
             raise _Stopped
 
     def _is_settled(self) -> bool:
-        """Whether Redis is complete and the one that PostgreSQL remembers. If not, only a rebuild helps."""
+        """Whether Redis is complete and in the epoch that PostgreSQL expects. If not, only a rebuild helps."""
         epoch, found = Epoch.objects.first(), self._store.epoch()
         return epoch is not None and found.is_complete and found.id == str(epoch.id)
 
@@ -194,22 +194,22 @@ class Upkeep:
             raise
 
     def compare_versions(self) -> None:
-        """Publish the catalog where it differs; ask for a rebuild where Redis holds an account at another version."""
+        """Publish the catalog if it differs; request a rebuild if Redis holds an account at another version."""
         if not self._is_settled():
             return
         with self._heeding_refusals():
             rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
             if in_redis > in_postgresql and Change.objects.filter(account=account, parked_at=None).exists():
-                continue  # a publisher ended between its two writes; the next sweep repairs it
+                continue  # a publisher ended between its two writes; the next `sweep` repairs it
             log.warning(
                 "an account differs between Redis and PostgreSQL",
                 account=account.text_id,
                 redis=in_redis,
                 postgresql=in_postgresql,
             )
-            # Redis has lost publications, or PostgreSQL has (it was restored). Either way Redis may hold access keys
-            # that PostgreSQL does not know, of this account or another; only a rebuild removes them all.
+            # Redis has lost publications, or PostgreSQL has (it was restored). In both cases Redis may hold access keys
+            # of any account that PostgreSQL does not know. Only a rebuild removes them all.
             self._is_rebuild_needed = True
             return
 
@@ -226,7 +226,7 @@ class Upkeep:
                 return
             differences += 1
             log.error(
-                "Redis holds a document otherwise than PostgreSQL",
+                "a document differs between Redis and PostgreSQL",
                 account=difference.account.text_id if difference.account else None,
                 document=difference.document,
                 fault=difference.fault,

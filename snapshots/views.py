@@ -1,4 +1,4 @@
-"""`/data-plane/workers` (contract, section 8)."""
+"""The view of `/data-plane/workers` (contract, section 8)."""
 
 from typing import Any, ClassVar, Final
 
@@ -19,25 +19,25 @@ from snapshots.workers import read_workers
 
 
 class WorkersUnknown(Unavailable):
-    """Redis does not answer, and only Redis knows of the workers."""
+    """Redis does not answer, and only Redis knows the workers."""
 
     code = "workers_unknown"
 
 
 class WorkerViews(AccountViews):
-    """The data plane's worker processes, the same for every account but for what they say of it."""
+    """The data plane's worker processes. Every account sees the same ones; some fields concern the account."""
 
     list_key = "aiGatewayWorkers"
     shape = WorkerSerializer
     filters: ClassVar[dict[str, dict[str, Any]]] = {
         "beforeId": {
-            "description": "Only workers that were started before this one, which may have ended since.",
+            "description": "Show only workers that were started before this one. It may have ended.",
             "schema": {"type": "string", "pattern": id_pattern(ids.Prefix.WORKER)},
         }
     }
 
     def list(self, request: Request) -> Response:
-        """One page of the workers that writes wait for, the newest first."""
+        """List one page of the workers that writes wait for, newest first."""
         limit, before = limit_of(request), before_id_of(request, ids.Prefix.WORKER)
         account = self.account
         number = Publication.objects.filter(account=account).values_list("number", flat=True).first() or 0

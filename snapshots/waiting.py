@@ -1,9 +1,9 @@
 """Waiting until every worker has applied a publication.
 
-One thread of the process looks for all who wait: at the workers' reports, which Redis wakes it for, and for writes that
-were left to the relay at PostgreSQL. Those who wait hold no database connection, but a thread of the server each, and
-most of a small server's must be left for everybody else: so few may wait for long. Whatever fails meanwhile, waiting
-only ends, with what is known by then.
+One thread of the process reads for all waiting requests: the workers' reports, when Redis announces a new one, and
+PostgreSQL for writes that were left to the relay. A waiting request holds no database connection, but it holds a thread
+of the server. Most threads of a small server must stay free, so only a few requests may wait for long. If something
+fails meanwhile, the wait ends with the state that is known by then.
 
 Source: docs/decisions/0053-acknowledgements.md.
 """
@@ -33,29 +33,30 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 # When all places are taken, a request waits only this long. Healthy workers answer within it.
 _CROWDED_SECONDS: Final = 0.25
-# Of an account with more changes pending than this, those are waited for.
+# A wait for an account with more pending changes waits for this many of them.
 _MOST_CHANGES: Final = 1000
-# Without a worker's word a look is taken anew after so long; and for what the relay is to publish, more often.
+# Without a new report, the reports are read again after this time. For a write that the relay will publish, the time is
+# shorter.
 _BLOCK_MS: Final = 50
 _BLOCK_MS_FOR_RELAY: Final = 15
 
 
 class TooManyWaiters(Exception):
-    """As many requests of this process wait already as may wait for long, and a moment was not enough."""
+    """Too many requests of this process are waiting already, and the short wait was not enough."""
 
 
 class NobodyKnows(Exception):
-    """Redis has not answered since this process began to wait; how many workers there are is unknown."""
+    """Redis has not answered since this process began to wait, so the number of workers is unknown."""
 
 
 @dataclass(frozen=True)
 class AwaitedPublication:
-    """What is waited for: the publication that carries a write, or an account's newest one."""
+    """The publication to wait for: the one that contains a write, or an account's newest one."""
 
     account: Account
-    # The lowest version of the account's snapshot that has it.
+    # The lowest version of the account's snapshot that contains it.
     version: int
-    # Its place in the change stream. None: it was left to the relay, and is published when these changes are gone.
+    # Its number in the change stream. None: it was left to the relay, and is published when these changes are deleted.
     number: int | None
     changes: Sequence[int] = ()
 
@@ -64,25 +65,25 @@ class AwaitedPublication:
 class WaitOutcome:
     """How a wait ended."""
 
-    # The publication's, where it has been published.
+    # The publication's version, or the lowest possible one if it is not published yet.
     version: int
     applied: int
     of: int
 
 
 def awaited(account: Account, written: WriteReceipt | None) -> AwaitedPublication:
-    """What to wait for.
+    """Find the publication to wait for.
 
     Args:
-        account: whose.
-        written: what a request has written of the account (snapshots.outbox.last_written); None for everything that
+        account: the account of the write.
+        written: the request's last write of the account (snapshots.outbox.last_written); None waits for everything that
             was committed before this call.
     """
     if written is not None and written.receipt is not None:
         return AwaitedPublication(account, written.receipt.version, written.receipt.number)
     mine = Change.objects.filter(account=account)
     mine = mine.filter(id__in=written.changes) if written is not None else mine.filter(parked_at=None)
-    # In one statement: what is pending is not in the version that is read with it.
+    # One statement, so that a pending change is not contained in the version that is read with it.
     found = Publication.objects.filter(account=account).annotate(is_pending=Exists(mine)).first()
     if found is not None and not found.is_pending:
         return AwaitedPublication(account, found.version, found.number)
@@ -94,21 +95,21 @@ def awaited(account: Account, written: WriteReceipt | None) -> AwaitedPublicatio
 
 
 def wait(what: AwaitedPublication, *, seconds: float) -> WaitOutcome:
-    """Wait until a publication is applied at every worker in the count, or the time is over.
+    """Wait until every worker in the count has applied a publication, or until the time is over.
 
-    The database connection of this thread is given back first; call it outside of transactions.
+    It first closes the database connection of this thread; call it outside of transactions.
 
     Raises:
-        TooManyWaiters: after a moment.
-        NobodyKnows: the time is over, and nothing is known of the workers.
+        TooManyWaiters: too many requests wait, and the publication was not applied within a moment.
+        NobodyKnows: the time is over, and the workers are unknown.
     """
-    assert not connection.in_atomic_block  # noqa: S101 -- it would wait for what it holds back itself
+    assert not connection.in_atomic_block  # noqa: S101 -- the relay could not see our uncommitted change
     connection.close()
     return _watch.wait(what, seconds)
 
 
 class _Wait:
-    """One who waits. WriteReceipt to by the watch's thread."""
+    """One waiting request. The thread of `_Watch` fills in the publication that the relay has made."""
 
     def __init__(self, what: AwaitedPublication) -> None:
         self.account: str = what.account.text_id
@@ -119,14 +120,14 @@ class _Wait:
 
 
 class _Watch:
-    """Looks on behalf of all who wait in this process."""
+    """Reads Redis and PostgreSQL in one thread, for all waiting requests of this process."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waits: list[_Wait] = []
         self._workers: Workers | None = None
         self._reports = Reports()
-        # Whose entry in the stream of acknowledgements was seen last.
+        # The ID of the last entry seen in the stream of acknowledgements.
         self._acknowledged = b"0-0"
         self._has_thread = False
 
@@ -182,7 +183,7 @@ class _Watch:
                 is_first = False
             except Exception as fault:
                 if not isinstance(fault, RedisError):
-                    log.exception("the look for acknowledgements met what it did not foresee")
+                    log.exception("reading the acknowledgements failed unexpectedly")
                 workers = self._workers
                 time.sleep(_BLOCK_MS / 1000)
             with self._changed:
@@ -192,7 +193,7 @@ class _Watch:
                 self._changed.notify_all()
 
     def _look_into_redis(self, block_ms: int | None) -> Workers:
-        """The reports as they are after the next acknowledgement, or after this time without one."""
+        """Read the reports after the next acknowledgement, or after this time without one."""
         with inline_store().redis.pipeline(transaction=False) as pipeline:
             pipeline.xread({keys().acknowledged: self._acknowledged}, block=block_ms)
             pipeline.hgetall(keys().workers)
@@ -203,7 +204,7 @@ class _Watch:
         return workers_of(self._reports, fields, EpochInRedis.of(epoch))
 
     def _look_into_postgresql(self, waits: list[_Wait]) -> None:
-        """Find the publications that the relay has made meanwhile."""
+        """Find the publications of those waits whose changes the relay has published."""
         try:
             pending = set(
                 Change.objects.filter(id__in=[change for one in waits for change in one.changes]).values_list(
@@ -215,7 +216,7 @@ class _Watch:
             publications = Publication.objects.filter(account_id__in=accounts) if accounts else ()
             found: dict[Any, Publication] = {publication.account_id: publication for publication in publications}
         except DatabaseFault as fault:
-            log.info("PostgreSQL does not tell what the relay has published", fault=type(fault).__name__)
+            log.info("PostgreSQL did not answer a wait for the relay", fault=type(fault).__name__)
             return
         finally:
             connection.close()

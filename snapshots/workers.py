@@ -1,7 +1,7 @@
-"""The data-plane workers, as each tells of itself: for the API, the dashboard, operators' commands, and who waits.
+"""The data-plane workers by their own reports, for the API, the dashboard, operators' commands and waiting writes.
 
-Redis is not trusted: a report that does not verify is as if it were not there, and one that is older than the newest
-that this process has seen of a worker is replaced by that.
+Redis is not trusted. A report that does not verify is ignored. If a report is older than the newest one that this
+process has seen of the worker, the newest one is used.
 
 Source: docs/decisions/0053-acknowledgements.md.
 """
@@ -28,7 +28,7 @@ class Workers:
     """Every worker process in the count, at one moment."""
 
     epoch: EpochInRedis
-    # The newest process first. A report names its host: that is for operators, never for an account.
+    # The newest process first. A report contains the worker's host, which only operators may see.
     reports: tuple[WorkerReport, ...]
     # Microseconds since 1970.
     read_at: int
@@ -37,23 +37,23 @@ class Workers:
         """Whether a publication is in force at a worker.
 
         Args:
-            report: of one of these workers.
+            report: the report of one of these workers.
             account: an account's `ac_…` ID.
-            number: the publication's place in the change stream.
+            number: the publication's number in the change stream.
         """
-        # A worker that still follows another life of Redis has passed another publication of that number.
+        # In another epoch the same number is another publication.
         return report.epoch == self.epoch.id and report.has_applied(account, number)
 
     def applied(self, account: str, number: int) -> int:
-        """At how many workers a publication is in force."""
+        """The number of workers at which a publication is in force."""
         return sum(self.has_applied(report, account, number) for report in self.reports)
 
     def lag_of(self, report: WorkerReport) -> int | None:
-        """How many changes a worker is behind the newest; None while it follows another life of Redis."""
+        """How many changes a worker is behind the newest; None while it is in another epoch."""
         return max(0, self.epoch.number - report.position) if report.epoch == self.epoch.id else None
 
     def seconds_since(self, moment: int) -> float | None:
-        """How long ago something was that a report tells of; None where it never was."""
+        """The seconds since a time in a report (microseconds since 1970); None for 0, which means never."""
         return max(0.0, (self.read_at - moment) / _MICROSECONDS) if moment else None
 
 
@@ -62,11 +62,11 @@ class Reports:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[bytes, WorkerReport]] = {}
-        # What did not verify is looked into, and told, once.
+        # Reports that did not verify: each one is checked and logged only once.
         self._refused: dict[str, bytes] = {}
 
     def take(self, fields: Mapping[bytes, bytes]) -> tuple[WorkerReport, ...]:
-        """The reports of the hash `workers` as it was read, the newest process first."""
+        """Verify the fields of the hash `workers`, and return the reports, the newest process first."""
         seen, refused = {}, {}
         for field, envelope in fields.items():
             worker = field.decode("ascii", "replace")
@@ -89,7 +89,7 @@ class Reports:
 
 
 def workers_of(reports: Reports, fields: Mapping[bytes, bytes], epoch: EpochInRedis) -> Workers:
-    """The workers in the count, from what was read of Redis."""
+    """The workers in the count, from values that were read from Redis."""
     now = time.time_ns() // 1000
     return Workers(
         epoch=epoch,
@@ -99,13 +99,13 @@ def workers_of(reports: Reports, fields: Mapping[bytes, bytes], epoch: EpochInRe
 
 
 def read_workers(store: SnapshotRedis | None = None) -> Workers:
-    """The workers as Redis knows them now. Cheap: two commands, whatever else Redis holds.
+    """Read the workers from Redis. This needs two commands.
 
     Args:
-        store: which Redis; by default that of this process, which gives up after 250 ms of silence.
+        store: the Redis to read; by default this process's client with a time-out of 250 ms.
 
     Raises:
-        RedisError: it did not answer.
+        RedisError: Redis did not answer.
     """
     store = store or inline_store()
     fields: Any = store.redis.hgetall(keys().workers)
@@ -113,7 +113,7 @@ def read_workers(store: SnapshotRedis | None = None) -> Workers:
 
 
 def forget_worker(worker: str, store: SnapshotRedis | None = None) -> bool:
-    """Take a worker out of the count. One that lives enters it again with its next report, within about a second.
+    """Remove a worker from the count. A live worker enters it again with its next report, within about a second.
 
     Returns:
         Whether it was in the count.
@@ -130,17 +130,17 @@ def forget_worker(worker: str, store: SnapshotRedis | None = None) -> bool:
 
 
 def reports_in(store: SnapshotRedis) -> dict[bytes, bytes]:
-    """The workers' reports as they lie in Redis, for `restore_reports`.
+    """The workers' reports as stored in Redis, for `restore_reports`.
 
     Raises:
-        RedisError: it did not answer.
+        RedisError: Redis did not answer.
     """
     fields: Any = store.redis.hgetall(keys().workers)
     return dict(fields)
 
 
 def restore_reports(store: SnapshotRedis, reports: Mapping[bytes, bytes]) -> None:
-    """Put reports back that Redis has lost, so that a worker that is silent meanwhile stays in the count.
+    """Write back reports that Redis has lost, so that a worker that is silent meanwhile stays in the count.
 
     Raises:
         RedisError: Redis did not answer.
@@ -152,10 +152,10 @@ def restore_reports(store: SnapshotRedis, reports: Mapping[bytes, bytes]) -> Non
 
 
 def forget_silent_workers(store: SnapshotRedis) -> list[str]:
-    """Take out of the count who has been silent for longer than it would serve, and reports that do not verify.
+    """Remove from the count workers that were silent for too long, and reports that do not verify.
 
     Returns:
-        Whose reports were removed.
+        The IDs of the removed workers.
 
     Raises:
         RedisError: Redis did not answer.

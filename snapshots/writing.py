@@ -1,4 +1,4 @@
-"""A write of what the data plane sees: `audit.writing`, with the row's change in the outbox."""
+"""Write an object that the data plane uses: as `audit.writing`, and record the change in the outbox."""
 
 from typing import Final
 

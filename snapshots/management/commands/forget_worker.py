@@ -1,4 +1,4 @@
-"""`manage.py forget_worker ID …`: take workers that are gone for good out of the count."""
+"""`manage.py forget_worker ID …`: remove workers that will not come back from the count."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from snapshots.workers import forget_worker
 
 
 class Command(BaseCommand):
-    """A worker that was killed stays in the count until its staleness limit; this is for who does not want to wait."""
+    """Removes workers from the count at once; a killed worker would stay in it until its staleness limit."""
 
-    help = "Take workers that are gone for good out of the count that writes wait for. One that lives comes back."
+    help = "Remove workers that will not come back from the count that writes wait for. A live worker enters it again."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The workers."""
+        """Add the worker IDs."""
         parser.add_argument("id", nargs="+", help="as manage.py workers lists it")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Forget them."""
+        """Remove the workers from the count, and report unknown IDs."""
         unknown = [worker for worker in options["id"] if not forget_worker(worker, patient_store())]
         if unknown:
             raise CommandError(f"not in the count: {', '.join(unknown)}")

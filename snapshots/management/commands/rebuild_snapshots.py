@@ -1,4 +1,4 @@
-"""`manage.py rebuild_snapshots`: write everything in Redis anew from PostgreSQL, or see what differs."""
+"""`manage.py rebuild_snapshots`: write everything in Redis again from PostgreSQL, or list the differences."""
 
 import time
 from typing import Any
@@ -14,31 +14,31 @@ PROGRESS_SECONDS = 1.0
 
 
 class Command(BaseCommand):
-    """Rebuilds, repairs one account, or only compares."""
+    """Rebuilds Redis, publishes one account again, or only compares."""
 
     help = (
-        "Write everything in Redis anew from PostgreSQL. While this runs, publications wait and workers go on with "
-        "what they hold; one that does not hold an account answers 503 for it. After PostgreSQL was restored from a "
-        "backup run after_restore first: this forgets what was revoked since."
+        "Write everything in Redis again from PostgreSQL. Meanwhile publications wait, and workers use the documents "
+        "that they hold; a worker that does not hold an account answers 503 for it. If PostgreSQL was restored from a "
+        "backup, run after_restore first: this command loses the keys that were revoked since the backup."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The options."""
+        """Add --compare and --account."""
         parser.add_argument(
             "--compare",
             action="store_true",
-            help="change nothing; list every document that differs, with exit status 1 where any does",
+            help="change nothing; list every document that differs; the exit status is 1 if any does",
         )
-        parser.add_argument("--account", metavar="ac_…", help="only this account; the others go on undisturbed")
+        parser.add_argument("--account", metavar="ac_…", help="only this account; the others are not disturbed")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the options say."""
+        """Compare, publish one account again, or rebuild."""
         account = self._account(options["account"]) if options["account"] else None
         if options["compare"]:
             self._compare(account)
         elif account is not None:
             documents = comparison.repair(patient_store(), [account])
-            self.stdout.write(f"{documents} documents of {account.text_id} were published anew.")
+            self.stdout.write(f"{documents} documents of {account.text_id} were published again.")
         else:
             self._rebuild()
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             self.stdout.write(str(difference))
         if count:
             raise CommandError(f"{count} documents differ.")
-        self.stdout.write("Redis holds what PostgreSQL says.")
+        self.stdout.write("Redis and PostgreSQL agree.")
 
     def _rebuild(self) -> None:
         began = told = time.monotonic()

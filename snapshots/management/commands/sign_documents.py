@@ -1,4 +1,4 @@
-"""`manage.py sign_documents`: sign what lies in Redis with the first of DOCUMENT_KEYS, before another is withdrawn."""
+"""`manage.py sign_documents`: sign the documents in Redis with the first of DOCUMENT_KEYS, to withdraw another key."""
 
 import time
 from typing import Any, Final
@@ -18,24 +18,24 @@ _KINDS: Final = {
 
 
 class Command(BaseCommand):
-    """Signs, or only says what is signed with which key."""
+    """Signs documents, or only counts which key has signed how many."""
 
     help = (
-        "Sign every document in Redis with the first of DOCUMENT_KEYS. Workers and writers notice nothing. It signs "
-        "only what one of DOCUMENT_KEYS has signed: if a key has leaked, run rebuild_snapshots instead. Exit status 1: "
-        "there were documents that no key of ours has signed, or Redis did not answer; it may be run again."
+        "Sign every document in Redis with the first of DOCUMENT_KEYS. Workers and writers are not disturbed. It signs "
+        "only documents that one of DOCUMENT_KEYS has signed: if a key has leaked, run rebuild_snapshots instead. Exit "
+        "status 1: some documents are signed with another key, or Redis did not answer. It may be run again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The option."""
+        """Add --check."""
         parser.add_argument(
             "--check",
             action="store_true",
-            help="change nothing; count what each key has signed, with exit status 1 while there is any but the first",
+            help="change nothing; count the signatures of each key; exit status 1 if one is not the first key",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do what the option says."""
+        """Sign, or count with --check."""
         try:
             if options["check"]:
                 self._check()
@@ -61,7 +61,7 @@ class Command(BaseCommand):
             nonlocal told
             if time.monotonic() - told >= _PROGRESS_SECONDS:
                 told = time.monotonic()
-                self.stdout.write(f"{seen} documents seen, {signed} signed anew …")
+                self.stdout.write(f"{seen} documents seen, {signed} signed again …")
                 self.stdout.flush()
 
         became = signing.sign_anew(patient_store(), report=report)
@@ -69,5 +69,5 @@ class Command(BaseCommand):
         if became.refused:
             raise CommandError(
                 f"{became.refused} documents are signed with none of DOCUMENT_KEYS and stay as they are. "
-                "`rebuild_snapshots` writes them anew."
+                "`rebuild_snapshots` writes them again."
             )

@@ -1,4 +1,4 @@
-"""`manage.py workers`: the data-plane workers in the count, with their hosts."""
+"""`manage.py workers`: list the data-plane workers in the count, with their hosts."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from snapshots.workers import read_workers
 
 
 class Command(BaseCommand):
-    """One line a worker."""
+    """Prints one line for each worker."""
 
-    help = "List the data-plane workers that a write waits for, with their hosts; forget_worker takes one out."
+    help = "List the data-plane workers that a write waits for, with their hosts. forget_worker removes one."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List them."""
+        """Print the workers and the newest change."""
         workers = read_workers(patient_store())
         for report in workers.reports:
             lag = workers.lag_of(report)
@@ -23,7 +23,7 @@ class Command(BaseCommand):
                 f"{report.id}  {report.host}:{report.process}  release {report.release or '-'}  "
                 f"position {report.position} ({'in another epoch' if lag is None else f'{lag} behind'})  "
                 f"{'in sync' if report.is_in_sync else 'NOT IN SYNC'}  "
-                f"heard of {workers.seconds_since(report.heartbeat_at):.1f} s ago  "
+                f"last report {workers.seconds_since(report.heartbeat_at):.1f} s ago  "
                 f"{report.requests} requests  {report.refusals} refusals  {len(report.behind)} behind"
             )
         self.stdout.write(f"{len(workers.reports)} in the count; the newest change is {workers.epoch.number}")
