@@ -41,7 +41,7 @@ class Change(models.Model):
 
 
 class Publication(models.Model):
-    """The version that an account's snapshot has reached. A publisher locks the row, so only one works on an account."""
+    """The version that an account's snapshot has reached. A publisher locks it, so only one works on an account."""
 
     account = models.OneToOneField(Account, on_delete=models.CASCADE, primary_key=True, related_name="publication")
     # Microseconds since 1970; each publication increases it: greatest(version + 1, the database's clock).

@@ -227,7 +227,7 @@ def test_the_command_tells_differences_and_changes_nothing(account: Account, red
         key = make_access_key(account)
     said = StringIO()
     call_command("rebuild_snapshots", "--compare", stdout=said)
-    assert "Redis holds what PostgreSQL says." in said.getvalue()
+    assert "Redis and PostgreSQL agree." in said.getvalue()
     redis.delete(keys().token(key.digest))
 
     with pytest.raises(CommandError, match="1 documents differ"):
