@@ -7,11 +7,11 @@ class AccountSettingsConfig(AppConfig):
     """Provides the documents of this app's rows, as the data plane sees them."""
 
     name = "account_settings"
-    # The tables, the migrations and the permissions keep the name that they were made under.
+    # The tables, the migrations and the permissions keep their first name.
     label = "gateway_configuration"
 
     def ready(self) -> None:
-        """Provide the document, once the models are there."""
+        """Register the document's functions once the models are loaded."""
         from account_settings import snapshot_documents
         from snapshots import document_kinds
 

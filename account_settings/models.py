@@ -1,6 +1,6 @@
-"""The gateway configuration: what holds for every request of an account, whatever access key it comes with.
+"""The gateway configuration: settings for every request of an account, with any access key.
 
-Every account has one. Its row is made by the first write to it; until then the defaults hold.
+Every account has one. The first write creates its row; until then the defaults apply.
 
 Source: docs/decisions/0071-gateway-configuration.md.
 """
@@ -17,7 +17,7 @@ _DEFAULTS: Final = SettingsDocument()
 
 
 class GatewayConfiguration(models.Model):
-    """An account's timeouts and caps. Durations are Go duration strings, kept as they were written."""
+    """An account's time-outs and caps. Durations are Go duration strings, stored as the client wrote them."""
 
     account = models.OneToOneField(
         Account, on_delete=models.CASCADE, primary_key=True, related_name="gateway_configuration"
@@ -45,26 +45,26 @@ class GatewayConfiguration(models.Model):
 
     @classmethod
     def of(cls, account: Account) -> "GatewayConfiguration":
-        """The account's row, or the defaults where it has none yet."""
+        """The account's row, or an unsaved one with the defaults."""
         return cls.objects.filter(account=account).first() or cls(account=account)
 
     @property
     def text_account_id(self) -> str:
-        """`ac_…`"""
+        """The account's ID as text: `ac_…`."""
         return ids.to_text(ids.Prefix.ACCOUNT, self.account_id)
 
     @property
     def text_id(self) -> str:
-        """The account's: each has one."""
+        """The account's ID; each account has one gateway configuration."""
         return self.text_account_id
 
     @property
     def audit_name(self) -> str:
-        """It has no name."""
+        """An empty text: a gateway configuration has no name."""
         return ""
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {
             "totalTimeout": self.total_timeout,
             "perRequestTimeout": self.per_request_timeout,

@@ -19,17 +19,17 @@ _DURATION = {"type": "string", "pattern": DURATION_PATTERN, "maxLength": 64, "ex
 
 @extend_schema_field(_DURATION)
 class DurationField(StrictCharField):
-    """A Go duration above zero, kept as it was written."""
+    """A Go duration above zero, stored as the client wrote it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"required": False, **options})
 
     def run_validation(self, data: Any = empty) -> Any:
-        """An empty text is no duration, and not the absence of one."""
+        """As the base field, but an empty text is a fault and does not count as no value."""
         return super().run_validation(" " if data == "" else data)
 
     def to_internal_value(self, data: Any) -> str:
-        """The text itself."""
+        """Return the text unchanged if it is a valid duration."""
         text = super().to_internal_value(data)
         try:
             durations.parse(text)
@@ -42,12 +42,12 @@ class GatewayConfigurationForm(StrictSerializer):
     """PATCH of the gateway configuration."""
 
     total_timeout = DurationField(
-        help_text="A Go duration above zero (30s, 2m, 1m30s, 1.5h): the bound of all attempts of a request together. "
-        "Null puts back the default, 120s."
+        help_text="A Go duration above zero (30s, 2m, 1m30s, 1.5h): the limit for all attempts of a request together. "
+        "Null restores the default, 120s."
     )
     per_request_timeout = DurationField(
-        help_text="A Go duration above zero: the bound of one attempt, for a stream until its first byte and then "
-        "between chunks. Null puts back the default, 60s. The total bounds a longer one."
+        help_text="A Go duration above zero: the limit for one attempt. For a stream it applies until the first byte "
+        "and then between chunks. Null restores the default, 60s. The total limit applies as well."
     )
     max_input_tokens = StrictIntegerField(
         required=False, min_value=1, help_text="A request with more estimated input tokens is refused; null: no cap."

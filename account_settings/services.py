@@ -16,7 +16,7 @@ from snapshots.writing import published
 
 
 class Changes(TypedDict, total=False):
-    """What an update may change; None puts the default back (of a cap: no cap)."""
+    """The fields that an update may change. None restores the default (for a cap: no cap)."""
 
     total_timeout: str | None
     per_request_timeout: str | None
@@ -29,12 +29,12 @@ class Changes(TypedDict, total=False):
 def update_gateway_configuration(
     *, account: Account, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[Changes]
 ) -> GatewayConfiguration:
-    """Change what was given; nothing given changes nothing.
+    """Change the given fields. Without fields nothing is changed.
 
     Raises:
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    # Two first writers meet at the primary key; the slower one finds the faster one's row.
+    # If two first writes race, the primary key lets one insert the row, and the other one finds it.
     row, _ = GatewayConfiguration.objects.get_or_create(account=account)
     action = Action.GATEWAY_CONFIGURATION_UPDATED
     with published.changing(row, by=by, action=action, if_match=if_match) as configuration:
@@ -44,7 +44,7 @@ def update_gateway_configuration(
 
 
 def record_credits_changed(account_id: uuid.UUID) -> None:
-    """Publish the account's settings after this transaction: whether it has credits is one of them.
+    """Publish the account's settings after this transaction, because they contain whether the account has credits.
 
     Raises:
         NotInTransaction: called outside of a transaction. The ledger's entry and the change commit together.

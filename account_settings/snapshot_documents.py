@@ -1,6 +1,6 @@
-"""How an account's settings look to the data plane.
+"""Build the settings documents of accounts for the data plane.
 
-An account whose settings are the defaults has no document: the data plane knows the defaults.
+An account with default settings has no document, because the data plane knows the defaults.
 """
 
 import uuid
@@ -15,12 +15,12 @@ from gateway_core.snapshot import SETTINGS_DOCUMENT, SettingsDocument
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
-    """The document as it has to be now; None where the defaults hold."""
+    """The current document by name; None if the account has the defaults."""
     return dict.fromkeys(names, build(account))
 
 
 def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-    """The documents, where the defaults do not hold."""
+    """Yield (account, name, document) for the accounts that do not have the defaults."""
     built = _build(accounts)
     for account in accounts:
         if document := built.get(account.id):
@@ -28,7 +28,7 @@ def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str,
 
 
 def build(account: Account) -> SettingsDocument | None:
-    """What holds for every request of the account; None where the defaults do."""
+    """The settings document of an account; None if it has the defaults."""
     return _build([account]).get(account.id)
 
 

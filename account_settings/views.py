@@ -1,4 +1,4 @@
-"""`/gateway-config`."""
+"""The view of `/gateway-config`."""
 
 from django.urls import URLPattern, path
 from rest_framework.request import Request
@@ -11,17 +11,17 @@ from accounts.owned.views import AccountViews
 
 
 class GatewayConfigurationViews(AccountViews):
-    """The account's gateway configuration: always there, never created or deleted."""
+    """The account's gateway configuration. It always exists; it cannot be created or deleted."""
 
     shape = GatewayConfigurationSerializer
     forms = {"partial_update": GatewayConfigurationForm}
 
     def retrieve(self, _request: Request) -> Response:
-        """Show the timeouts and caps that hold for every request of the account."""
+        """Show the time-outs and caps for every request of the account."""
         return self.shown(GatewayConfiguration.of(self.account))
 
     def partial_update(self, _request: Request) -> Response:
-        """Change timeouts and caps."""
+        """Change time-outs and caps."""
         if_match = self.if_match()
         changes = self.read(GatewayConfigurationForm, partial=True)
         return self.shown(
