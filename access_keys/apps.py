@@ -1,4 +1,4 @@
-"""Access keys: what apps show to the data plane."""
+"""The app of access keys."""
 
 from django.apps import AppConfig
 
@@ -9,7 +9,7 @@ class AccessKeysConfig(AppConfig):
     name = "access_keys"
 
     def ready(self) -> None:
-        """Provide the documents, once the models are there."""
+        """Register the documents' functions once the models are loaded."""
         from access_keys import snapshot_documents
         from snapshots import document_kinds
 

@@ -1,6 +1,6 @@
-"""Access keys: the tokens that apps show to the data plane.
+"""Access keys: the tokens that apps send to the data plane.
 
-The token exists only in the answer that creates it; the table keeps its digest. A key lives until it is deleted.
+Only the answer that creates a key contains its token; the table stores the digest. A key exists until it is deleted.
 """
 
 from typing import Any
@@ -14,12 +14,12 @@ from gateway_core.snapshot import token_document
 
 
 class AccessKey(TokenModel):
-    """One app's key, under a configuration or under none (everything allowed)."""
+    """One app's key, with a configuration or without one (then everything is allowed)."""
 
     id_prefix = ids.Prefix.ACCESS_KEY
     path = "access-keys"
 
-    # RESTRICT: deleting a configuration that is still linked is refused (configurations.services).
+    # RESTRICT: a configuration that is still linked cannot be deleted (configurations.services).
     configuration = models.ForeignKey(Configuration, null=True, on_delete=models.RESTRICT, related_name="access_keys")
 
     class Meta:
@@ -27,7 +27,7 @@ class AccessKey(TokenModel):
         indexes = [models.Index("account", models.F("id").desc(), name="access_keys_newest_first")]
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         linked = self.configuration_id
         configuration = ids.to_text(ids.Prefix.CONFIGURATION, linked) if linked else None
         return {**super().audit_state(), "accessKeyConfigurationId": configuration}

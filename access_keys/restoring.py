@@ -1,8 +1,8 @@
-"""What a restored backup does not know: access keys that were deleted or disabled after it was made.
+"""Find the access keys that were deleted or disabled after a restored backup was made.
 
-PostgreSQL has gone back, Redis has not. As long as Redis was not rebuilt from the backup, it is the witness: a token
-that it does not hold was deleted since, one that it holds as disabled was disabled since. Such keys are disabled, not
-deleted: a person may look at them first.
+PostgreSQL has gone back in time, Redis has not. As long as Redis is not rebuilt from the backup, it shows what happened
+since: a token that it does not hold was deleted, one that it holds as disabled was disabled. Such keys are disabled and
+not deleted, so that a person can check them first.
 
 Source: docs/decisions/0112-restored-backups.md.
 """
@@ -24,14 +24,14 @@ _CHUNK: Final = 500
 
 
 class NoWitness(Exception):
-    """Redis cannot tell what happened after the backup was made."""
+    """Redis does not show what happened after the backup was made."""
 
 
 def revoked_since(store: SnapshotRedis) -> Iterator[AccessKey]:
-    """Access keys that the database would serve and Redis would not. For a database that was just restored.
+    """Yield the access keys that are enabled in the database and not in Redis. Call it just after a restore.
 
     Raises:
-        NoWitness: Redis is empty or incomplete, or holds nothing that is newer than the database.
+        NoWitness: Redis is empty or incomplete, or holds nothing newer than the database.
         RedisError: Redis did not answer.
     """
     found = store.epoch()
@@ -50,7 +50,7 @@ def revoked_since(store: SnapshotRedis) -> Iterator[AccessKey]:
 
 
 def disable_revoked(access_keys: Iterable[AccessKey]) -> int:
-    """Disable them, each in a transaction of its own. Returns how many there were."""
+    """Disable access keys, each in its own transaction. Returns the number of disabled keys."""
     count = 0
     for access_key in access_keys:
         with suppress(NotFound):
@@ -65,7 +65,7 @@ def _enabled(*, after: Any) -> Iterator[AccessKey]:
 
 
 def _is_served(access_key: AccessKey, envelope: bytes | None) -> bool:
-    """Whether Redis knows the token as one that is neither deleted nor disabled."""
+    """Whether Redis holds the token and it is not disabled there."""
     if envelope is None:
         return False
     location = keys().location("", access_key.snapshot_document)

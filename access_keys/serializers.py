@@ -18,7 +18,7 @@ class AccessKeyForm(TokenForm):
 
 
 class LinkedConfigurationSerializer(ShownSerializer):
-    """The configuration that an access key is under."""
+    """The configuration that an access key is linked to."""
 
     id = TextIdField(ids.Prefix.CONFIGURATION)
     uri = UriField()
@@ -33,7 +33,7 @@ class AccessKeySerializer(TokenSerializer):
 
 
 class IssuedAccessKeySerializer(AccessKeySerializer):
-    """An access key in the answer that creates it: the only one that holds the token."""
+    """A new access key with its token; only the answer that creates it contains the token."""
 
     token = serializers.CharField()
 

@@ -1,4 +1,4 @@
-"""Every write to access keys. Each is in the data plane as soon as it is published (snapshots)."""
+"""Every write to access keys. The data plane uses a write as soon as it is published (snapshots)."""
 
 import uuid
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from snapshots.writing import published
 
 @dataclass(frozen=True)
 class IssuedAccessKey:
-    """A new access key with its token, which is nowhere else and never again."""
+    """A new access key with its token. The token is not stored and cannot be shown again."""
 
     access_key: AccessKey
     token: str = field(repr=False)
@@ -40,7 +40,7 @@ def create_access_key(
     expires_at: datetime | None = None,
     disabled: bool = False,
 ) -> IssuedAccessKey:
-    """Issue a token for an app, under a configuration or under none (everything allowed).
+    """Create an access key for an app, with a configuration or without one (then everything is allowed).
 
     Raises:
         ConfigurationUnknown: the account has no configuration with this ID.
@@ -66,7 +66,7 @@ def create_access_key(
 
 @transaction.atomic
 def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY, **changes: Any) -> AccessKey:
-    """Change what was given: name, description, metadata, configuration_id, expires_at, disabled; None clears.
+    """Change the given fields: name, description, metadata, configuration_id, expires_at, disabled. None clears one.
 
     Raises:
         NotFound: it has been deleted meanwhile.
@@ -74,7 +74,7 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         ConfigurationUnknown: the account has no configuration with this ID.
     """
     if changes.get("configuration_id"):
-        # Before the access key's own lock: whoever locks both takes the configuration first.
+        # Before the access key's own lock: every writer that locks both locks the configuration first.
         _configuration_of(access_key.account, changes["configuration_id"])
     with published.changing(access_key, by=by, action=Action.ACCESS_KEY_UPDATED, if_match=if_match) as row:
         apply_changes(row, by=by, changes=changes)
@@ -82,7 +82,7 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
 
 
 def disable_by_operator(*, access_key: AccessKey) -> None:
-    """Disable an access key where nobody is signed in: a management command does it.
+    """Disable an access key from a management command, without a signed-in principal.
 
     Raises:
         NotFound: it has been deleted meanwhile.
@@ -92,7 +92,7 @@ def disable_by_operator(*, access_key: AccessKey) -> None:
 
 
 def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY) -> None:
-    """Revoke an access key for ever.
+    """Delete an access key.
 
     Raises:
         NotFound: it has been deleted meanwhile.

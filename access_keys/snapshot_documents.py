@@ -1,4 +1,4 @@
-"""How access keys look to the data plane: by the digest of their token, so that a worker finds one by itself."""
+"""Build access keys' documents for the data plane, named by the token's digest so that a worker can look one up."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,13 +12,13 @@ from gateway_core import ids
 from gateway_core.snapshot import TokenDocument, token_document
 
 _CHUNK: Final = 2000
-# What a document says of a row, in the order of `_document`.
+# The columns of a row that a document contains, in the order of `_document`.
 _COLUMNS: Final = ("id", "configuration_id", "expires_at", "disabled")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
-    """The named documents as they have to be now; None for those that have to go."""
+    """The named documents in their current state; None for one that must be deleted."""
     found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
     digests = [name.partition(":")[2] for name in names]
     for access_key in AccessKey.objects.filter(account=account, digest__in=digests):
@@ -27,10 +27,10 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
 
 
 def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-    """Every access key of these accounts, a row at a time."""
+    """Yield (account, name, document) for every access key of these accounts, row by row."""
     owners = {account.id: (account, account.text_id) for account in accounts}
     rows = AccessKey.objects.filter(account__in=accounts).order_by("account_id", "id")
-    # Without a model instance for each of a million rows: they would take half of a rebuild's time.
+    # No model instances: for a million rows they would take half of a rebuild's time.
     for owner, digest, *columns in rows.values_list("account_id", "digest", *_COLUMNS).iterator(_CHUNK):
         account, text = owners[owner]
         yield account, token_document(digest), _document(text, columns)

@@ -1,4 +1,4 @@
-"""`/access-keys` (contract, section 2)."""
+"""The views of `/access-keys` (contract, section 2)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from configurations.models import Configuration
 
 
 class AccessKeyViews(OwnedViews):
-    """The tokens that apps show to the data plane."""
+    """The tokens that apps send to the data plane."""
 
     model = AccessKey
     list_key = "aiGatewayAccessKeys"
@@ -27,16 +27,16 @@ class AccessKeyViews(OwnedViews):
     questions = frozenset({"explain"})
 
     def items(self) -> QuerySet[Any]:
-        """With the configuration that each is under."""
+        """The account's access keys, each with its configuration."""
         return super().items().select_related("configuration")
 
     def is_awaited(self) -> bool:
-        """Whoever takes a key out of service wants to know that it is."""
+        """True for a request that deletes or disables a key: its client wants to know when that is in force."""
         asked: Any = self.request.data
         return self.action == "destroy" or (self.action == "partial_update" and asked.get("disabled") is True)
 
     def create(self, _request: Request) -> Response:
-        """Issue an access key. Its token is in this answer and nowhere else."""
+        """Create an access key. Only this answer contains its token."""
         issued = services.create_access_key(account=self.account, by=self.principal, **self.read(AccessKeyForm))
         shown = IssuedAccessKeySerializer(issued, context=self.get_serializer_context()).data
         return self.created(issued.access_key, shown)
@@ -50,12 +50,12 @@ class AccessKeyViews(OwnedViews):
         )
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Revoke an access key for ever."""
+        """Delete an access key. Its token is not valid any more."""
         services.delete_access_key(access_key=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
 
     def explain(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """What the data plane would do with a request under this access key, and why. Nothing is sent or written."""
+        """Explain what the data plane would do with a request of this access key. Nothing is sent or written."""
         access_key = self.found(id)
         question = question_of(self.read(ExplainForm))
         configuration = (

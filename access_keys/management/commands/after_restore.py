@@ -1,4 +1,4 @@
-"""`manage.py after_restore`: what to do first with a PostgreSQL that was restored from a backup."""
+"""`manage.py after_restore`: the first command to run after PostgreSQL was restored from a backup."""
 
 import time
 from typing import Any
@@ -12,21 +12,21 @@ from snapshots.redis_client import patient_store
 
 
 class Command(BaseCommand):
-    """Keeps what was revoked since the backup revoked, then makes Redis what the database says."""
+    """Disables the access keys that were revoked since the backup, then rebuilds Redis from the database."""
 
     help = (
-        "For a database that was just restored from a backup, before the control plane and the relay are started: list "
-        "the access keys that were deleted or disabled after the backup was made. Redis still knows. With --apply they "
-        "are disabled, and Redis is rebuilt. Exit status 1: there are such keys and nothing was done about them, or "
-        "Redis cannot tell."
+        "Run this after a database was restored from a backup, before the control plane and the relay are started. It "
+        "lists the access keys that were deleted or disabled after the backup was made, by comparison with Redis. With "
+        "--apply they are disabled, and Redis is rebuilt. Exit status 1: there are such keys and they were not "
+        "disabled, or Redis does not have the information."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """The option."""
+        """Add --apply."""
         parser.add_argument("--apply", action="store_true", help="disable those access keys, and rebuild Redis")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """List, or do."""
+        """List the revoked keys; with --apply disable them and rebuild Redis."""
         store = patient_store()
         try:
             revoked = []
