@@ -1,4 +1,4 @@
-"""Sealed upstream keys."""
+"""The app of provider keys."""
 
 from django.apps import AppConfig
 
@@ -9,7 +9,7 @@ class ProviderKeysConfig(AppConfig):
     name = "provider_keys"
 
     def ready(self) -> None:
-        """Provide the documents, once the models are there."""
+        """Register the documents' functions once the models are loaded."""
         from provider_keys import snapshot_documents
         from snapshots import document_kinds
 

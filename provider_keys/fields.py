@@ -1,4 +1,4 @@
-"""The field of a provider key's value: strict as rest.fields, and out of sight from the first moment."""
+"""The field of a provider key's value: as strict as rest.fields, and its value is wrapped at once."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from rest.fields import StrictCharField
 
 @extend_schema_field({"type": "string", "pattern": PATTERN, "writeOnly": True})
 class ValueField(StrictCharField):
-    """A text that becomes a `PlainValue`; it is write-only, and no refusal repeats it."""
+    """A text that becomes a `PlainValue`. It is write-only, and no error repeats it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"write_only": True, **options})
 
     def to_internal_value(self, data: Any) -> PlainValue:  # type: ignore[override]
-        """The value, trimmed, in its wrapping."""
+        """Wrap the trimmed text in a `PlainValue`."""
         try:
             return PlainValue(data)
         except InvalidValue as refusal:

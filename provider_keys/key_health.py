@@ -1,4 +1,4 @@
-"""How provider keys fare in real traffic: when their present value last worked, and when it was last refused."""
+"""The health of provider keys in real traffic: when the current value last worked, and when it was last refused."""
 
 import uuid
 from collections.abc import Collection
@@ -11,20 +11,20 @@ from provider_keys.models import ProviderKey
 
 
 class KeyOutcomes(NamedTuple):
-    """What upstreams answered to one value of a provider key, in some span of time."""
+    """The newest outcomes of one value of a provider key in a batch of usage events."""
 
     provider_key: uuid.UUID
     account: uuid.UUID
-    # The mask of the value that was used: only the outcomes of the present value are written.
+    # The mask of the value that was used. Only outcomes of the current value are written.
     mask: str
-    # The newest success and the newest refusal, with its status (0: no answer). None where there was none.
+    # The newest success, and the newest refusal with its status (0: no answer). None if there was none.
     success_at: datetime | None
     refusal_at: datetime | None
     refusal_status: int | None
 
 
-# Written once a minute at most, and at once where the key becomes well or ill or is refused otherwise. A row that
-# another transaction has locked is passed over.
+# A row is written at most once a minute, but at once if its newest outcome changes between success and refusal, or if
+# the refusal's status changes. A row that another transaction has locked is skipped.
 _NOTE: Final = f"""
 WITH seen (id, account_id, mask, success_at, refusal_at, refusal_status) AS (
     SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::text[], %s::timestamptz[], %s::timestamptz[], %s::smallint[])
@@ -50,7 +50,7 @@ FROM due WHERE key.id = due.id AND (due.success_at IS NOT NULL OR due.refusal_at
 
 
 def note_outcomes(outcomes: Collection[KeyOutcomes]) -> None:
-    """Write the newest outcomes of provider keys. Not a write of the resource: `updated_at` and the ETag stay."""
+    """Write the newest outcomes of provider keys. `updated_at` and the ETag stay the same."""
     if outcomes:
         with connection.cursor() as cursor:
             cursor.execute(_NOTE, [list(column) for column in zip(*outcomes, strict=True)])

@@ -1,8 +1,8 @@
 """Provider keys: the secrets that upstreams gave to an account.
 
-A value is sealed the moment it arrives, to a key that only data-plane workers hold; this process cannot open it again
-(docs/decisions/0005-sealing.md). Rotating puts a new value under the same ID. A key lives until it is deleted, which
-the database refuses while a routing rule names it.
+A value is sealed as soon as it arrives, to a key that only data-plane workers hold, so this process cannot open it
+(docs/decisions/0005-sealing.md). A rotation stores a new value under the same ID. The database refuses to delete a key
+while a routing rule names it.
 """
 
 from typing import Any
@@ -16,23 +16,24 @@ from providers.models import Provider
 
 
 class ProviderKey(DescribedModel):
-    """One upstream secret: sealed blob, mask and fingerprint."""
+    """One upstream secret, stored as a sealed blob, a mask and a fingerprint."""
 
     id_prefix = ids.Prefix.PROVIDER_KEY
     path = "provider-keys"
 
-    # The `providerId` of the wire: a built-in provider's, or that of `custom_provider`.
+    # The `providerId` of the wire: a built-in provider's, or the one of `custom_provider`.
     provider = models.CharField(max_length=255)
-    # The same as the client named it, which may be the custom provider's `aigp_…` ID; shown as it was written.
+    # The provider as the client wrote it, which may be a custom provider's `aigp_…` ID; it is shown like this.
     provider_as_written = models.CharField(max_length=255)
     custom_provider = models.ForeignKey(Provider, null=True, on_delete=models.RESTRICT, related_name="provider_keys")
     sealed = models.BinaryField()
     key_redacted = models.CharField(max_length=32)
-    # Keyed over account, provider key and value: tells "the same value again" and nothing else. Never leaves the row.
+    # A keyed digest of account, provider key and value. It only shows whether the same value was sent again, and it is
+    # never shown.
     fingerprint = models.CharField(max_length=64)
     last_used = models.DateTimeField(null=True)
-    # How the value fares in real traffic (provider_keys.key_health); a rotation resets it. A refusal is an answer after
-    # which the worker tries the next attempt: its status, or 0 where the upstream gave none.
+    # The value's health in real traffic (provider_keys.key_health); a rotation resets it. After a refusal the worker
+    # makes the next attempt. The status is the upstream's, or 0 if it did not answer.
     last_success_at = models.DateTimeField(null=True)
     last_refusal_at = models.DateTimeField(null=True)
     last_refusal_status = models.SmallIntegerField(null=True)
@@ -48,12 +49,12 @@ class ProviderKey(DescribedModel):
         return f"<ProviderKey {self.text_id}>"
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"providerId": self.provider, **super().audit_state(), "keyRedacted": self.key_redacted}
 
     @property
     def is_refused(self) -> bool:
-        """Whether the newest that traffic told of its value is a refusal."""
+        """Whether the newest outcome of its value in traffic is a refusal."""
         if self.last_refusal_at is None:
             return False
         return self.last_success_at is None or self.last_success_at < self.last_refusal_at

@@ -1,7 +1,7 @@
-"""Moving stored values to the present sealing key: what the control plane does of it, which is all but opening them.
+"""Move stored values to the current sealing key. The control plane does all steps but opening the values.
 
-New values are sealed to SEALING_PUBLIC_KEY from the moment that the control plane has it; what was sealed before goes
-through the data plane (gateway_core.resealing). A value that was rotated or deleted meanwhile stays as it is.
+New values are sealed to SEALING_PUBLIC_KEY as soon as the control plane has it. Values that were sealed before go
+through the data plane (gateway_core.resealing). A value that was rotated or deleted meanwhile is not changed.
 
 Source: docs/decisions/0110-moving-sealing-keys.md.
 """
@@ -26,10 +26,10 @@ CHUNK: Final = 200
 
 
 class ResealingResult(NamedTuple):
-    """What became of values that came back."""
+    """The numbers of values that were moved or not changed."""
 
     moved: int
-    # Rotated or deleted since they were exported: the blob that they would take the place of is gone.
+    # Values that were rotated or deleted since the export: the blob that they would replace does not exist any more.
     passed_over: int
 
 
@@ -42,7 +42,7 @@ def present_key() -> SealingKey:
 
 
 def sealing_key_of(blob: bytes) -> str:
-    """Which sealing key a stored blob names; `unreadable` for one that names none."""
+    """The ID of the sealing key that a stored blob names; `unreadable` if it names none."""
     try:
         return sealing_key_id(blob)
     except SealBroken:
@@ -50,7 +50,7 @@ def sealing_key_of(blob: bytes) -> str:
 
 
 def values_to_move() -> Iterator[SealedValue]:
-    """Every stored value that is sealed to another key than the present one, account by account. In a transaction."""
+    """Yield each stored value that is not sealed to the current key, by account. Call it in a transaction."""
     present = present_key().id
     for provider, sealed in managed.sealed_keys():
         if sealing_key_of(sealed) != present:
@@ -69,17 +69,17 @@ def values_to_move() -> Iterator[SealedValue]:
 
 @transaction.atomic
 def take_back(values: Iterable[SealedValue]) -> ResealingResult:
-    """Store values that were sealed anew, each in the place of the very blob that it was made from.
+    """Store values that were sealed again. Each replaces the blob that it was made from.
 
-    Neither `updated_at` nor the ETag changes: to a client, nothing has happened.
+    Neither `updated_at` nor the ETag changes: clients see no change.
 
     Raises:
-        StreamRefused: one of them is not sealed to the present key, or belongs nowhere. None of them was stored.
+        StreamRefused: a value is not sealed to the current key, or its key's ID is invalid. No value was stored.
     """
     values = list(values)
     for value in values:
         if value.was is None or sealing_key_of(value.sealed) != present_key().id:
-            raise StreamRefused("The input holds a value that was not sealed anew to SEALING_PUBLIC_KEY.")
+            raise StreamRefused("The input contains a value that is not sealed to SEALING_PUBLIC_KEY.")
     moved = 0
     for value in values:
         if value.is_managed:

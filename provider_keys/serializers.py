@@ -18,15 +18,15 @@ class ProviderKeyCreateForm(StrictSerializer):
     )
     name = NameField()
     value = ValueField(
-        help_text="The upstream's key. Sealed at once and never shown again; white space around it is trimmed, and it "
-        "must be 1 to 4096 printable ASCII characters without white space within."
+        help_text="The upstream's key. It is sealed at once and never shown again. White space around it is trimmed; "
+        "the rest must be 1 to 4096 printable ASCII characters without white space."
     )
     description = DescriptionField()
     metadata = MetadataField()
 
 
 class ProviderKeyChangeForm(StrictSerializer):
-    """PATCH of a provider key. Its value changes by rotation, its provider never."""
+    """PATCH of a provider key. Only a rotation changes its value; its provider cannot change."""
 
     name = NameField()
     description = DescriptionField()
@@ -37,7 +37,7 @@ class ProviderKeyRotateForm(StrictSerializer):
     """Rotation of a provider key."""
 
     name = NameField(help_text="Replaces the name.")
-    value = ValueField(help_text="The upstream's new key; rules as for a new provider key.")
+    value = ValueField(help_text="The upstream's new key; the rules are those of a new provider key.")
 
 
 class ProviderKeySerializer(OwnedSerializer):
@@ -48,5 +48,5 @@ class ProviderKeySerializer(OwnedSerializer):
     name = serializers.CharField()
     description = serializers.CharField(required=False)
     metadata = serializers.CharField(required=False)
-    key_redacted = serializers.CharField(help_text="What may be shown of the value.")
+    key_redacted = serializers.CharField(help_text="The mask of the value.")
     last_used = TimestampField(allow_null=True)

@@ -1,6 +1,6 @@
 """Every write to provider keys.
 
-A value arrives wrapped (provider_keys.values), is sealed before the row is inserted, and is gone with the request.
+A value arrives wrapped (provider_keys.values) and is sealed before the row is inserted; only the request holds it.
 """
 
 import uuid
@@ -28,13 +28,13 @@ _UNTRIED: Final = {"last_success_at": None, "last_refusal_at": None, "last_refus
 
 
 class ProviderKeyInUse(Conflict):
-    """A routing rule uses this provider key; take it out of the configurations first."""
+    """A routing rule uses this provider key; remove it from the configurations first."""
 
     code = "provider_key_in_use"
 
 
 class ProviderKeyChanges(TypedDict, total=False):
-    """What an update may change. A description or metadata of None is cleared."""
+    """The fields that an update may change. None clears description or metadata."""
 
     name: str
     description: str | None
@@ -54,16 +54,16 @@ def create_provider_key(
     """Store an upstream secret of the account.
 
     Args:
-        account: whose it becomes.
-        by: who writes.
+        account: the account that will own it.
+        by: the principal.
         provider_id: a built-in provider's ID, or a custom one's `providerId` or `aigp_…` ID.
-        name: for people.
-        value: the secret; sealed here.
-        description: for people.
-        metadata: the client's own.
+        name: a name for people.
+        value: the secret, which this function seals.
+        description: a text for people.
+        metadata: the client's own text.
 
     Raises:
-        ProviderUnknown: the account can name no such provider.
+        ProviderUnknown: neither the catalog nor the account has this provider.
     """
     providers = KnownProviders.of(account)
     try:
@@ -78,7 +78,7 @@ def create_provider_key(
                 description=description,
                 metadata=metadata,
             )
-            # Foreign keys are deferred: without this, a provider deleted meanwhile would only show at the commit.
+            # Foreign keys are deferred: without this, only the commit would notice a provider deleted meanwhile.
             connection.check_constraints()
     except IntegrityError as violation:
         if not is_reference_violation(violation, ProviderKey):
@@ -90,7 +90,7 @@ def create_provider_key(
 def add_provider_key(
     *, account: Account, by: Principal, providers: KnownProviders, provider_id: str, name: str, value: PlainValue
 ) -> ProviderKey:
-    """Store an upstream secret as a part of another write, whose service checks the constraints when all is written.
+    """Store an upstream secret as a part of another write. The caller checks the constraints after all writes.
 
     Raises:
         ProviderUnknown: as `create_provider_key`.
@@ -101,7 +101,7 @@ def add_provider_key(
 def update_provider_key(
     *, provider_key: ProviderKey, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ProviderKeyChanges]
 ) -> ProviderKey:
-    """Change what is said about a provider key; no changes leave it as it is, `updated_at` included.
+    """Change the given fields of a provider key. Without fields nothing changes, not even `updated_at`.
 
     Raises:
         NotFound, PreconditionFailed: as rest.preconditions.locked.
@@ -114,7 +114,7 @@ def update_provider_key(
 def rotate_provider_key(
     *, provider_key: ProviderKey, by: Principal, name: str, value: PlainValue, if_match: IfMatch = ANY
 ) -> ProviderKey:
-    """Put a new value, and a new name, under the same ID. Whatever names the key goes on with the new value.
+    """Store a new value and a new name under the same ID. Configurations that name the key use the new value.
 
     Raises:
         NotFound, PreconditionFailed: as rest.preconditions.locked.
@@ -128,7 +128,7 @@ def rotate_provider_key(
 
 
 def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: IfMatch = ANY) -> None:
-    """Forget a provider key for good.
+    """Delete a provider key.
 
     Raises:
         ProviderKeyInUse: a routing rule names it; details name up to 10 of the configurations.
@@ -139,7 +139,7 @@ def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: I
         by=by,
         action=Action.PROVIDER_KEY_DELETED,
         if_match=if_match,
-        # The referring model is of a room above; this room knows it by its foreign key alone.
+        # The referring model belongs to a room that imports this one, so it is found by its foreign key.
         users=[ProviderKey.routed_in.rel.related_model],
         in_use=lambda: ProviderKeyInUse(details=_users_of(provider_key.id)),
     )
@@ -173,7 +173,7 @@ def _insert(
 
 
 def _at_rest(provider_key: ProviderKey, value: PlainValue) -> dict[str, Any]:
-    """What is kept of a value, by column. Its seal is bound to the account, the provider and the key's own ID."""
+    """The stored form of a value, by column. Its seal is bound to the account, the provider and the key's own ID."""
     account = ids.to_text(ids.Prefix.ACCOUNT, provider_key.account_id)
     binding = Binding(account=account, provider_id=provider_key.provider, provider_key_id=provider_key.text_id)
     return {
@@ -184,7 +184,7 @@ def _at_rest(provider_key: ProviderKey, value: PlainValue) -> dict[str, Any]:
 
 
 def _users_of(provider_key_id: uuid.UUID) -> dict[str, str]:
-    """The newest configurations whose rules name a provider key, as ID and name."""
+    """The newest configurations whose rules name a provider key, as {ID: name}."""
     users = (
         ProviderKey.objects.filter(pk=provider_key_id)
         .order_by("-routed_in__configuration_id")

@@ -1,4 +1,4 @@
-"""How provider keys look to the data plane: sealed."""
+"""Build provider keys' documents for the data plane. Their values are sealed."""
 
 from collections.abc import Collection, Iterator
 
@@ -13,7 +13,7 @@ _CHUNK = 500
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
-    """The named documents as they have to be now; None for those that have to go."""
+    """The named documents in their current state; None for one that must be deleted."""
     found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
     identities = [ids.from_text(ids.Prefix.PROVIDER_KEY, name.partition(":")[2]) for name in names]
     for provider_key in ProviderKey.objects.filter(account=account, id__in=identities):
@@ -22,7 +22,7 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
 
 
 def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-    """Every provider key of these accounts, a row at a time."""
+    """Yield (account, name, document) for every provider key of these accounts, row by row."""
     owners = {account.id: account for account in accounts}
     for row in ProviderKey.objects.filter(account__in=accounts).order_by("id").iterator(_CHUNK):
         yield owners[row.account_id], row.snapshot_document, build(row)

@@ -1,7 +1,7 @@
-"""A provider key's value between its arrival and its sealing: the only code that touches it in clear.
+"""A provider key's value between its arrival and its sealing: the only code that reads the plain value.
 
-Everywhere else the value travels as a `PlainValue`, which shows nothing of itself: not in a repr, a log line, a
-traceback that prints locals, a pickle or a JSON body. What may be known of it is its mask.
+All other code passes the value as a `PlainValue`, which does not show it in a repr, a log line, a traceback that prints
+locals, a pickle or a JSON body. Only its mask may be shown.
 
 Source: docs/decisions/0030-provider-key-values.md.
 """
@@ -26,7 +26,7 @@ _WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" 
     map(chr, range(0x2000, 0x200B))
 )
 _PRINTABLE: Final = re.compile(r"[!-~]+\Z")
-# What may be sent, for the OpenAPI document.
+# The pattern of a valid value, for the OpenAPI document.
 PATTERN: Final = "^[{0}]*[!-~]{{1,{1}}}[{0}]*$".format(
     r"\t\n\x0b\x0c\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000", MAX_LENGTH
 )
@@ -38,7 +38,7 @@ class InvalidValue(ValueError):
 
 
 class PlainValue:
-    """A provider key's value in clear, for the memory of one request."""
+    """A provider key's plain value; it exists only in the memory of one request."""
 
     __slots__ = ("_text",)
 
@@ -46,7 +46,7 @@ class PlainValue:
         """Take a value as it was sent, and trim the white space around it.
 
         Raises:
-            InvalidValue: nothing is left, it is longer than 4096 characters, or it holds white space, control or
+            InvalidValue: the trimmed value is empty or longer than 4096 characters, or contains white space, control or
                 non-ASCII characters.
         """
         trimmed = text.strip(_WHITE_SPACE)
@@ -55,7 +55,7 @@ class PlainValue:
         if len(trimmed) > MAX_LENGTH:
             raise InvalidValue(f"The value must have at most {MAX_LENGTH} characters.")
         if not _PRINTABLE.match(trimmed):
-            raise InvalidValue("The value must hold printable ASCII characters only, and no white space within.")
+            raise InvalidValue("The value must contain only printable ASCII characters, without white space.")
         self._text = trimmed
 
     def __repr__(self) -> str:
@@ -64,15 +64,15 @@ class PlainValue:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlainValue) and hmac.compare_digest(self._text, other._text)
 
-    # In no set and no dictionary key: a hash tells of what is hashed.
+    # Not hashable, so that it cannot be in a set or a dictionary key: a hash would reveal something about the value.
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a value in clear is not to be copied or stored")
+        raise TypeError("a plain value must not be copied or stored")
 
     @property
     def mask(self) -> str:
-        """What may be shown of it."""
+        """The mask of the value, which may be shown."""
         return redaction.mask(self._text)
 
     def seal(self, binding: Binding) -> bytes:
@@ -83,7 +83,9 @@ class PlainValue:
         return key.seal(self._text, binding)
 
     def fingerprint(self, *, account: str, provider_key: str) -> str:
-        """A keyed digest that tells "the same value again in this provider key", and nothing across keys or accounts.
+        """A keyed digest that shows whether the same value was sent again for this provider key, 64 hex digits.
+
+        Digests of different keys or accounts cannot be compared.
 
         Args:
             account: the `ac_…` ID.

@@ -1,4 +1,4 @@
-"""`/provider-keys`."""
+""" "The provider keys of the account: `/provider-keys`."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from rest.pagination import one_value
 
 
 class ProviderKeyViews(OwnedViews):
-    """`/provider-keys`."""
+    """ "The provider keys of the account: `/provider-keys`."""
 
     model = ProviderKey
     list_key = "aiGatewayProviderKeys"
@@ -34,23 +34,23 @@ class ProviderKeyViews(OwnedViews):
 
     filters = {
         "provider": {
-            "description": "Only the keys of this provider, by its ID; of an unknown one there are none.",
+            "description": "Show only the keys of this provider, by its ID. An unknown ID gives an empty list.",
             "schema": {"type": "string"},
         }
     }
 
     def filtered(self) -> QuerySet[Any]:
-        """The account's provider keys, of one `provider` where the query names one; an unknown one has none."""
+        """The account's provider keys, only those of `provider` if the query names one; empty for an unknown one."""
         items = self.items().defer("sealed", "fingerprint")
         name = one_value(self.request, "provider")
         if name is None:
             return items
-        if "\0" in name:  # no text to PostgreSQL
+        if "\0" in name:  # PostgreSQL refuses this character in a text
             return items.none()
         return items.filter(provider=KnownProviders.of(self.account).find(name) or name)
 
     def is_awaited(self) -> bool:
-        """Whoever rotates wants to know that the old value is not used any more."""
+        """True for a rotation: its client wants to know when the old value is not used any more."""
         return self.action == "rotate"
 
     def create(self, _request: Request) -> Response:
@@ -67,12 +67,12 @@ class ProviderKeyViews(OwnedViews):
         )
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Forget a provider key for ever. Refused while a routing rule names it."""
+        """Delete a provider key. This is refused while a routing rule names it."""
         services.delete_provider_key(provider_key=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
 
     def rotate(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Put a new value under the same ID; every configuration goes on working with no change."""
+        """Store a new value under the same ID. Configurations need no change."""
         provider_key, if_match = self.found(id), self.if_match()
         values = self.read(ProviderKeyRotateForm)
         return self.shown(

@@ -104,7 +104,7 @@ def test_a_key_in_use_tells_where_and_cannot_be_deleted(account, principal, clie
     assert b"The configuration chat names it (rule 2, step 2; rule 3, step 1)." in client.get(f"{page}/delete").content
     refused = client.post(f"{page}/delete", {"phrase": "team"})
     assert refused.status_code == 409
-    assert b"take it out of the configurations first" in refused.content
+    assert b"remove it from the configurations first" in refused.content
     assert account.providerkey_set.filter(id=key.id).exists()
 
 

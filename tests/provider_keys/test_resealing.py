@@ -132,7 +132,7 @@ def test_what_was_not_sealed_anew_is_not_taken(account, principal, run, settings
     key = store(account, principal)
     settings.SEALING_KEY = SealingKey.parse(sealing.public_key_of(NEW))
 
-    with pytest.raises(CommandError, match="not sealed anew"):
+    with pytest.raises(CommandError, match="not sealed to SEALING_PUBLIC_KEY"):
         run("import_sealed", stdin=run("export_sealed"))
 
     assert resealing.sealing_key_of(bytes(ProviderKey.objects.get(id=key.id).sealed)) != settings.SEALING_KEY.id

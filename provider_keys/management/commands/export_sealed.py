@@ -1,4 +1,4 @@
-"""`manage.py export_sealed`: the values that still have to be moved to SEALING_PUBLIC_KEY, sealed as they are."""
+"""`manage.py export_sealed`: write the sealed values that must still be moved to SEALING_PUBLIC_KEY."""
 
 import sys
 from collections import Counter
@@ -12,18 +12,18 @@ from provider_keys import resealing
 
 
 class Command(BaseCommand):
-    """Writes lines for `python -m data_plane reseal`."""
+    """Writes one line per value for `python -m data_plane reseal`."""
 
     help = (
-        "Write every stored value that is not sealed to the present SEALING_PUBLIC_KEY to standard output, for "
-        "`python -m data_plane reseal`. Nothing in it is secret. Exit status 0: written, be it none."
+        "Write every stored value that is not sealed to the current SEALING_PUBLIC_KEY to standard output, for "
+        "`python -m data_plane reseal`. The output is not secret. Exit status 0: it was written, even if it is empty."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--check",
             action="store_true",
-            help="only count them, by sealing key; exit status 1 while there are any",
+            help="only count the values, by sealing key; exit status 1 if any must be moved",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -34,7 +34,7 @@ class Command(BaseCommand):
             try:
                 self._export()
             except BrokenPipeError:
-                raise CommandError("Nobody takes the output any more; see what the next command said.") from None
+                raise CommandError("The next command does not read the output any more; see its messages.") from None
 
     def _check(self) -> None:
         found = Counter(resealing.sealing_key_of(value.sealed) for value in resealing.values_to_move())

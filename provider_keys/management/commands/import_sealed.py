@@ -1,4 +1,4 @@
-"""`manage.py import_sealed`: take back the values that `python -m data_plane reseal` has sealed anew."""
+"""`manage.py import_sealed`: store the values that `python -m data_plane reseal` has sealed again."""
 
 import itertools
 import sys
@@ -15,12 +15,12 @@ _PROGRESS_SECONDS: Final = 1.0
 
 
 class Command(BaseCommand):
-    """Reads lines of `python -m data_plane reseal`; what it has taken stays taken, so it may be run again."""
+    """Reads lines of `python -m data_plane reseal`. Values that it has stored stay stored, so it may be run again."""
 
     help = (
-        "Read the values that `python -m data_plane reseal` has sealed anew from standard input, and store each in the "
-        "place of the very blob that it was made from. One that was rotated or deleted meanwhile stays as it is. Exit "
-        "status 1: the input was refused or cut off; what was stored by then stays, and all may be run again."
+        "Read the values that `python -m data_plane reseal` has sealed again from standard input. Each replaces the "
+        "blob that it was made from. A value that was rotated or deleted meanwhile is not changed. Exit status 1: the "
+        "input was refused or incomplete; values that were stored by then stay stored, and the command may be run again."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
