@@ -9,7 +9,7 @@ class ConfigurationsConfig(AppConfig):
     name = "configurations"
 
     def ready(self) -> None:
-        """Provide the documents, once the models are there."""
+        """Register the documents' functions once the models are loaded."""
         from configurations import snapshot_documents
         from snapshots import document_kinds
 

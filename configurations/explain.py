@@ -1,7 +1,7 @@
-"""What the data plane would do with a request, and why, asked of PostgreSQL (docs/decisions/0012-explain.md).
+"""Explain what the data plane would do with a request, from the state in PostgreSQL (docs/decisions/0012-explain.md).
 
-The account's snapshot is built here from the very documents that are published; the decision is the policy's. Nothing
-is sent upstream and nothing is written.
+The account's snapshot is built here from the same documents that are published, and the policy decides as in the data
+plane. Nothing is sent upstream and nothing is written.
 """
 
 import uuid
@@ -30,26 +30,26 @@ from gateway_core.snapshot import (
 from providers.catalog import current_catalog
 from snapshots import document_kinds
 
-# The kinds of document that a decision does not need in full: the one configuration is put in by hand.
+# The kinds of documents that are not loaded as a whole: a decision needs one configuration, which is added separately.
 _APART: Final = frozenset({"token", "configuration"})
 
 
 class Question(NamedTuple):
-    """What is asked: a request as the data plane would get it, and what to assume."""
+    """The request to explain, and the assumptions."""
 
     requested: Sequence[str]
     surface: Surface = Surface.CHAT_COMPLETIONS
-    # `aigpk_…` IDs and provider IDs whose calls are taken to fail.
+    # `aigpk_…` IDs and provider IDs whose calls are assumed to fail.
     failing: Sequence[str] = ()
 
 
 def explain_stored(*, account: Account, configuration: Configuration | None, question: Question) -> Explanation:
-    """What an access key under a stored configuration, or under none, may do.
+    """Explain a request with a stored configuration, or without one.
 
     Args:
-        account: whose it is.
-        configuration: read with `with_named`; None for a key without one.
-        question: what is asked.
+        account: the account of the access key.
+        configuration: read with `with_named`; None for an access key without a configuration.
+        question: the request and the assumptions.
     """
     if configuration is None:
         return _ask(account, None, {}, question)
@@ -57,7 +57,7 @@ def explain_stored(*, account: Account, configuration: Configuration | None, que
 
 
 def explain_draft(*, account: Account, access: Any, router: Any, question: Question) -> Explanation:
-    """The same for an `access` and `router` that are not stored, and will not be.
+    """Explain a request with an `access` and a `router` that are not stored.
 
     Raises:
         ConfigurationInvalid: they break a rule.
@@ -66,7 +66,7 @@ def explain_draft(*, account: Account, access: Any, router: Any, question: Quest
     documents: dict[str, msgspec.Struct] = {}
     places: dict[tuple[int, int, int], str] = {}
     for inline in checked.inline_keys:
-        # The key stands in the plan under an ID of the moment, by its mask; its value goes nowhere.
+        # The plan shows the key by a temporary ID and its mask; its value is not stored.
         places[inline.place] = ids.to_text(ids.Prefix.PROVIDER_KEY, ids.new_id())
         documents[provider_key_document(places[inline.place])] = ProviderKeyDocument(
             provider=inline.provider, mask=inline.value.mask, sealed=b""
@@ -105,7 +105,7 @@ def _snapshot(account: Account, documents: dict[str, msgspec.Struct]) -> Account
 
 
 def _provider_names(access: Any, router: Any) -> set[str]:
-    """Every text in the two that may name a provider by its `aigp_…` ID."""
+    """Every text in `access` and `router` that may name a provider by its `aigp_…` ID."""
     names: set[str] = set()
     for dimension in ("providers", "models"):
         for entry in ((access or {}).get(dimension) or {}).get("allow") or ():

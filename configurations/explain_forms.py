@@ -1,4 +1,4 @@
-"""The wire form of explaining: the question and its answer (contract, section 8)."""
+"""The wire form of the explain routes: the question and its answer (contract, section 8)."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ _ONE = {"type": "string", "minLength": 1}
 
 
 class AssumeForm(StrictSerializer):
-    """What to take for granted."""
+    """The assumptions of an explanation."""
 
     failing = StrictListField(
         child=StrictCharField(max_length=255),
         required=False,
         max_length=100,
-        help_text="Provider keys (aigpk_…) and providers whose calls are taken to fail in a way that failover answers.",
+        help_text="Provider keys (aigpk_…) and providers whose calls are assumed to fail; the next attempt follows.",
     )
 
 
@@ -41,19 +41,19 @@ class ExplainForm(StrictSerializer):
     )
     surface = StrictChoiceField([surface.value for surface in Surface], required=False)
     streaming = StrictBooleanField(
-        required=False, help_text="Decides nothing: streamed and unstreamed requests are routed alike."
+        required=False, help_text="Has no effect: streamed and other requests are routed in the same way."
     )
     assume = AssumeForm(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """A question names a model."""
+        """Require `model` or `models`."""
         if not attrs.get("model") and not attrs.get("models"):
             raise serializers.ValidationError({"model": ["Name a model, or several in models."]})
         return attrs
 
 
 class DraftExplainForm(ExplainForm):
-    """The same, under a stored configuration, or under an access and a router that are not stored."""
+    """A request with a stored configuration, or with an access and a router that are not stored."""
 
     schema_rules = {
         **ExplainForm.schema_rules,
@@ -68,7 +68,7 @@ class DraftExplainForm(ExplainForm):
     router = RouterField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """A stored configuration, or a draft."""
+        """Refuse a stored configuration together with a draft."""
         attrs = super().validate(attrs)
         if "configuration_id" in attrs and ("access" in attrs or "router" in attrs):
             raise serializers.ValidationError(
@@ -78,7 +78,7 @@ class DraftExplainForm(ExplainForm):
 
 
 def question_of(values: dict[str, Any]) -> Question:
-    """The question that a validated form asks."""
+    """The question of a validated form."""
     first = [values["model"]] if values.get("model") else []
     return Question(
         requested=[*first, *values.get("models", ())],
@@ -88,7 +88,7 @@ def question_of(values: dict[str, Any]) -> Question:
 
 
 class ChangeSerializer(ShownSerializer):
-    """The nearest change that would let a refused candidate through."""
+    """The smallest change that would allow a refused candidate."""
 
     msg = serializers.CharField()
     path = serializers.CharField(required=False)
@@ -123,7 +123,7 @@ class ExplainedAttemptSerializer(ShownSerializer):
 
 
 class ExplainedStepSerializer(ShownSerializer):
-    """A step that is passed over although its candidate is allowed."""
+    """A step that is skipped although its candidate is allowed."""
 
     provider = serializers.CharField()
     model = serializers.CharField()

@@ -1,8 +1,8 @@
-"""The faults of a request, by JSON path: all of them at once, not the first alone.
+"""Collect the faults of a request by JSON path: all of them, not only the first.
 
 Clients write `access` and `router` as nested JSON, where one text can break a rule of form and the next one a rule of
-routing. Whoever fixes a router wants both told in one answer, so both are looked for in one walk, which these few
-functions share. The sentences are those of rest.fields; none repeats what the client wrote.
+routing. A client wants both faults in one answer, so one walk checks both kinds; it uses these functions. The sentences
+are those of rest.fields; none repeats the client's value.
 
 Source: docs/decisions/0031-faults-all-at-once.md.
 """
@@ -16,27 +16,26 @@ from rest.errors import json_path
 from rest.fields import StrictCharField
 from rest.serializers import unknown_field
 
-# Of a machine's rubbish the first few fields tell enough, and each suggestion costs time.
+# At most this many unknown fields are reported, because each suggestion costs time.
 _MOST_UNKNOWN_FIELDS: Final = 20
 
 
 class Faults:
-    """What is wrong, by JSON path. The first fault of a place is the one that is told."""
+    """The faults by JSON path. Only the first fault of a path is kept."""
 
     def __init__(self) -> None:
         self.by_path: dict[str, str] = {}
 
     def add(self, path: str, sentence: str) -> None:
-        """Tell of a fault."""
+        """Add a fault, unless this path has one already."""
         self.by_path.setdefault(path, sentence)
 
     def fields(
         self, value: object, path: str, *, known: tuple[str, ...], required: tuple[str, ...] = ()
     ) -> dict[str, Any] | None:
-        """The known fields of a JSON object, or None where the value is none.
+        """The known fields of a JSON object, or None if the value is not an object.
 
-        Fields that are null are faults and not returned: inside `access` and `router` nothing can be cleared, only
-        left out.
+        A null field is a fault and is not returned: inside `access` and `router` a field can only be left out.
         """
         if not isinstance(value, dict):
             self.add(path, "This must be an object.")
@@ -52,7 +51,7 @@ class Faults:
         return {name: value[name] for name in known if value.get(name) is not None}
 
     def items(self, value: object, path: str, *, most: int, least: int = 0) -> Iterator[tuple[str, Any]]:
-        """The items of a JSON array, each with its path. One of the wrong length is a fault and is not looked into."""
+        """Yield (path, item) of a JSON array. A wrong length is a fault, and then the items are not checked."""
         if not isinstance(value, list):
             self.add(path, "This must be an array.")
         elif len(value) > most:
@@ -64,12 +63,12 @@ class Faults:
                 yield f"{path}[{place}]", item
 
     def text(self, value: object, path: str, *, longest: int) -> str | None:
-        """A text of 1 to `longest` characters, none of them a control character; None where the value is none."""
+        """A text of 1 to `longest` characters without control characters; None and a fault for another value."""
         found: str | None = self.field(StrictCharField(max_length=longest), value, path)
         return found
 
     def field(self, field: StrictCharField, value: object, path: str) -> Any:
-        """What a field of rest.fields makes of the value; None where it refuses it."""
+        """The value as a field of rest.fields returns it; None and a fault if the field refuses it."""
         try:
             return field.run_validation(value)
         except ValidationError as refusal:

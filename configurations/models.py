@@ -1,8 +1,8 @@
 """Configurations: the access scope and the routing rules that access keys share.
 
-`access` and `router` are kept as they were written; what they name in the account is also held by foreign key, so that
-the database itself refuses to delete a provider key or a custom provider that a configuration still uses. A `Revision`
-holds on to nothing: what an earlier state names may be gone.
+`access` and `router` are stored as they were written. Foreign keys refer to the objects that they name, so that the
+database refuses to delete a provider key or a custom provider that a configuration uses. A `Revision` has no such
+foreign keys: an object that an earlier state names may be deleted.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ class ConfigurationQuerySet(models.QuerySet["Configuration"]):
     """Named reads of configurations."""
 
     def with_named(self) -> "ConfigurationQuerySet":
-        """Each with what it names in the account, read in the same statement.
+        """Read each configuration with the objects that it names, in the same statement.
 
         A second query could meet a newer state than the first, in which a router's key is gone.
         """
@@ -39,19 +39,18 @@ class ConfigurationQuerySet(models.QuerySet["Configuration"]):
 
 
 class Configuration(DescribedModel):
-    """One scope with its routing rules."""
+    """An access scope with routing rules."""
 
     id_prefix = ids.Prefix.CONFIGURATION
     path = "access-key-configurations"
 
-    # The contract's `access` and `router`, or NULL where absent. A router's keys are `{"id": "aigpk_…"}`.
+    # The contract's `access` and `router`, or NULL if absent. A router's keys are `{"id": "aigpk_…"}`.
     access = models.JSONField(null=True)
     router = models.JSONField(null=True)
 
     objects = ConfigurationQuerySet.as_manager()
 
-    # What `with_named` adds: the provider keys of the routing rules as {id, name, mask}, and the custom providers as
-    # {id, slug}.
+    # Added by `with_named`: provider keys of the routing rules as {id, name, mask}, custom providers as {id, slug}.
     routed: list[dict[str, Any]]
     named: list[dict[str, Any]]
 
@@ -60,7 +59,7 @@ class Configuration(DescribedModel):
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that a client writes of it: name, description, metadata, access and router, null where absent."""
+        """The fields that a client writes: name, description, metadata, access and router; null if absent."""
         return {
             "name": self.name,
             "description": self.description,
@@ -70,7 +69,7 @@ class Configuration(DescribedModel):
         }
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it. A router's keys are IDs."""
+        """The fields that the audit may show. A router's keys are IDs."""
         return self.content
 
     @property
@@ -80,19 +79,18 @@ class Configuration(DescribedModel):
 
 
 class Revision(models.Model):
-    """What a configuration was after one of its writes. Never changed; it goes with its configuration."""
+    """A configuration's content after one of its writes. It never changes, and is deleted with the configuration."""
 
     configuration = models.ForeignKey(Configuration, on_delete=models.CASCADE, related_name="revisions", db_index=False)
     # 1, 2, 3 … within the configuration.
     number = models.IntegerField()
     created_at = models.DateTimeField(default=timezone.now)
-    # Who made it, by ID and as they were called then (empty: not known).
+    # The ID of the principal who made it, and the principal's name at that time (empty: unknown).
     created_by = models.CharField(max_length=64)
     created_by_name = models.CharField(max_length=255, default="")
     # `Configuration.content` of that moment.
     content = models.JSONField()
-    # What the things that it names by ID were called: provider keys (`aigpk_…`) by name, providers (`aigp_…`) by
-    # `providerId`.
+    # The names at that time of the objects that it names by ID: {`aigpk_…`: name, `aigp_…`: `providerId`}.
     names = models.JSONField(default=dict)
 
     class Meta:

@@ -13,7 +13,7 @@ from providers.provider_names import KnownProviders
 MAX_NAME_LENGTH: Final = 255
 MAX_ENTRY_LENGTH: Final = 2 * MAX_NAME_LENGTH + 1
 
-_WHITE_SPACE: Final = "A model's name has no white space around it."
+_WHITE_SPACE: Final = "A model's name must not begin or end with white space."
 
 
 class Split(NamedTuple):
@@ -26,29 +26,29 @@ class Split(NamedTuple):
 
 
 class NamedModel(NamedTuple):
-    """A model entry that means something."""
+    """A valid model entry."""
 
     # The `providerId`; empty for an open model ID.
     provider: str
     # As written; an `aigp_…` ID before the slash of an open model ID is resolved.
     model: str
-    # The provider that the entry names in either form, if it is one that is known.
+    # The `providerId` that the entry names in either form; None if it is unknown.
     named: str | None
 
     @property
     def key(self) -> tuple[str, str]:
-        """Equal for entries that mean the same."""
+        """The (provider, model) that is equal for entries with the same meaning."""
         return self.provider, model_key(self.provider, self.model) if self.provider else self.model.casefold()
 
 
 def split(entry: str) -> Split:
-    """An entry in its parts, at the first colon; a slash before that makes it an open model ID."""
+    """Split an entry at its first colon. If there is a slash before it, the entry is an open model ID."""
     head, colon, rest = entry.partition(":")
     return Split(head, rest) if colon and "/" not in head else Split("", entry)
 
 
 def read_provider(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> str | None:
-    """The `providerId` that a provider entry means, or None and a fault."""
+    """The `providerId` that a provider entry names; None and a fault if it is invalid."""
     name = faults.text(value, path, longest=MAX_NAME_LENGTH)
     if name is None:
         return None
@@ -59,7 +59,7 @@ def read_provider(value: object, path: str, *, providers: KnownProviders, faults
 
 
 def read_model(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> NamedModel | None:
-    """What a model entry means, or None and a fault."""
+    """The model that an entry names; None and a fault if it is invalid."""
     entry = faults.text(value, path, longest=MAX_ENTRY_LENGTH)
     if entry is None:
         return None
@@ -77,7 +77,7 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
         faults.add(path, providers.bare_model_refusal(entry))
         return None
     if not owner or not own:
-        faults.add(path, "An open model ID has a name on either side of its slash.")
+        faults.add(path, "An open model ID must have a name on each side of its slash.")
         return None
     if owner != owner.strip() or own != own.strip():
         faults.add(path, _WHITE_SPACE)

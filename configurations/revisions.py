@@ -1,7 +1,7 @@
-"""What a configuration was, and what a write changed of it, in words.
+"""The revisions of a configuration, and the differences between two of them in words.
 
-Pure, but for `keep`. A revision's content has the wire's form, in which a provider key is an ID; `names` tells what it
-was called then.
+Only `keep` uses the database. A revision's content has the form of the wire, in which a provider key is an ID; `names`
+has the names at that time.
 
 Source: docs/decisions/0101-revisions.md.
 """
@@ -21,13 +21,13 @@ Json = Any
 _TEXTS: Final = ("name", "description", "metadata")
 _DIMENSIONS: Final = {"providers": "provider", "models": "model"}
 _KEY_LEAD: Final = f"{ids.Prefix.PROVIDER_KEY}_"
-# Of the entries of a list that was none before, or is none any more.
+# At most this many entries are shown when a list is added or removed as a whole.
 _MOST_SHOWN: Final = 5
 
 
 @dataclass(frozen=True)
 class State:
-    """What two revisions are compared by."""
+    """The content and the names that are compared."""
 
     content: Mapping[str, Json]
     names: Mapping[str, str]
@@ -44,7 +44,7 @@ class State:
 
 
 def names_of(configuration: Configuration) -> dict[str, str]:
-    """What is called how in a configuration that was read with `with_named`: provider keys and custom providers."""
+    """`{ID: name}` of the provider keys and custom providers of a configuration that was read with `with_named`."""
     keys = {
         ids.to_text(ids.Prefix.PROVIDER_KEY, uuid.UUID(row["id"])): row["name"] or "" for row in configuration.routed
     }
@@ -53,11 +53,11 @@ def names_of(configuration: Configuration) -> dict[str, str]:
 
 
 def keep(configuration: Configuration, by: Principal) -> None:
-    """Keep the state of a configuration as its newest revision, unless it is that already.
+    """Store the state of a configuration as its newest revision, unless that has the same content.
 
     Args:
         configuration: read with `with_named`, in the transaction that wrote it and holds its lock.
-        by: who wrote.
+        by: the principal who wrote it.
     """
     newest = configuration.revisions.order_by("-number").first()
     if newest is None or newest.content != configuration.content:
@@ -72,10 +72,10 @@ def keep(configuration: Configuration, by: Principal) -> None:
 
 
 def changes_between(old: State, new: State) -> list[str]:
-    """What is different in the newer state: a sentence for each change, for people.
+    """Describe each change from the old to the new state in a sentence for people.
 
     Returns:
-        None at all only where both are the same, letter by letter.
+        The sentences; empty only if both states are identical.
     """
     found = list(_Comparison(old, new).run())
     if not found and old.content != new.content:
@@ -84,14 +84,14 @@ def changes_between(old: State, new: State) -> list[str]:
 
 
 class _Step(NamedTuple):
-    """What a step is compared by; a key's ID stays when it is renamed."""
+    """A step in a comparable form. It has keys' IDs, which do not change when a key is renamed."""
 
     type: str
     keys: tuple[str, ...]
 
 
 class _Comparison:
-    """Two states, and one name for each thing in them: the newer one where it was renamed."""
+    """Compares two states. An object that was renamed has its newer name in all sentences."""
 
     def __init__(self, old: State, new: State) -> None:
         self._old = old.content
@@ -112,7 +112,7 @@ class _Comparison:
     def _dimension(self, dimension: str, noun: str) -> Iterator[str]:
         before, after = self._allowed(self._old, dimension), self._allowed(self._new, dimension)
         if not before or not after:
-            # From or to everything, or nothing: what was and what is now is the news.
+            # One side allows everything or nothing: show both sides as a whole.
             if before != after:
                 yield f"{dimension}: {_scope(before)} → {_scope(after)}"
             return
@@ -181,7 +181,7 @@ class _Comparison:
         return ", ".join(self._key(key) for key in keys)
 
     def _key(self, key_id: str) -> str:
-        """A key as people know it; with its ID where the name alone does not tell which."""
+        """A key's name, with its ID if several keys have the same name; its ID alone if the name is unknown."""
         name = self._names.get(key_id)
         if not name:
             return key_id
@@ -211,6 +211,6 @@ def _scope(entries: list[str] | None) -> str:
 
 
 def _in_order(before: list[str], after: list[str]) -> set[str]:
-    """What did not move: subjects of runs that stand in the same order in both."""
+    """The subjects that did not move: those in blocks that have the same order in both lists."""
     blocks = SequenceMatcher(None, before, after, autojunk=False).get_matching_blocks()
     return {subject for block in blocks for subject in before[block.a : block.a + block.size]}

@@ -1,7 +1,7 @@
-"""The routing rules: whose credentials a request to a provider, or to one model of it, may use, in which order.
+"""The routing rules: the credentials that a request to a provider or a model may use, and their order.
 
-Pure: what the account has comes in as an argument, and a provider key that is written inline comes out as one that is
-still to be stored.
+This module does not use the database. The account's objects are arguments, and a provider key that is written inline is
+returned for the caller to store.
 
 Source: contract, section 3; docs/decisions/0033-routers.md.
 """
@@ -32,7 +32,7 @@ KEY_SELECTION_STRATEGIES: Final = ("ordered",)
 
 
 class InlineKey(NamedTuple):
-    """A provider key that a router brings along."""
+    """A new provider key inside a router."""
 
     # Its rule, step and key, each from 0.
     place: tuple[int, int, int]
@@ -42,7 +42,7 @@ class InlineKey(NamedTuple):
 
 
 class CheckedRouter(NamedTuple):
-    """What a router without faults names."""
+    """The objects that a router without faults names."""
 
     # `providerId`s.
     providers: set[str]
@@ -54,20 +54,19 @@ class CheckedRouter(NamedTuple):
 def check(
     router: object, *, providers: KnownProviders, provider_keys: Mapping[uuid.UUID, str], faults: Faults
 ) -> CheckedRouter:
-    """Hold a `router` against every rule.
+    """Check a `router` by every rule.
 
     Args:
         router: JSON as a client wrote it.
-        providers: what the account can name.
-        provider_keys: the provider of each of the account's provider keys that `named_keys` lists; the rest are not
-            the account's.
-        faults: gets each fault, under `router`.
+        providers: the providers that the account can name.
+        provider_keys: {provider key's UUID: providerId} of those keys of `named_keys` that the account has.
+        faults: receives each fault, under `router`.
     """
     return _Check(providers, provider_keys, faults).run(router)
 
 
 def named_keys(router: object) -> set[uuid.UUID]:
-    """The IDs of stored provider keys that a router names, whatever else is wrong with it."""
+    """The UUIDs of stored provider keys that a router names. The router may have faults."""
     found = set()
     for key in _keys_of(router):
         if isinstance(key, dict):
@@ -79,10 +78,10 @@ def named_keys(router: object) -> set[uuid.UUID]:
 
 
 def stored_form(router: Mapping[str, Any], stored: Mapping[tuple[int, int, int], str]) -> dict[str, Any]:
-    """The router as it is kept: as written, but each inline key as the ID that it was stored under.
+    """The router as it is stored: as written, but with the ID of the stored key in place of each inline key.
 
     Args:
-        router: what `check` found no fault in.
+        router: a router in which `check` found no fault.
         stored: `aigpk_…` IDs by the place of the inline key.
     """
     return {"rules": [_stored_rule(rule, number, stored) for number, rule in enumerate(router["rules"])]}
@@ -93,17 +92,17 @@ def _stored_rule(rule: Mapping[str, Any], number: int, stored: Mapping[tuple[int
     for s, step in enumerate(rule["steps"]):
         kept = {name: step[name] for name in ("type", "keySelectionStrategy") if name in step}
         if "keys" in step:
-            # Nothing but an ID is taken over, so that no value can slip into the column.
+            # Only the ID is copied, so that no secret value can get into the column.
             kept["keys"] = [{"id": stored.get((number, s, k)) or key["id"]} for k, key in enumerate(step["keys"])]
         steps.append(kept)
     return {**{name: rule[name] for name in ("provider", "model") if name in rule}, "steps": steps}
 
 
 def compile_rules(router: Mapping[str, Any] | None, slug_of: Callable[[str], str]) -> tuple[Rule, ...]:
-    """A stored `router` as the data plane obeys it.
+    """The rules of a stored `router`, in the data plane's form.
 
     Args:
-        router: what `stored_form` made.
+        router: a result of `stored_form`.
         slug_of: the `providerId` behind a name that may be an `aigp_…` ID.
     """
     return tuple(_compiled(rule, slug_of) for rule in (router or {}).get("rules", ()))
@@ -116,7 +115,7 @@ def _compiled(rule: Mapping[str, Any], slug_of: Callable[[str], str]) -> Rule:
 
 
 def _keys_of(router: object) -> Iterator[object]:
-    """Every key of every step of every rule, as far as the router has the form of one."""
+    """Yield every key of every step of every rule; parts without the form of a router are skipped."""
     for rule in _list(router, "rules"):
         for step in _list(rule, "steps"):
             yield from _list(step, "keys")
@@ -135,7 +134,7 @@ class _Check:
         self._provider_keys = provider_keys
         self._faults = faults
         self._found = CheckedRouter(set(), set(), [])
-        # Where a provider, or a model of it (None: the provider itself), has its rule.
+        # The path of the rule of each (provider, model); model is None for a rule of the provider itself.
         self._ruled: dict[tuple[str, str | None], str] = {}
 
     def run(self, router: object) -> CheckedRouter:
@@ -153,7 +152,7 @@ class _Check:
         fields = self._faults.fields(rule, path, known=("provider", "model", "steps"), required=("steps",))
         if fields is None:
             return
-        # A subject that is null is a fault of its own, and not a second one for being missing.
+        # A null subject is already reported; do not report it as missing too.
         if not {"provider", "model"} & set(cast("dict[str, Any]", rule)):
             self._faults.add(path, "A rule needs a provider, a model, or both.")
         provider = self._subject(fields, path)
@@ -165,7 +164,7 @@ class _Check:
                 self._step(step, step_path, provider, (place, number))
 
     def _subject(self, fields: Mapping[str, Any], path: str) -> str | None:
-        """The provider that a rule is for. None where it cannot be told, which is then a fault already."""
+        """The provider of a rule; None if it is unknown, which is then already reported as a fault."""
         provider_path, model_path = f"{path}.provider", f"{path}.model"
         named = None
         if "provider" in fields:
@@ -185,9 +184,9 @@ class _Check:
 
     def _model(self, value: object, path: str, named: str | None) -> NamedModel | None:
         if isinstance(value, str) and value and not split(value).provider and not value.startswith(":"):
-            # An open model ID, or a bare name: fine in a scope or a request, but a rule is for one provider.
+            # An open model ID or a bare name is valid in a scope or a request, but a rule needs one provider.
             hint = f" as in {named}:{_example(named)}" if named else " as in openai:gpt-4o"
-            self._faults.add(path, f"A rule's model is named with its provider,{hint}.")
+            self._faults.add(path, f"A rule's model must be named with its provider,{hint}.")
             return None
         return read_model(value, path, providers=self._providers, faults=self._faults)
 
@@ -232,13 +231,13 @@ class _Check:
             elif "id" in fields:
                 found = self._stored_key(fields["id"], f"{key_path}.id", provider)
                 if found is not None and stored.setdefault(found, key_path) != key_path:
-                    self._faults.add(f"{key_path}.id", f"This step has this provider key already, at {stored[found]}.")
+                    self._faults.add(f"{key_path}.id", f"This step already has this provider key, at {stored[found]}.")
             elif "name" in fields or "value" in fields:
                 inline = self._inline_key(fields, key_path, provider, (*place, number))
                 if inline is not None:
                     same = next((other for value, other in values if value == inline.value), None)
                     if same is not None:
-                        self._faults.add(f"{key_path}.value", f"This step has this value already, at {same}.")
+                        self._faults.add(f"{key_path}.value", f"This step already has this value, at {same}.")
                     values.append((inline.value, key_path))
             elif isinstance(key, dict) and not {"id", "name", "value"} & set(key):
                 self._faults.add(key_path, "Give the id of a stored provider key, or name and value of a new one.")
@@ -276,7 +275,7 @@ class _Check:
 
 
 def is_managed(provider: str) -> bool:
-    """Whether a provider has managed inference at all."""
+    """Whether the catalog offers managed inference for a provider."""
     return provider in BUILT_IN and BUILT_IN[provider].is_managed
 
 

@@ -1,6 +1,6 @@
-"""`access` and `router` for the OpenAPI document: written by hand, since configurations.scope and .router check them.
+"""`access` and `router` in the OpenAPI document. They are written by hand, because no serializer checks them.
 
-Bounds come from there, so that document and check cannot part.
+The limits are imported from configurations.scope and configurations.router, so that document and checks agree.
 """
 
 from typing import Any, Final
@@ -28,7 +28,7 @@ _PROVIDER_KEY_ID: Final = {"type": "string", "pattern": id_pattern(ids.Prefix.PR
 
 
 def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
-    """An object that knows these fields and refuses others."""
+    """A JSON Schema object with these properties and no others."""
     found = {"type": "object", "properties": properties, "additionalProperties": False, **more}
     return {**found, "required": list(required)} if required else found
 
@@ -49,8 +49,8 @@ ACCESS: Final = _object(
             "`provider:model`, or an open model ID `x/m`. Missing: all; empty: none. Names compare without case.",
         ),
     },
-    description="Which providers and models the access keys of this configuration may reach. What is missing restricts "
-    "nothing. Entries are exact, without wildcards and without duplicates.",
+    description="The providers and models that the access keys of this configuration may use. A missing field does not "
+    "restrict anything. Entries are exact, without wildcards and without duplicates.",
     example={"providers": {"allow": ["openai"]}, "models": {"allow": ["openai:gpt-4o"]}},
 )
 
@@ -84,13 +84,13 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
             "steps": {"type": "array", "items": step, "minItems": 1, "maxItems": router.MAX_STEPS},
         },
         "steps",
-        description="At least one of `provider` and `model`; one rule for a provider, and one for a provider's model.",
+        description="At least one of `provider` and `model`. A provider has at most one rule, and so has each model.",
         anyOf=[{"required": ["provider"]}, {"required": ["model"]}],
     )
     return _object(
         {"rules": {"type": "array", "items": rule, "maxItems": router.MAX_RULES}},
         "rules",
-        description="Whose credentials a request uses, in which order. All steps of all rules together have at most "
+        description="The credentials that a request uses, in order. All steps of all rules together have at most "
         f"{router.MAX_ROUTER_KEYS} keys.",
         example={
             "rules": [{"provider": "openai", "steps": [{"type": "user", "keys": [example_key]}, {"type": "ngrok"}]}]

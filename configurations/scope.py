@@ -1,6 +1,6 @@
-"""The access scope: which providers and models the keys under a configuration may reach.
+"""The access scope: the providers and models that the access keys of a configuration may use.
 
-Pure: what the account has comes in as an argument.
+This module does not use the database; the account's objects are arguments.
 
 Source: contract, section 3.
 """
@@ -17,15 +17,15 @@ MAX_ENTRIES: Final = 1000
 
 
 def check(access: object, *, providers: KnownProviders, faults: Faults) -> set[str]:
-    """Hold an `access` against every rule.
+    """Check an `access` by every rule.
 
     Args:
         access: JSON as a client wrote it.
-        providers: what the account can name.
-        faults: gets each fault, under `access`.
+        providers: the providers that the account can name.
+        faults: receives each fault, under `access`.
 
     Returns:
-        The `providerId`s that it names in any way.
+        The `providerId`s of all providers that it names, alone or in a model.
     """
     dimensions = faults.fields(access, "access", known=("providers", "models"))
     if dimensions is None:
@@ -54,11 +54,11 @@ def check(access: object, *, providers: KnownProviders, faults: Faults) -> set[s
 
 
 def compile_scope(access: Mapping[str, Any] | None, slug_of: Callable[[str], str]) -> Scope:
-    """A stored `access` as the data plane obeys it.
+    """The scope of a stored `access`, in the data plane's form.
 
     Args:
-        access: what `check` found no fault in.
-        slug_of: the `providerId` behind a name that may be an `aigp_…` ID; any other text comes back as it is.
+        access: an `access` in which `check` found no fault.
+        slug_of: returns the `providerId` of an `aigp_…` ID; any other text is returned unchanged.
     """
     providers = _allowed(access, "providers")
     models = _allowed(access, "models")

@@ -17,12 +17,12 @@ from rest.serializers import StrictSerializer
 
 
 class _CheckedByService(Strict, serializers.JSONField):
-    """JSON as it came; configurations.services holds it against every rule."""
+    """Unchecked JSON; configurations.services checks it by every rule."""
 
     default_error_messages = {"null": "This field may not be null."}
 
     def to_internal_value(self, data: Any) -> Any:
-        """The JSON itself."""
+        """Return the JSON unchanged."""
         return data
 
 
@@ -46,7 +46,7 @@ class ConfigurationForm(StrictSerializer):
     router = RouterField(required=False)
 
     def run_validation(self, data: Any = empty) -> Any:
-        """The form, and with a fault of it every fault that access and router have as well, in one answer."""
+        """As the form; if it has faults, add those of `access` and `router`, so that one answer has them all."""
         try:
             return super().run_validation(data)
         except serializers.ValidationError as refusal:
@@ -70,13 +70,13 @@ class ShownAccessField(serializers.Field[Any, Any, dict[str, Any], Any]):
 
 @extend_schema_field(schema.ROUTER)
 class ShownRouterField(serializers.Field[Any, Any, dict[str, Any] | None, Any]):
-    """`router`, as it was written, with its provider keys as they are called now."""
+    """`router` as it was written, with the current names of its provider keys."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"source": "*", **options})
 
     def to_representation(self, value: Any) -> dict[str, Any] | None:
-        """The rules in the contract's order; the keys with name and mask."""
+        """The rules with the contract's order of fields; each key has its name and mask."""
         if value.router is None:
             return None
         keys = {ids.to_text(ids.Prefix.PROVIDER_KEY, uuid.UUID(row["id"])): row for row in value.routed}
@@ -109,7 +109,7 @@ class ConfigurationSerializer(OwnedSerializer):
     router = ShownRouterField(required=False)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """The configuration; without a router it has no `router`."""
+        """As the shape; a configuration without a router has no field `router`."""
         shown = super().to_representation(instance)
         if shown["router"] is None:
             del shown["router"]

@@ -34,7 +34,7 @@ Json = Any
 
 
 class ConfigurationInvalid(InvalidRequest):
-    """The access scope or the router breaks a rule; details tell every fault, by JSON path."""
+    """The access scope or the router breaks a rule; `details` has every fault by JSON path."""
 
     code = "configuration_invalid"
 
@@ -52,7 +52,7 @@ class ConfigurationInUse(Conflict):
 
 
 class ConfigurationChanges(TypedDict, total=False):
-    """What an update may change. None clears, but for the name."""
+    """The fields that an update may change. None clears all but the name."""
 
     name: str
     description: str | None
@@ -71,16 +71,16 @@ def create_configuration(
     access: Json | None = None,
     router: Json | None = None,
 ) -> Configuration:
-    """Make a configuration, and the provider keys that its router brings along.
+    """Create a configuration, and the provider keys that its router contains.
 
     Args:
-        account: whose it becomes.
-        by: who writes.
-        name: for people.
-        description: for people.
-        metadata: the client's own.
-        access: as the contract writes it, unchecked.
-        router: the same; its inline keys' values are strings.
+        account: the account that will own it.
+        by: the principal.
+        name: a name for people.
+        description: a text for people.
+        metadata: the client's own text.
+        access: unchecked JSON in the contract's form.
+        router: unchecked JSON in the contract's form; its inline keys' values are strings.
 
     Raises:
         ConfigurationInvalid: access or router breaks a rule. Nothing was written.
@@ -93,7 +93,7 @@ def create_configuration(
 def update_configuration(
     *, configuration: Configuration, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ConfigurationChanges]
 ) -> Configuration:
-    """Change what is given; `access` and `router` are replaced whole. No changes leave it as it is.
+    """Change the given fields; `access` and `router` are replaced as a whole. Without fields nothing changes.
 
     Raises:
         ConfigurationInvalid: the new access or router breaks a rule. Nothing was written.
@@ -106,13 +106,13 @@ def update_configuration(
 def restore_revision(
     *, configuration: Configuration, number: int, by: Principal, if_match: IfMatch = ANY
 ) -> Configuration:
-    """Make a configuration what it was in one of its revisions, by all the rules of an update. Makes a new revision.
+    """Write the content of an earlier revision again, with all checks of an update. This creates a new revision.
 
-    Restoring what it is already changes nothing.
+    If the configuration has this content already, nothing changes.
 
     Raises:
-        ConfigurationInvalid: the revision names what is gone, or what a rule refuses by now. Nothing was written.
-        NotFound: there is no such revision; or as rest.preconditions.locked.
+        ConfigurationInvalid: the revision names a deleted object, or breaks a newer rule. Nothing was written.
+        NotFound: the revision does not exist; or as rest.preconditions.locked.
         PreconditionFailed: as rest.preconditions.locked.
     """
     with published.changing(configuration, by=by, action=Action.CONFIGURATION_RESTORED, if_match=if_match) as row:
@@ -124,7 +124,7 @@ def restore_revision(
 
 
 def delete_configuration(*, configuration: Configuration, by: Principal, if_match: IfMatch = ANY) -> None:
-    """Forget a configuration for good. Its provider keys stay.
+    """Delete a configuration. Its provider keys stay.
 
     Raises:
         ConfigurationInUse: an access key links to it; details name up to 10 of them.
@@ -135,24 +135,24 @@ def delete_configuration(*, configuration: Configuration, by: Principal, if_matc
         by=by,
         action=Action.CONFIGURATION_DELETED,
         if_match=if_match,
-        # The referring model is of a room above; this room knows it by its foreign key alone.
+        # The referring model belongs to a room that imports this one, so it is found by its foreign key.
         users=[Configuration.access_keys.rel.related_model],
         in_use=lambda: ConfigurationInUse(details=_users_of(configuration.id)),
     )
 
 
 def find_faults(*, account: Account, access: Json | None, router: Json | None) -> dict[str, str]:
-    """What a write of these would be refused for, by JSON path; reads only."""
+    """The faults that a write of `access` and `router` would have, by JSON path. Nothing is written."""
     return _check(account, {"access": access, "router": router}, KnownProviders.of(account)).faults.by_path
 
 
 class CheckedContent:
-    """What a new access and router name, and what is wrong with them."""
+    """The objects that a new access and router name, and the faults of both."""
 
     def __init__(self, providers: KnownProviders) -> None:
         self.providers = providers
         self.faults = Faults()
-        # `providerId`s by what names them, `access` or `router`.
+        # {"access" or "router": the `providerId`s that it names}
         self.named: dict[str, set[str]] = {}
         self.keys: set[uuid.UUID] = set()
         self.inline_keys: list[routers.InlineKey] = []
@@ -178,14 +178,14 @@ def _check(account: Account, changes: dict[str, Json | None], providers: KnownPr
 def _write(
     configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool = False
 ) -> Configuration:
-    """Check and write what is given; nothing given writes nothing. Returns the row, read with `with_named`."""
+    """Check and write the given fields, if any. Returns the row, read with `with_named`."""
     if not changes:
         return Configuration.objects.with_named().get(pk=configuration.pk)
     checked = valid_content(configuration.account, changes)
     try:
         with transaction.atomic():
             _put(configuration, by, changes, checked, is_new=is_new)
-            # Foreign keys are deferred: without this, what vanished meanwhile would only show at the commit.
+            # Foreign keys are deferred: without this, only the commit would notice an object deleted meanwhile.
             connection.check_constraints()
     except IntegrityError as refusal:
         if not any(is_reference_violation(refusal, model) for model in (RoutedKey, NamedProvider, ProviderKey)):
@@ -198,10 +198,10 @@ def _write(
 
 
 def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:
-    """What a new `access` and `router` name, once they break no rule; reads only.
+    """Check a new `access` and `router`, and return the objects that they name. Nothing is written.
 
     Raises:
-        ConfigurationInvalid: with every fault by its JSON path.
+        ConfigurationInvalid: they break a rule; `details` has every fault by JSON path.
     """
     checked = _check(account, changes, KnownProviders.of(account))
     if checked.faults.by_path:
@@ -212,7 +212,7 @@ def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:
 def _put(
     configuration: Configuration, by: Principal, changes: dict[str, Any], checked: CheckedContent, *, is_new: bool
 ) -> None:
-    """Write the row, the provider keys that came along, and the rows that hold on to what is named."""
+    """Write the row, the new provider keys, and the rows whose foreign keys protect the named objects."""
     changes = dict(changes)
     if changes.get("router") is not None:
         stored = _store_inline_keys(configuration.account, by, checked)
@@ -229,7 +229,7 @@ def _put(
     if "router" in changes:
         _hold(RoutedKey, configuration, "provider_key_id", checked.keys)
     if "router" in changes or "access" in changes:
-        # What the unchanged half names stays named.
+        # The rows for the unchanged field stay.
         halves = {"access": configuration.access, "router": configuration.router}
         kept = {name: half for name, half in halves.items() if name not in changes}
         named = {**_check(configuration.account, kept, checked.providers).named, **checked.named}
@@ -241,7 +241,7 @@ def _put(
 def _store_inline_keys(
     account: Account, by: Principal, checked: CheckedContent
 ) -> dict[tuple[int, int, int], uuid.UUID]:
-    """Store the provider keys that a router brings along. Their IDs by their places."""
+    """Store the new provider keys of a router. Returns {place: `aigpk_…` ID}."""
     return {
         inline.place: add_provider_key(
             account=account,
@@ -258,17 +258,17 @@ def _store_inline_keys(
 def _hold(
     model: type[RoutedKey | NamedProvider], configuration: Configuration, column: str, wanted: set[uuid.UUID]
 ) -> None:
-    """Make a configuration's rows of a kind refer to exactly these."""
+    """Make a configuration's rows of `model` refer to exactly these objects."""
     manager: Manager[Any] = model._default_manager
     rows = manager.filter(configuration=configuration)
     held: set[uuid.UUID] = set(rows.values_list(column, flat=True))
     rows.filter(**{f"{column}__in": held - wanted}).delete()
-    # In the order of the IDs, so that two writes that name the same keys lock them in the same order.
+    # In the order of the IDs, so that two writes which name the same keys lock them in the same order.
     manager.bulk_create([model(configuration=configuration, **{column: one}) for one in sorted(wanted - held)])
 
 
 def _providers_of(account: Account, provider_keys: set[uuid.UUID]) -> dict[uuid.UUID, str]:
-    """Which provider each of these keys is for, as far as the account has them."""
+    """{provider key's UUID: its provider} of those keys that the account has."""
     found = (
         ProviderKey.objects.filter(account=account, id__in=provider_keys)
         if provider_keys
@@ -278,7 +278,7 @@ def _providers_of(account: Account, provider_keys: set[uuid.UUID]) -> dict[uuid.
 
 
 def _users_of(configuration_id: uuid.UUID) -> dict[str, str]:
-    """The newest access keys that link to a configuration, as ID and name, or mask where there is no name."""
+    """The newest access keys that link to a configuration, as {ID: name, or mask if there is no name}."""
     users = (
         Configuration.objects.filter(pk=configuration_id)
         .order_by("-access_keys__id")

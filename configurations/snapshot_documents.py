@@ -1,4 +1,4 @@
-"""How configurations look to the data plane: every provider by its `providerId`, every key by its ID."""
+"""Build configurations' documents for the data plane; they name providers by `providerId` and keys by ID."""
 
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -17,7 +17,7 @@ _CHUNK: Final = 500
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
-    """The named documents as they have to be now; None for those that have to go."""
+    """The named documents in their current state; None for one that must be deleted."""
     found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
     identities = [ids.from_text(ids.Prefix.CONFIGURATION, name.partition(":")[2]) for name in names]
     for configuration in Configuration.objects.filter(account=account, id__in=identities).with_named():
@@ -26,7 +26,7 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
 
 
 def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-    """Every configuration of these accounts, a row at a time."""
+    """Yield (account, name, document) for every configuration of these accounts, row by row."""
     owners = {account.id: account for account in accounts}
     for row in Configuration.objects.filter(account__in=accounts).with_named().order_by("id").iterator(_CHUNK):
         yield owners[row.account_id], row.snapshot_document, build(row)

@@ -1,4 +1,4 @@
-"""`/access-key-configurations`."""
+""" "The configurations of the account: `/access-key-configurations`."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from configurations.services import ConfigurationUnknown
 
 
 class ConfigurationViews(OwnedViews):
-    """`/access-key-configurations`."""
+    """ "The configurations of the account: `/access-key-configurations`."""
 
     model = Configuration
     list_key = "aiGatewayAccessKeyConfigurations"
@@ -27,16 +27,16 @@ class ConfigurationViews(OwnedViews):
     questions = frozenset({"explain"})
 
     def items(self) -> QuerySet[Any]:
-        """The account's configurations, with what their routers show."""
+        """The account's configurations, read with the objects that they name."""
         return Configuration.objects.filter(account=self.account).with_named()
 
     def create(self, _request: Request) -> Response:
-        """Make a configuration, and store the provider keys that its router brings along."""
+        """Create a configuration, and store the new provider keys that its router contains."""
         values = self.read(ConfigurationForm)
         return self.created(services.create_configuration(account=self.account, by=self.principal, **values))
 
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
-        """Change a configuration; `access` and `router` are replaced whole."""
+        """Change a configuration. `access` and `router` are replaced as a whole."""
         configuration, if_match = self.found(id), self.if_match()
         changes = self.read(ConfigurationForm, partial=True)
         return self.shown(
@@ -44,12 +44,12 @@ class ConfigurationViews(OwnedViews):
         )
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Forget a configuration for ever. Refused while an access key links to it."""
+        """Delete a configuration. This is refused while an access key links to it."""
         services.delete_configuration(configuration=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
 
     def explain(self, _request: Request) -> Response:
-        """What the data plane would do under a configuration, stored or not, and why. Nothing is sent or written."""
+        """Explain what the data plane would do with a configuration, stored or not. Nothing is sent or written."""
         values = self.read(DraftExplainForm)
         question = question_of(values)
         if "configuration_id" in values:
@@ -63,7 +63,7 @@ class ConfigurationViews(OwnedViews):
         return Response(ExplanationSerializer(found).data)
 
 
-# Before the items' route, whose ID would take the word.
+# Before the route of the items, which would take `explain` as an ID.
 ROUTES: list[URLPattern] = [
     path(
         f"{Configuration.path}/explain",

@@ -69,7 +69,7 @@ class ModelIdField(StrictCharField):
         """The name itself."""
         name = super().to_internal_value(data)
         if name != name.strip():
-            raise ValidationError("A model's name has no white space around it.")
+            raise ValidationError("A model's name must not begin or end with white space.")
         return name
 
 
