@@ -20,7 +20,7 @@ class Command(BaseCommand):
     help = (
         "Read the values that `python -m data_plane reseal` has sealed again from standard input. Each replaces the "
         "blob that it was made from. A value that was rotated or deleted meanwhile is not changed. Exit status 1: the "
-        "input was refused or incomplete; values that were stored by then stay stored, and the command may be run again."
+        "input was refused or incomplete; values that were stored stay stored, and the command may be run again."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
