@@ -1,4 +1,4 @@
-"""Custom providers, and what an account can name."""
+"""The app of custom providers, the catalog and managed keys."""
 
 import msgspec
 from django.apps import AppConfig
@@ -17,7 +17,7 @@ class ProvidersConfig(AppConfig):
     name = "providers"
 
     def ready(self) -> None:
-        """Provide the documents and the catalog, once the models are there."""
+        """Register the functions of documents and catalog once the models are loaded."""
         from providers import snapshot_documents
         from snapshots import document_kinds
 

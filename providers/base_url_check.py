@@ -1,6 +1,6 @@
-"""Whether a `baseUrl` may be stored: its form, its host, and what that resolves to at this moment.
+"""Check whether a `baseUrl` may be stored: its form, its host, and the host's current addresses.
 
-The data plane judges every connection again, by the same rules (gateway_core.base_urls).
+The data plane checks every connection again, by the same rules (gateway_core.base_urls).
 """
 
 from collections.abc import Callable
@@ -17,20 +17,20 @@ Resolve = Callable[[str, int], tuple[str, ...]]
 
 @dataclass(frozen=True)
 class VettedUrl:
-    """A base URL that was found good. Only `vet` makes one, and services take nothing else."""
+    """A base URL that passed the checks. Only `vet` creates one, and services accept nothing else."""
 
     written: str
 
 
 def vet(text: str, *, resolve: Resolve = host_resolution.resolve) -> VettedUrl:
-    """Judge a base URL as it was written. Asks the resolver: not inside a transaction.
+    """Check a base URL. This asks the resolver, so do not call it inside a transaction.
 
     Args:
-        text: as a client wrote it.
-        resolve: who is asked, where that was done before (`look_up`).
+        text: the URL as a client wrote it.
+        resolve: replaces the resolver, if the addresses were looked up before (`look_up`).
 
     Raises:
-        BaseUrlRefused: with the rule that it breaks.
+        BaseUrlRefused: the URL breaks a rule, which the error names.
     """
     base_url = parse(text)
     rules: UpstreamRules = settings.UPSTREAM_RULES
@@ -42,10 +42,10 @@ def vet(text: str, *, resolve: Resolve = host_resolution.resolve) -> VettedUrl:
 
 
 def look_up(text: object) -> Resolve:
-    """Ask the resolver now what `vet` wants to know of a URL later, when a transaction may be open.
+    """Resolve a URL's host now, for a later call of `vet` in a transaction. Returns the `resolve` for that call.
 
     Args:
-        text: whatever a client sent as a base URL.
+        text: the unchecked value that a client sent as a base URL.
     """
     answers: dict[tuple[str, int], tuple[str, ...]] = {}
     if isinstance(text, str):

@@ -1,6 +1,6 @@
-"""The catalog: the built-in providers' models, and which of them the operator holds a key for.
+"""The catalog: the built-in providers' models, and the providers that the operator has a key for.
 
-Only the control plane pays for the price data's size (about 30 MB in memory); workers get the names and prices.
+Only the control plane loads the price data (about 30 MB in memory); workers get the names and prices.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from providers.models import ManagedKey
 
 
 def build_models_document() -> ModelsDocument:
-    """What every built-in provider serves, by the prices that this process uses now (providers.price_refresh).
+    """The models of every built-in provider, from the price data that this process uses (providers.price_refresh).
 
     Source: docs/decisions/0008-catalog.md.
     """
@@ -23,7 +23,7 @@ def build_models_document() -> ModelsDocument:
 
 
 def build_documents() -> dict[str, msgspec.Struct]:
-    """The catalog's documents for the data plane, by name: what is served, and the operator's sealed keys."""
+    """The catalog's documents for the data plane, by name: the models, and the operator's sealed keys."""
     price_refresh.follow()
     return {
         MODELS_DOCUMENT: build_models_document(),
@@ -44,13 +44,13 @@ _indexed: list[_Indexed] = []
 
 
 def current_catalog() -> Catalog:
-    """The catalog as the control plane knows it now; what `explain` and the catalog's routes ask. Two queries."""
+    """The current catalog, for `explain` and the catalog's routes. Two queries."""
     price_refresh.follow()
     return _index(frozenset(ManagedKey.objects.values_list("provider", flat=True)))
 
 
 def held_catalog() -> Catalog:
-    """The catalog as this process knew it last, without a query: good enough for a suggestion."""
+    """The catalog that this process has read last, without a query. It may be old; use it for suggestions only."""
     return _index(_indexed[0].managed if _indexed else frozenset())
 
 

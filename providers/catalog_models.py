@@ -1,4 +1,4 @@
-"""Price data as the catalog's list of models: what every built-in provider serves, with prices where they are known.
+"""Turn price data into the catalog's list of models of every built-in provider, with the known prices.
 
 Source: docs/decisions/0008-catalog.md.
 """
@@ -19,15 +19,15 @@ from genai_prices.types import (
 
 from gateway_core.catalog import BUILT_IN, BuiltInProvider, Model, ModelsDocument, model_key
 
-# Names that the price data uses for families of names; nobody can call them as they stand.
+# A name that a client can call. The price data also has patterns for families of names, which are left out.
 _CALLABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*[A-Za-z0-9]\Z")
 
-# The newest documents, each by the very data that it was built from: those cannot be hashed, and building takes 40 ms.
+# The newest documents, each with the data that it was built from. The data cannot be hashed; a build takes 40 ms.
 _built: list[tuple[data_snapshot.DataSnapshot, ModelsDocument]] = []
 
 
 def models_document_of(prices: data_snapshot.DataSnapshot) -> ModelsDocument:
-    """What every built-in provider serves, with prices where they are known."""
+    """The models of every built-in provider, with the known prices."""
     for known, document in _built:
         if known is prices:
             return document
@@ -69,7 +69,7 @@ def _models(provider: BuiltInProvider, infos: list[ModelInfo]) -> Iterator[Model
 
 
 def _names(info: ModelInfo) -> Iterator[str]:
-    """The model's ID, and every other name that means exactly it."""
+    """Yield the model's ID and every other exact name of it."""
     yield info.id
     yield from _exact(info.match)
 
@@ -83,12 +83,12 @@ def _exact(match: MatchLogic) -> Iterator[str]:
 
 
 def _price(info: ModelInfo) -> ModelPrice:
-    """The price that holds without conditions: the last of a list, as the data orders them."""
+    """The price without conditions. In a list of prices it is the last one."""
     return info.prices if isinstance(info.prices, ModelPrice) else info.prices[-1].prices
 
 
 def _text(price: Decimal | TieredPrices | None) -> str | None:
-    """US dollars per million tokens; a tiered price begins with its base."""
+    """US dollars per million tokens as text; the base price if it is tiered. None if it is unknown."""
     if price is None:
         return None
     return str(price.base if isinstance(price, TieredPrices) else price)

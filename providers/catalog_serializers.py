@@ -16,9 +16,9 @@ class CatalogSurfaceSerializer(ShownSerializer):
 
 
 class CatalogProviderSerializer(ShownSerializer):
-    """A built-in provider."""
+    """A built-in provider of the catalog."""
 
-    id = serializers.CharField(help_text="What `openai:gpt-4o` begins with.")
+    id = serializers.CharField(help_text="The part of `openai:gpt-4o` before the colon.")
     display_name = serializers.CharField()
     base_url = serializers.URLField()
     supported_api_surfaces = CatalogSurfaceSerializer(many=True)
@@ -30,7 +30,7 @@ class CatalogProviderSerializer(ShownSerializer):
 
 
 class CatalogModelSerializer(ShownSerializer):
-    """A model of a built-in provider. A price that nobody knows is left out."""
+    """A model of a built-in provider. An unknown price is left out."""
 
     id = serializers.CharField(help_text="The provider's ID, a colon and the model's: how configurations name it.")
     provider_id = serializers.CharField()
@@ -42,7 +42,7 @@ class CatalogModelSerializer(ShownSerializer):
 
 
 def surfaces_of(provider: BuiltInProvider) -> list[dict[str, Any]]:
-    """What a built-in provider serves, each with its format."""
+    """The API surfaces of a built-in provider, each with its format."""
     return [
         {"format": speaks, "surface": surface}
         for surface in provider.surfaces

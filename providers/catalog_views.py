@@ -1,7 +1,7 @@
-"""`/catalog/providers` and `/catalog/models`: what the gateway knows without anybody's doing.
+"""`/catalog/providers` and `/catalog/models`: the built-in providers and their models.
 
-The same for every account. A list is in the catalog's own order, and pages by a cursor, which is the ID of the last
-item that was shown: it stays valid when the catalog is refreshed, whether or not that item stays in it.
+They are the same for every account. A list is in the catalog's order. Its cursor is the ID of the last item that was
+shown; it stays valid when the catalog is refreshed, even if that item is not in the catalog any more.
 
 Source: docs/decisions/0074-catalog-lists.md.
 """
@@ -26,7 +26,7 @@ _PROVIDERS: Final = list(BUILT_IN)
 
 
 class _Item(NamedTuple):
-    """What is listed, with its place in the order and what a search looks into."""
+    """An item of a list, with its position in the order and the text for searches."""
 
     place: tuple[int, str]
     text: str
@@ -36,7 +36,7 @@ class _Item(NamedTuple):
 class CatalogViews(AccountViews):
     """A list of the catalog."""
 
-    # The key of the list's items in its answer.
+    # The field of the answer that contains the list's items.
     list_key: ClassVar[str]
     list_order: ClassVar[str] = "In the catalog's order."
     filters: ClassVar[dict[str, dict[str, Any]]] = {
@@ -72,13 +72,13 @@ class CatalogViews(AccountViews):
 
 
 class CatalogProviderViews(CatalogViews):
-    """`/catalog/providers`."""
+    """`/catalog/providers`: the built-in providers."""
 
     list_key = "catalogProviders"
     shape = CatalogProviderSerializer
 
     def items(self, _request: Request, catalog: Catalog) -> list[_Item]:
-        """Every built-in provider."""
+        """Every built-in provider, in the catalog's order."""
         return [
             _Item(
                 place=(place, ""),
@@ -98,7 +98,7 @@ class CatalogProviderViews(CatalogViews):
 
 
 class CatalogModelViews(CatalogViews):
-    """`/catalog/models`."""
+    """`/catalog/models`: the models of the built-in providers."""
 
     list_key = "catalogModels"
     shape = CatalogModelSerializer
@@ -161,10 +161,10 @@ def _text(request: Request, name: str) -> str | None:
 
 
 def _place_of(cursor: str | None) -> tuple[int, str] | None:
-    """Where in the order an item's ID stands: `openai`, or `openai:gpt-4o`.
+    """The position of an item's ID (`openai` or `openai:gpt-4o`) in the order.
 
     Raises:
-        QueryInvalid: no such ID begins with a provider's.
+        QueryInvalid: the cursor does not begin with a provider's ID.
     """
     if cursor is None:
         return None

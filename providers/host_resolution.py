@@ -1,4 +1,4 @@
-"""Asking the resolver for a name's addresses, for a moment and no longer.
+"""Ask the resolver for the addresses of a host, with a time limit.
 
 The resolver of the system has no time limit of its own, so each question runs in a thread that nobody waits for beyond
 the limit; a few at once, so that a resolver that hangs holds no more of them.
@@ -14,13 +14,13 @@ _AT_ONCE: Final = threading.BoundedSemaphore(16)
 
 
 def resolve(host: str, port: int) -> tuple[str, ...]:
-    """The addresses of a host now; none where it has none, or no answer came in time.
+    """The current addresses of a host; empty if it has none, or if the resolver did not answer in time.
 
-    Never to be called inside a transaction: it waits for others.
+    Do not call it inside a transaction, because it waits for the network.
 
     Args:
         host: a name in ASCII (gateway_core.base_urls.BaseUrl.host).
-        port: where it would be connected to.
+        port: the port of the connection.
     """
     found: list[str] = []
 

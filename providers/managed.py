@@ -26,19 +26,19 @@ _VALUE: Final = re.compile(r"[!-~]{1,4096}")
 
 
 class ManagedKeyRefused(ValueError):
-    """What the operator gave cannot be stored. The text says why and repeats nothing of it."""
+    """The operator's input cannot be stored. The text gives the reason and does not repeat the input."""
 
 
 @transaction.atomic
 def set_managed_key(*, provider: str, value: str) -> ManagedKey:
-    """Store the operator's key for a provider, in place of the one before.
+    """Store the operator's key for a provider. It replaces an earlier one.
 
     Args:
         provider: one of MANAGED.
-        value: the key in clear; white space around it is trimmed.
+        value: the plain key; white space around it is trimmed.
 
     Raises:
-        ManagedKeyRefused: the provider is none of them, or the value cannot be a key.
+        ManagedKeyRefused: the provider is not one of them, or the value cannot be a key.
     """
     if provider not in MANAGED:
         raise ManagedKeyRefused(f"Managed inference is offered for {' and '.join(MANAGED)} only.")
@@ -64,10 +64,10 @@ def set_managed_key(*, provider: str, value: str) -> ManagedKey:
 
 @transaction.atomic
 def remove_managed_key(*, provider: str) -> None:
-    """Forget the operator's key for a provider.
+    """Delete the operator's key for a provider.
 
     Raises:
-        ManagedKeyRefused: there is none.
+        ManagedKeyRefused: the operator has no key for this provider.
     """
     key = ManagedKey.objects.select_for_update().filter(provider=provider).first()
     if key is None:
@@ -77,16 +77,16 @@ def remove_managed_key(*, provider: str) -> None:
 
 
 def sealed_keys() -> list[tuple[str, bytes]]:
-    """Every key of the operator's, by provider, as it is stored."""
+    """(provider, sealed blob) for every key of the operator."""
     return [(key.provider, bytes(key.sealed)) for key in ManagedKey.objects.order_by("provider")]
 
 
 @transaction.atomic
 def replace_sealed(*, provider: str, was: str, sealed: bytes) -> bool:
-    """Put the same key, sealed anew, in the place of the blob with this digest. The catalog has to be published then.
+    """Replace the blob with this digest by the same key, sealed again. The caller must publish the catalog then.
 
     Returns:
-        Whether it was still there; False where the operator has stored another key since, or removed it.
+        Whether it was replaced; False if the operator has stored another key since, or removed it.
     """
     key = ManagedKey.objects.select_for_update(no_key=True).filter(provider=provider).first()
     if key is None or digest(bytes(key.sealed)) != was:

@@ -1,7 +1,7 @@
-"""Custom providers, and what the operator keeps for the built-in ones: their keys, the newest prices.
+"""Custom providers, the operator's keys for built-in providers, and the newest prices.
 
-A custom provider is an upstream that an account names itself, beside the catalog's. It lives until nothing names it any
-more: provider keys and configurations hold on to it by foreign key.
+A custom provider is an upstream that an account adds to the catalog's. It cannot be deleted while provider keys or
+configurations refer to it by foreign key.
 """
 
 import uuid
@@ -16,12 +16,12 @@ from gateway_core.snapshot import provider_document
 
 
 class Provider(OwnedModel):
-    """One upstream with a base URL of the account's own."""
+    """One upstream of an account, with its base URL."""
 
     id_prefix = ids.Prefix.PROVIDER
     path = "providers"
 
-    # The `providerId` of the wire: what `my-ollama:llama3.2` begins with. Never a built-in provider's.
+    # The `providerId` of the wire: the part of `my-ollama:llama3.2` before the colon. Never a built-in provider's.
     slug = models.CharField(max_length=255)
     name = models.CharField(max_length=255)
     base_url = models.CharField(max_length=2048)
@@ -35,11 +35,11 @@ class Provider(OwnedModel):
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows."""
         return self.name
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it. Asks the database for its models."""
+        """The fields that the audit may show. This reads its models from the database."""
         return {
             "providerId": self.slug,
             "name": self.name,
@@ -75,7 +75,7 @@ class ProviderModel(models.Model):
 
     @property
     def text_id(self) -> str:
-        """`aigpm_…`"""
+        """The ID as text: `aigpm_…`."""
         return ids.to_text(ids.Prefix.PROVIDER_MODEL, self.id)
 
 
@@ -101,30 +101,30 @@ class ManagedKey(models.Model):
 
     @property
     def text_id(self) -> str:
-        """The provider's: there is one key for each."""
+        """The provider's ID; each provider has at most one key."""
         return self.provider
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows."""
         return self.provider
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of it."""
+        """The fields that the audit may show."""
         return {"providerId": self.provider, "keyRedacted": self.key_redacted}
 
 
 class PriceRelease(models.Model):
     """The newest price data that was fetched: a single row.
 
-    Every process of the control plane reads the same prices from it (providers.price_refresh). It serves the very
-    release of `genai-prices` that read it; a newer package brings newer prices of its own.
+    Every process of the control plane reads the same prices from it (providers.price_refresh). It is used only with the
+    release of `genai-prices` that fetched it; a newer package contains newer prices.
     """
 
     singleton = models.BooleanField(default=True, primary_key=True)
     # The version of `genai-prices` that fetched and read it.
     package = models.CharField(max_length=64)
-    # SHA-256 of the data: tells a process whether it holds them already.
+    # SHA-256 of the data: a process compares it with the data that it holds.
     digest = models.CharField(max_length=64)
     # The JSON as it was fetched, compressed by zlib.
     data = models.BinaryField()

@@ -1,8 +1,7 @@
-"""The price data of `genai-prices`: packaged with it, and newer where this deployment could fetch newer ones.
+"""The price data of `genai-prices`: the packaged data, or newer data that this deployment has fetched.
 
-One process fetches (providers.tasks) and stores what it got in PostgreSQL; every process that is about to use prices
-calls `follow` and has the same ones. Data that does not hold up is never stored, so a bad answer from outside leaves
-the last good prices in place.
+One process fetches data (providers.tasks) and stores it in PostgreSQL. Every process calls `follow` before it uses
+prices, so all have the same ones. Invalid data is never stored, so the last good prices stay in use.
 
 Source: docs/decisions/0072-prices.md.
 """
@@ -35,11 +34,11 @@ _MUST_REMAIN: Final = 0.5
 
 
 class PricesRefused(Exception):
-    """The fetched prices are not what they have to be; the text says what is wrong and holds nothing of them."""
+    """The fetched prices are invalid. The text gives the reason and does not contain the data."""
 
 
 class _Held:
-    """What this process has in place of the packaged prices."""
+    """The data that this process uses instead of the packaged prices."""
 
     digest: str | None = None
 
@@ -63,14 +62,14 @@ def follow() -> None:
 
 
 def refresh() -> bool:
-    """Fetch prices and store them, where they are new and hold up.
+    """Fetch prices, and store them if they are new and valid.
 
     Returns:
-        Whether other prices than before are stored.
+        Whether new prices were stored.
 
     Raises:
-        PricesRefused: what came is not price data, or has lost what nobody takes away at once.
-        OSError: nothing came.
+        PricesRefused: the answer is not valid price data, or has lost more than half of a provider's models.
+        OSError: the data could not be fetched.
     """
     raw = _fetch(settings.CATALOG_URL)
     digest = hashlib.sha256(raw).hexdigest()
@@ -114,7 +113,7 @@ def _read(raw: bytes) -> data_snapshot.DataSnapshot:
 
 
 def _check(models: ModelsDocument) -> None:
-    """Hold new models against what a worker accepts, and against those in use."""
+    """Check new models by a worker's limits, and compare them with those in use."""
     body = snapshot.encode(models)
     if len(body) > snapshot.MAX_DOCUMENT_BYTES:
         raise PricesRefused(f"{len(body)} bytes of models")
@@ -130,7 +129,7 @@ def _check(models: ModelsDocument) -> None:
         if price is not None
     )
     if any(not price.is_finite() or price < 0 for price in told):
-        raise PricesRefused("a price that is none")
+        raise PricesRefused("an invalid price")
     for provider, served in models_document_of(data_snapshot.get_snapshot()).providers.items():
         if len(models.providers.get(provider, ())) < len(served) * _MUST_REMAIN:
             raise PricesRefused(f"{provider} has lost more than half of its models")

@@ -1,7 +1,7 @@
-"""Which providers an account can name, and how a name is understood.
+"""The providers that an account can name, and how names become `providerId`s.
 
-A provider is named by its `providerId`, or by its `aigp_…` ID where it is a custom one. The data plane knows
-`providerId`s alone, so whatever is published passes through here first.
+A provider is named by its `providerId`; a custom one also by its `aigp_…` ID. The data plane knows only `providerId`s,
+so names are resolved here before they are published.
 """
 
 import uuid
@@ -16,7 +16,7 @@ from providers.catalog import held_catalog
 from providers.models import Provider
 from rest.errors import InvalidRequest
 
-# Looking for resemblances is the dear part of a refusal, so one request gets so many, among so many custom providers.
+# The search for similar names is slow, so the number of suggestions and of compared custom providers is limited.
 _MOST_SUGGESTIONS: Final = 20
 _MOST_COMPARED: Final = 500
 
@@ -28,7 +28,7 @@ class ProviderUnknown(InvalidRequest):
 
 
 class KnownProviders:
-    """The built-in providers and an account's own, for the time of one request."""
+    """The built-in providers and an account's custom ones, for one request."""
 
     def __init__(self, custom: Iterable[tuple[uuid.UUID, str]] = ()) -> None:
         """Take the account's custom providers, as (ID, `providerId`)."""
@@ -39,11 +39,11 @@ class KnownProviders:
 
     @classmethod
     def of(cls, account: Account) -> "KnownProviders":
-        """What this account can name now."""
+        """The providers that this account can name now."""
         return cls(Provider.objects.filter(account=account).order_by("id").values_list("id", "slug"))
 
     def find(self, name: str) -> str | None:
-        """The `providerId` that a name means: itself, or that of the `aigp_…` ID. None where it means nothing."""
+        """The `providerId` of a name, which may be an `aigp_…` ID; None if the name is unknown."""
         if name in BUILT_IN or name in self._custom:
             return name
         return self._slugs.get(name)
@@ -61,13 +61,13 @@ class KnownProviders:
         return self._suggested[name]
 
     def refusal(self, name: str) -> str:
-        """The sentence that tells of an unknown name. It does not repeat it: it may be a secret in the wrong place."""
+        """The error text for an unknown name. It does not repeat the name, which may be a secret in the wrong place."""
         sentence = "There is no provider with this ID."
         near = self.nearest(name)
         return f"{sentence} Did you mean {' or '.join(near)}?" if near else sentence
 
     def bare_model_refusal(self, name: str) -> str:
-        """The sentence that tells of a model named without its provider, with those that it could be."""
+        """The error text for a model that is named without its provider, with suggestions."""
         sentence = "A model is named with its provider, as in openai:gpt-4o, or by its open ID, as in x/m."
         if self._bare_models >= _MOST_SUGGESTIONS:
             return sentence

@@ -24,16 +24,16 @@ _SLUG: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,253}[a-z0-9])?")
 _WITHIN: Final = r"[^\u0000-\u001f\u007f-\u009f]"
 _EDGE: Final = r"[^\s\u0000-\u001f\u007f-\u009f]"
 _IMMUTABLE: Final = "A provider's providerId never changes; create another provider."
-# What the wire names; the data plane's own `completions` comes with the format as a whole.
+# The surfaces that clients can name. The data plane's `completions` is part of its format and cannot be named alone.
 _SURFACES: Final = (Surface.CHAT_COMPLETIONS, Surface.RESPONSES, Surface.EMBEDDINGS, Surface.MESSAGES)
 
 
 @extend_schema_field({"type": "string", "pattern": f"^{_SLUG.pattern}$", "minLength": 1, "maxLength": 255})
 class ProviderIdField(StrictCharField):
-    """A lower-case slug."""
+    """A `providerId`: a lower-case slug."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The slug itself."""
+        """Return the text unchanged if it is a slug."""
         slug = super().to_internal_value(data)
         if not _SLUG.fullmatch(slug):
             raise ValidationError(
@@ -51,10 +51,10 @@ class ProviderIdField(StrictCharField):
     }
 )
 class BaseUrlField(StrictCharField):
-    """A URL that an upstream may have; its host was looked up before (`resolve` in the context)."""
+    """An upstream's URL. Its host was resolved before (`resolve` in the context)."""
 
     def to_internal_value(self, data: Any) -> base_url_check.VettedUrl:  # type: ignore[override]
-        """The URL as it was written, once it is found good."""
+        """The URL as it was written, if it passes the checks."""
         try:
             return base_url_check.vet(data, resolve=self.context["resolve"])
         except BaseUrlRefused as refusal:
@@ -66,7 +66,7 @@ class ModelIdField(StrictCharField):
     """The name of a model at its provider."""
 
     def to_internal_value(self, data: Any) -> str:
-        """The name itself."""
+        """Return the text unchanged if it is a model's name."""
         name = super().to_internal_value(data)
         if name != name.strip():
             raise ValidationError("A model's name must not begin or end with white space.")
@@ -79,7 +79,7 @@ class ProviderModelForm(StrictSerializer):
     model_id = ModelIdField(max_length=255)
 
     def to_internal_value(self, data: Any) -> str:  # type: ignore[override]
-        """Its name."""
+        """The model's name, in place of the object."""
         return str(super().to_internal_value(data)["model_id"])
 
 
@@ -90,7 +90,7 @@ class ParameterForm(StrictSerializer):
 
 
 class ApiSurfaceForm(StrictSerializer):
-    """One API that a custom provider serves; without `surface`, every one of the format."""
+    """One API that a custom provider serves; without `surface`, all surfaces of the format."""
 
     format = StrictChoiceField([one.value for one in Format])
     surface = StrictChoiceField([one.value for one in _SURFACES], required=False)
@@ -98,11 +98,11 @@ class ApiSurfaceForm(StrictSerializer):
         child=ParameterForm(),
         required=False,
         max_length=MAX_PARAMETERS,
-        help_text="The top-level parameters that it takes; others are stripped. Left out: it takes all.",
+        help_text="The top-level parameters that it accepts; others are removed. If left out, it accepts all.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The surface as it is stored, once surface and format agree."""
+        """The surface in its stored form; refused if surface and format do not match."""
         speaks = Format(attrs["format"])
         if "surface" in attrs and Surface(attrs["surface"]) not in speaks.surfaces:
             known = ", ".join(one.value for one in speaks.surfaces if one in _SURFACES)
@@ -114,7 +114,7 @@ class ApiSurfaceForm(StrictSerializer):
 
 
 class ProviderChangeForm(StrictSerializer):
-    """PATCH of a custom provider. Its `providerId` never changes."""
+    """PATCH of a custom provider. Its `providerId` cannot change."""
 
     name = NameField()
     base_url = BaseUrlField(
@@ -126,7 +126,7 @@ class ProviderChangeForm(StrictSerializer):
     models = StrictListField(child=ProviderModelForm(), required=False, max_length=MAX_MODELS)
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        """The validated fields."""
+        """The validated fields; a `providerId` is refused."""
         try:
             return super().to_internal_value(data)
         except ValidationError as refusal:
@@ -135,7 +135,7 @@ class ProviderChangeForm(StrictSerializer):
             raise ValidationError({**refusal.detail, "providerId": [_IMMUTABLE]}) from None
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """The form, once no surface is listed twice."""
+        """Refuse a surface that is listed twice."""
         seen: set[tuple[str, str | None]] = set()
         twice: dict[str, str] = {}
         for place, entry in enumerate(attrs.get("supported_api_surfaces") or ()):
@@ -153,7 +153,7 @@ class ProviderCreateForm(ProviderChangeForm):
 
     provider_id = ProviderIdField(
         max_length=255,
-        help_text="A slug, unique in the account and none of a built-in provider's; it never changes.",
+        help_text="A slug that is unique in the account and is not a built-in provider's ID; it cannot change.",
     )
 
 

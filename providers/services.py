@@ -1,6 +1,6 @@
 """Every write to custom providers.
 
-That a `baseUrl` may be stored was asked before (providers.base_url_check): the resolver is not for a transaction.
+The caller has checked the `baseUrl` before (providers.base_url_check): the resolver is too slow for a transaction.
 """
 
 import uuid
@@ -34,13 +34,13 @@ class ProviderIdReserved(InvalidRequest):
 
 
 class ProviderExists(Conflict):
-    """The account has a custom provider with this providerId already."""
+    """The account already has a custom provider with this providerId."""
 
     code = "provider_exists"
 
 
 class ProviderInUse(Conflict):
-    """Provider keys or configurations name this provider; delete the keys, and take it out of the configurations."""
+    """Provider keys or configurations name this provider; delete the keys, and remove it from the configurations."""
 
     code = "provider_in_use"
 
@@ -52,7 +52,7 @@ class ModelListedTwice(InvalidRequest):
 
 
 class ProviderChanges(TypedDict, total=False):
-    """What an update may change. None clears metadata, surfaces and models."""
+    """The fields that an update may change. None clears metadata, surfaces and models."""
 
     name: str
     base_url: VettedUrl
@@ -72,15 +72,15 @@ def create_provider(
     supported_api_surfaces: list[dict[str, Any]] | None = None,
     models: Sequence[str] | None = None,
 ) -> Provider:
-    """Name an upstream of the account's own.
+    """Create a custom provider of the account.
 
     Args:
-        account: whose it becomes.
-        by: who writes.
+        account: the account that will own it.
+        by: the principal.
         provider_id: a slug, the `providerId`.
-        name: for people.
-        base_url: where it stands.
-        metadata: the client's own.
+        name: a name for people.
+        base_url: its checked base URL.
+        metadata: the client's own text.
         supported_api_surfaces: `[{format, surface?, supportedParams?: [{name}]}]`, as the wire has it.
         models: the names of the models that it serves.
 
@@ -115,7 +115,7 @@ def create_provider(
 def update_provider(
     *, provider: Provider, by: Principal, if_match: IfMatch = ANY, **changes: Unpack[ProviderChanges]
 ) -> Provider:
-    """Change what was given; nothing given changes nothing. `models` replaces the set; those that stay keep their IDs.
+    """Change the given fields, if any. `models` replaces all models; a model that stays keeps its ID.
 
     Raises:
         ModelListedTwice: details name the second place.
@@ -134,7 +134,7 @@ def update_provider(
 
 
 def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = ANY) -> None:
-    """Forget a provider for good.
+    """Delete a provider.
 
     Raises:
         ProviderInUse: a provider key or a configuration names it; details name up to 10 of them.

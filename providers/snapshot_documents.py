@@ -1,4 +1,4 @@
-"""How custom providers look to the data plane."""
+"""Build custom providers' documents for the data plane."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from providers.models import Provider
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
-    """The named documents as they have to be now; None for those that have to go."""
+    """The named documents in their current state; None for one that must be deleted."""
     slugs = {name.partition(":")[2]: name for name in names}
     found: dict[str, msgspec.Struct | None] = dict.fromkeys(names)
     for provider in _rows([account]).filter(slug__in=slugs):
@@ -23,7 +23,7 @@ def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Str
 
 
 def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str, msgspec.Struct]]:
-    """Every custom provider of these accounts, a row at a time."""
+    """Yield (account, name, document) for every custom provider of these accounts, row by row."""
     owners = {account.id: account for account in accounts}
     for row in _rows(accounts):
         yield owners[row.account_id], row.snapshot_document, build(row)
@@ -45,9 +45,9 @@ def _rows(accounts: Collection[Account]) -> QuerySet[Provider]:
 
 
 def _surfaces(written: list[dict[str, Any]]) -> Iterator[SurfaceSupport]:
-    """What the provider serves: an entry without a surface means all of its format, no entry at all OpenAI's.
+    """Yield the surfaces of a provider. An entry without a surface means all of its format; no entries mean OpenAI's.
 
-    What is said of one surface goes before what is said of its format.
+    An entry for a surface has precedence over an entry for its format.
     """
     entries = sorted(written or [{"format": Format.OPENAI.value}], key=lambda entry: "surface" not in entry)
     seen: set[Surface] = set()

@@ -1,4 +1,4 @@
-"""What Celery does for the catalog, by the clock (gateway_admin.settings)."""
+"""The catalog's periodic Celery tasks (gateway_admin.settings has their times)."""
 
 from datetime import timedelta
 from typing import Final
@@ -22,14 +22,14 @@ FRESH: Final = timedelta(hours=20)
 
 
 class _Trouble:
-    """Failing for the first time is news, failing still is not."""
+    """Remembers a failure, so that only the first of several equal ones is logged as a warning."""
 
     reason: str | None = None
 
 
 @shared_task(name="providers.refresh_prices")
 def refresh_prices() -> None:
-    """Fetch newer prices where this machine may, and publish the catalog anew. No failure harms: the old ones serve."""
+    """Fetch newer prices if CATALOG_REFRESH allows it, and publish the catalog. After a failure the old prices stay."""
     if not settings.CATALOG_REFRESH or PriceRelease.objects.filter(fetched_at__gt=timezone.now() - FRESH).exists():
         return
     try:
@@ -47,7 +47,7 @@ def refresh_prices() -> None:
 
 
 def publish() -> None:
-    """Publish the catalog now; where that does not work, the relay does it within a minute."""
+    """Publish the catalog now; if that fails, the relay does it within a minute."""
     try:
         publish_catalog_if_changed(patient_store())
     except (RedisError, PublicationRefused) as fault:

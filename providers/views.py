@@ -1,4 +1,4 @@
-"""`/providers`."""
+"""The views of `/providers`."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from providers.serializers import ProviderChangeForm, ProviderCreateForm, Provid
 
 
 class ProviderViews(OwnedViews):
-    """`/providers`: the custom ones; the built-in ones are the catalog's."""
+    """`/providers`: the custom providers. The built-in ones are in the catalog."""
 
     model = Provider
     list_key = "aiGatewayProviders"
@@ -23,17 +23,17 @@ class ProviderViews(OwnedViews):
     forms = {"create": ProviderCreateForm, "partial_update": ProviderChangeForm}
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """DRF's; then the resolver is asked, before an Idempotency-Key opens a transaction around the rest."""
+        """As DRF; then ask the resolver, before an Idempotency-Key opens a transaction."""
         super().initial(request, *args, **kwargs)
         self._resolve: base_url_check.Resolve = base_url_check.look_up(None)
         if self.action in self.forms and isinstance(request.data, dict) and "baseUrl" in request.data:
             if not connection.in_atomic_block:
-                # Whoever waits for a resolver keeps no connection from those who do not.
+                # Do not hold a database connection while waiting for the resolver.
                 connection.close()
             self._resolve = base_url_check.look_up(request.data["baseUrl"])
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """The views' own, and who answers for the resolver."""
+        """As RestViews, with `resolve`, which returns the addresses that were looked up."""
         return {**super().get_serializer_context(), "resolve": self._resolve}
 
     def items(self) -> QuerySet[Any]:
@@ -41,18 +41,18 @@ class ProviderViews(OwnedViews):
         return super().items().prefetch_related("models")
 
     def create(self, _request: Request) -> Response:
-        """Name an upstream of the account's own."""
+        """Create a custom provider of the account."""
         values = self.read(ProviderCreateForm)
         return self.created(services.create_provider(account=self.account, by=self.principal, **values))
 
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
-        """Change a custom provider; `models` and `supportedApiSurfaces` are replaced whole."""
+        """Change a custom provider. `models` and `supportedApiSurfaces` are replaced as a whole."""
         provider, if_match = self.found(id), self.if_match()
         changes = self.read(ProviderChangeForm, partial=True)
         return self.shown(services.update_provider(provider=provider, by=self.principal, if_match=if_match, **changes))
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
-        """Forget a custom provider for ever. Refused while a provider key or a configuration names it."""
+        """Delete a custom provider. This is refused while a provider key or a configuration names it."""
         services.delete_provider(provider=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
 

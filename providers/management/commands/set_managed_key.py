@@ -15,7 +15,7 @@ _LONGEST: Final = 64 * 1024
 
 
 class Command(BaseCommand):
-    """Reads the key where no process list, shell history or log sees it."""
+    """Reads the key from standard input or a file, so that it is in no process list, shell history or log."""
 
     help = (
         "Store the operator's own key for a built-in provider, sealed for the data plane, and offer managed inference "
@@ -33,8 +33,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["value"]:
             raise CommandError(
-                "A key is never an argument: others see arguments. Give it on standard input or by --file, and "
-                "consider the one that you typed known."
+                "Do not pass a key as an argument: other users can see arguments. Give it on standard input or by "
+                "--file. Treat the key that you typed as exposed."
             )
         provider = options["provider"]
         try:
@@ -51,10 +51,10 @@ class Command(BaseCommand):
 
 
 def _read(file: Path | None) -> str:
-    """The key as it was given.
+    """Read the key from the file, the terminal or standard input.
 
     Raises:
-        CommandError: it cannot be read. Names the file, nothing of its content.
+        CommandError: it cannot be read. The text names the file and does not contain its content.
     """
     try:
         if file is not None:
