@@ -1,7 +1,7 @@
-"""Events as people look for them: newest first, narrowed by what they remember, a page at a time.
+"""Search events for the dashboard: newest first, with filters, one page at a time.
 
-A page looks at `LOOKED_AT` events at most, whatever the filters: what is rare among a million events is found by going
-on, never by one read of all of them.
+A page reads at most `LOOKED_AT` events, whatever the filters are. A rare event among a million is found by reading
+further pages, never by one read of all events.
 
 Source: docs/decisions/0066-activity.md.
 """
@@ -19,14 +19,14 @@ from usage.reading import Place
 
 LOOKED_AT: Final = 20_000
 _ROWS_AT_ONCE: Final = 1000
-# A request's attempts lie within its total time-out, which nobody sets longer.
+# A request's attempts are within its total time-out; this is longer than any usual one.
 _REQUEST_SPAN: Final = timedelta(minutes=15)
 _MOST_ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is looked for. None, or empty: anything."""
+    """The filters. None or an empty text does not filter."""
 
     since: datetime | None = None
     access_keys: tuple[uuid.UUID, ...] | None = None
@@ -42,12 +42,12 @@ class Search:
 
 @dataclass(frozen=True)
 class ActivityPage:
-    """One page, and where its neighbours begin; None where there are none."""
+    """One page, and the places where the next newer and older pages begin; None if there is no such page."""
 
     events: tuple[Event, ...]
     newer: Place | None
     older: Place | None
-    # The page ends because it has looked at enough, not because it is full.
+    # The page ends because it has read LOOKED_AT events, not because it is full.
     is_cut_short: bool
 
 
@@ -57,11 +57,11 @@ def find(
     """A page of the account's events, newest first.
 
     Args:
-        account: whose.
-        search: what is looked for.
-        before: only what is older than this place.
-        after: only what is newer, of that the oldest; `before` is not looked at then.
-        size: so many at most.
+        account: the account of the events.
+        search: the filters.
+        before: return only events older than this place.
+        after: return the oldest events newer than this place. Takes precedence over `before`.
+        size: the largest number of events.
     """
     is_backward = after is None
     looked, values = _looked(account, search, before if is_backward else after, is_backward=is_backward)
@@ -91,7 +91,7 @@ def find(
 
 
 def every(account: Account, search: Search) -> Iterator[Event]:
-    """All that matches, newest first, read piece by piece."""
+    """Yield all matching events, newest first, read in pieces."""
     place: Place | None = None
     while True:
         found = find(account, search, before=place, size=_ROWS_AT_ONCE)
@@ -124,7 +124,7 @@ def attempts_beside(account: Account, event_id: uuid.UUID) -> list[Event]:
 
 
 def _looked(account: Account, search: Search, place: Place | None, *, is_backward: bool) -> tuple[str, list[object]]:
-    """What a page looks at: what an index narrows and orders. Without its limit."""
+    """(SQL, values) of the events that a page reads, by the filters that have an index. The SQL has no LIMIT."""
     clauses: list[str] = ["account_id = %s"]
     values: list[object] = [account.id]
     if search.access_keys is not None:
@@ -142,7 +142,7 @@ def _looked(account: Account, search: Search, place: Place | None, *, is_backwar
 
 
 def _conditions(search: Search) -> tuple[str, list[object]]:
-    """What is looked for among them."""
+    """(SQL, values) of the WHERE clause with the other filters."""
     clauses: list[str] = []
     values: list[object] = []
     if search.provider:

@@ -1,4 +1,4 @@
-"""What was used, and what it cost."""
+"""The app of usage, costs and credits."""
 
 from django.apps import AppConfig
 
@@ -9,7 +9,7 @@ class UsageConfig(AppConfig):
     name = "usage"
 
     def ready(self) -> None:
-        """Provide it, once the models are there."""
+        """Register the ledger once the models are loaded."""
         from account_settings.credits import LEDGER
         from usage.ledger import accounts_with_credits
 

@@ -69,7 +69,7 @@ class CheckoutSession:
 
 
 def start_checkout(*, account: Account, by: Principal, cents: int) -> CheckoutSession:
-    """Make a payment page for so many cents of credits. Nobody is told of one that the audit could not note.
+    """Create a payment page for this many cents of credits. It is returned only if its audit event is stored.
 
     Raises:
         CheckoutNotConfigured: there is no payment provider.
@@ -138,7 +138,7 @@ class _Notice(msgspec.Struct):
 
 
 def take_notice(*, body: bytes, signature: str | None) -> None:
-    """Grant what was paid for. Any other notice is taken and does nothing.
+    """Grant the credits that a notice says are paid. Any other notice is accepted and has no effect.
 
     Args:
         body: of the request, byte by byte.
@@ -175,7 +175,7 @@ def take_notice(*, body: bytes, signature: str | None) -> None:
             reference=f"stripe:{session.id}",
         )
     except ledger.AlreadyGranted:
-        log.info("a session is told again", session=session.id)
+        log.info("a notice of a granted session was repeated", session=session.id)
 
 
 def _account_of(session: _Session) -> Account | None:
@@ -188,5 +188,5 @@ def _account_of(session: _Session) -> Account | None:
     except ids.InvalidId:
         account = None
     if account is None:
-        log.error("a paid session is for an account that is not here", session=session.id)
+        log.error("a paid session is for an unknown account", session=session.id)
     return account

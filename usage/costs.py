@@ -1,4 +1,4 @@
-"""What an attempt costs at list price: the numbers of `genai-prices`, without its price.
+"""The cost of an attempt at list price. Same results as `genai-prices`, but much faster.
 
 One of its calculations takes over 100 µs. Here a model's price is looked up once and taken apart into what a usage
 event can hold (tokens in, out, read from and written to a cache, reasoning; requests); an event then costs a few
@@ -41,7 +41,7 @@ class _UnitPrices:
     requests: _Price
 
     def total(self, event: UsageEvent) -> Decimal:
-        """Kinds without a price of their own are counted with those that they are part of."""
+        """The cost in US dollars. Tokens of a kind without its own price have the price of the kind that contains it."""
         # An upstream that counts its cache on top of the input would else make a negative rest.
         total_input = max(event.input_tokens, event.cache_read_tokens + event.cache_write_tokens)
         plain_input = total_input
@@ -65,7 +65,7 @@ class _UnitPrices:
 
 
 def _at(price: Decimal | TieredPrices, total_input: int) -> Decimal:
-    """A tier that is passed holds for all tokens, as its provider charges."""
+    """The price per million. If the input exceeds a tier's start, that tier's price applies to all tokens."""
     if isinstance(price, Decimal):
         return price
     return next((tier.price for tier in reversed(price.tiers) if total_input > tier.start), price.base)
@@ -74,7 +74,7 @@ def _at(price: Decimal | TieredPrices, total_input: int) -> Decimal:
 def cost_of(event: UsageEvent) -> Decimal:
     """The list price of an attempt in US dollars, to 12 places.
 
-    Zero where the upstream told of no tokens, and where nobody knows the price: custom providers, uncatalogued models.
+    It is zero if the upstream reported no tokens, or if the price is unknown (custom providers, uncatalogued models).
     """
     if not event.input_tokens and not event.output_tokens:
         return _ZERO

@@ -1,4 +1,4 @@
-"""From the stream in Redis into the tables: each event counts exactly once, whatever is killed on the way.
+"""Write usage events from the stream in Redis to the tables. Each event counts once, even if a process is killed.
 
 A round reads batches through a consumer group, writes them in one transaction, and acknowledges them after its commit.
 Killed before the commit, nothing was written; killed after it, the batches come again and their events are found to be
@@ -46,7 +46,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 GROUP: Final = "ingest"
 # Stream entries of a round: at most 200 events each.
 _ENTRIES: Final = 30
-# Whoever has not acknowledged for so long is taken for dead. Were it not, its events would still count once.
+# A consumer that does not acknowledge for this long counts as dead. If it is alive, its events still count only once.
 CLAIM_MILLISECONDS: Final = 5_000
 # A consumer of a process that ended is forgotten when it has nothing pending.
 _FORGET_MILLISECONDS: Final = 3_600_000
@@ -87,14 +87,14 @@ class Ingest:
         self._consumer = consumer or f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
 
     def run(self, *, seconds: float, block_milliseconds: int | None = None) -> int:
-        """Rounds until the stream is empty or the time is up. Returns the number of events added.
+        """Run rounds until the stream is empty or the time is over. Returns the number of added events.
 
         Args:
             seconds: how long at most; a round that has begun is ended.
             block_milliseconds: wait so long for the first entry of a round; None not at all.
 
         Raises:
-            RedisError: Redis is away. What was read and not acknowledged comes again.
+            RedisError: Redis did not answer. Entries that are not acknowledged are read again later.
         """
         added = 0
         until = time.monotonic() + seconds
@@ -106,7 +106,7 @@ class Ingest:
         return added
 
     def round(self, *, block_milliseconds: int | None = None) -> Round:
-        """Read, write, acknowledge."""
+        """Read one round of entries, write their events, and acknowledge the entries."""
         entries = self._read(block_milliseconds)
         if not entries:
             return Round()
@@ -132,7 +132,7 @@ class Ingest:
         return answer[0][1] if answer else []
 
     def _claim(self) -> list[Entry]:
-        """What a dead consumer left pending."""
+        """Claim the entries that a dead consumer left pending."""
         answer: Any = self._redis.xautoclaim(
             self._stream, GROUP, self._consumer, CLAIM_MILLISECONDS, start_id="0-0", count=_ENTRIES
         )
@@ -211,7 +211,7 @@ def forget_consumers(redis: "Redis") -> None:
 
 @transaction.atomic
 def write(events: Sequence[UsageEvent]) -> int:
-    """Add events to the tables, each once for ever. Returns the number of those that were new."""
+    """Add events to the tables; known events are ignored. Returns the number of new events."""
     if not events:
         return 0
     price_refresh.follow()

@@ -1,4 +1,4 @@
-"""Credits: what comes in, what usage takes, and what expires. Every movement is a new entry of the ledger.
+"""Credits: grants, charges for usage, and expiry. Every movement is a new entry of the ledger.
 
 Credits that expire soonest are used first; among those that never expire, or at the same moment, the older ones
 (docs/decisions/0063-credits.md). What is charged when none are left is debt, which the next grant pays first.
@@ -132,7 +132,7 @@ def balance_of(account: Account) -> Decimal:
 
 
 def accounts_with_credits(accounts: Collection[Account]) -> set[uuid.UUID]:
-    """Those that managed inference is served to: a balance above zero, be it a fraction of a cent."""
+    """The UUIDs of the given accounts whose balance is above zero, even by a fraction of a cent."""
     return {account for account, balance in _balances(accounts).items() if balance > 0}
 
 
@@ -150,7 +150,7 @@ def whole_cents(amount: Decimal) -> int:
 
 @dataclass
 class _Account:
-    """One account's books, open under its lock."""
+    """One account's balance, lots and new entries. Its row is locked."""
 
     balance: Balance
     # Open lots, in the order in which they are used.
@@ -234,7 +234,7 @@ class _Books:
             account.expire()
 
     def write(self) -> None:
-        """Write everything down, and tell the data plane whose credits came or went."""
+        """Save everything, and publish the settings of accounts that have gained or lost all their credits."""
         accounts = list(self.accounts.values())
         LedgerEntry.objects.bulk_create([entry for account in accounts for entry in account.entries])
         Lot.objects.bulk_create([lot for account in accounts for lot in account.new_lots])

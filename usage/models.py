@@ -5,7 +5,7 @@ month when the retention ends (usage.partitions). `Rollup` holds the same events
 read them; it is written in the transaction that adds the events.
 
 Credits are a ledger: `LedgerEntry` only ever grows, which the database itself holds. `Balance`, `Lot` and `Period` are
-sums over it, kept in the transaction of the entry, and could be made anew from it at any time.
+sums over it, written in the transaction of the entry; they can be computed from it again at any time.
 
 Source: docs/decisions/0060-usage-events.md to 0065-checkout.md.
 """
@@ -35,7 +35,7 @@ class KeySource(models.TextChoices):
 
 
 class Event(models.Model):
-    """One attempt, as a worker told it, with its cost.
+    """One attempt as a worker reported it, with its cost.
 
     The table is partitioned by month of `event_time`; migration 0001 makes it by hand. It refers to nothing by foreign
     key: an event outlives the keys that it names, and the check would cost more than the insert.
@@ -90,12 +90,12 @@ class Event(models.Model):
 
     @property
     def text_id(self) -> str:
-        """`aigue_…`"""
+        """The ID as text: `aigue_…`."""
         return ids.to_text(ids.Prefix.USAGE_EVENT, self.id)
 
     @property
     def access_key_text_id(self) -> str:
-        """`aigk_…`"""
+        """The access key's ID as text: `aigk_…`."""
         return ids.to_text(ids.Prefix.ACCESS_KEY, self.access_key_id)
 
 
@@ -194,11 +194,11 @@ class LedgerEntry(models.Model):
 
     @property
     def audit_name(self) -> str:
-        """What the audit calls it."""
+        """The name that the audit shows; may be empty."""
         return self.reference or ""
 
     def audit_state(self) -> dict[str, Any]:
-        """What the audit may tell of a grant, which is whole cents."""
+        """The fields of a grant that the audit may show; a grant is whole cents."""
         return {
             "cents": int(self.amount),
             "category": str(self.category),

@@ -1,4 +1,4 @@
-"""The months of the event table: made before they are needed, dropped when the retention has passed.
+"""The monthly partitions of the event table: created before they are needed, dropped after the retention.
 
 A partition is made beside the table and attached, which blocks neither readers nor writers; dropping one needs the
 table to itself for a moment and gives up after two seconds, to try again an hour later.
@@ -22,7 +22,7 @@ _NAME: Final = "usage_event_%Y_%m"
 _AHEAD: Final = 2
 # What is still on its way must never be older than what has been forgotten, or it would count a second time.
 MINIMUM_RETENTION_MONTHS: Final = 2
-# Taken by whoever makes or drops partitions.
+# The lock of every process that creates or drops partitions.
 _LOCK: Final = 0x75736167_65706172
 
 

@@ -51,7 +51,7 @@ class Place(NamedTuple):
         """The place of a text of ours.
 
         Raises:
-            ValueError: it is none. An event's ID is made of its time, so what is made up shows.
+            ValueError: the text is not a place. An event's ID contains its time, so an invented place is detected.
         """
         raw = base64url.decode(text)
         if len(raw) != _PLACE_BYTES:
@@ -131,7 +131,7 @@ def overview(account: Account, *, start: datetime, end: datetime | None, by: Rol
         account: whose.
         start: the earliest event time, included.
         end: the latest one, included; None for any.
-        by: what the buckets of a day are told apart by.
+        by: the dimension of the buckets of a day.
     """
     horizon = timezone.now() + _FAR
     if start > horizon:
@@ -175,7 +175,7 @@ def trend(account: Account, *, since: datetime, span: Rollup.Span, by: Rollup.Di
         account: whose.
         since: the first hour or day; its beginning.
         span: how long a point is.
-        by: what points of one time are told apart by.
+        by: the dimension of the points of one time.
         most: so many groups at most, those with the most requests; what the others have is summed as OTHERS.
     """
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of usage and credits beyond what all operations share."""
+"""The parts of the OpenAPI document that only usage and credits have."""
 
 from typing import Any
 

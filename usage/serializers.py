@@ -34,7 +34,7 @@ class CostField(serializers.Field[Any, Any, str, Any]):
     """A decimal as text with five places."""
 
     def to_representation(self, value: Decimal) -> str:
-        """The text."""
+        """The cost as text with five decimal places."""
         return cost_text(value)
 
 
@@ -53,7 +53,7 @@ class EventIdField(serializers.RegexField):
         self.prefix = prefix
 
     def to_representation(self, value: Any) -> str:
-        """The ID's text."""
+        """The ID as text."""
         return ids.to_text(self.prefix, value)
 
 
@@ -156,7 +156,7 @@ class OverviewSerializer(ShownSerializer):
         }
     )
     def get_buckets(self, buckets: Any) -> Any:
-        """As they are."""
+        """Return them unchanged."""
         return buckets
 
     @extend_schema_field(
@@ -168,7 +168,7 @@ class OverviewSerializer(ShownSerializer):
         }
     )
     def get_totals(self, totals: Any) -> Any:
-        """As they are."""
+        """Return them unchanged."""
         return totals
 
 
@@ -221,7 +221,7 @@ class UsageInvoiceSerializer(_MonthSerializer):
 
     @extend_schema_field({"type": "null"})
     def get_invoice_url(self, _invoice: Any) -> None:
-        """There is no document but this one."""
+        """Always None: an invoice has no other document."""
         return
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
@@ -230,7 +230,7 @@ class UsageInvoiceSerializer(_MonthSerializer):
 
 
 class UsageInvoicePreviewSerializer(_MonthSerializer):
-    """The running month."""
+    """The running month, whose charges may still grow."""
 
     type = serializers.SerializerMethodField()
 

@@ -19,13 +19,13 @@ _SECONDS = 2.0
 
 @cache
 def _ingest() -> Ingest:
-    """This process's consumer."""
+    """This process's consumer of the stream."""
     return Ingest(patient_store().redis)
 
 
 @shared_task(name="usage.ingest")
 def ingest() -> None:
-    """Write what workers have told of their attempts."""
+    """Write the workers' usage events to PostgreSQL."""
     price_refresh.follow()
     try:
         _ingest().run(seconds=_SECONDS)

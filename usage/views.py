@@ -1,4 +1,4 @@
-"""`/usage`, `/usage/overview`, `/credits/…`, and where the payment provider tells of payments."""
+"""`/usage`, `/usage/overview`, `/credits/…`, and the payment provider's webhook."""
 
 import uuid
 from datetime import datetime
@@ -47,7 +47,7 @@ _END: Final = {"description": "Only what began at this time or earlier.", "schem
 
 
 class UsageEventViews(AccountViews):
-    """`/usage`."""
+    """`/usage`: the attempts of an account."""
 
     list_key = "aiGatewayUsage"
     shape = UsageEventSerializer
@@ -95,7 +95,7 @@ class UsageEventViews(AccountViews):
 
 
 class UsageOverviewViews(AccountViews):
-    """`/usage/overview`."""
+    """`/usage/overview`: sums by day."""
 
     shape = OverviewSerializer
     schema = QuerySchema()
@@ -103,7 +103,7 @@ class UsageOverviewViews(AccountViews):
         "startTime": _START,
         "endTime": _END,
         "groupBy": {
-            "description": "What the buckets of a day are told apart by.",
+            "description": "The dimension of the buckets of a day.",
             "schema": {"type": "string", "enum": ["provider", "accessKey"], "default": "provider"},
         },
     }
@@ -138,7 +138,7 @@ class UsageOverviewViews(AccountViews):
 
 
 class CreditsBalanceViews(AccountViews):
-    """`/credits/balance`."""
+    """`/credits/balance`: the account's balance."""
 
     shape = BalanceSerializer
 
@@ -149,7 +149,7 @@ class CreditsBalanceViews(AccountViews):
 
 
 class CreditsTransactionsViews(AccountViews):
-    """`/credits/transactions`."""
+    """`/credits/transactions`: grants and months of usage."""
 
     schema = TransactionsSchema()
     filters: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -160,7 +160,7 @@ class CreditsTransactionsViews(AccountViews):
 
 
 class CheckoutSessionViews(AccountViews):
-    """`/credits/checkout-session`."""
+    """`/credits/checkout-session`: buying credits."""
 
     shape = CheckoutSessionSerializer
     forms = {"start": CheckoutSessionForm}
@@ -174,7 +174,7 @@ class CheckoutSessionViews(AccountViews):
 
 @csrf_exempt
 def take_notice(request: HttpRequest) -> HttpResponse:
-    """Where the payment provider tells that somebody has paid. Open to everybody, believed by its signature alone."""
+    """The payment provider's webhook for payments. It needs no API key; only the signature proves its sender."""
     if request.method != "POST":
         refusal = http_response(MethodNotAllowed())
         refusal.headers["Allow"] = "POST"
@@ -200,7 +200,7 @@ def _bounds(request: Request) -> tuple[datetime, datetime | None]:
     """`startTime` and `endTime`.
 
     Raises:
-        QueryInvalid: the first is missing, one of them is no time, or they are in the wrong order.
+        QueryInvalid: the first is missing, one of them is not a time, or they are in the wrong order.
     """
     start, end = _moment(request, "startTime"), _moment(request, "endTime")
     if start is None:
@@ -254,7 +254,7 @@ def _place(cursor: str | None) -> reading.Place | None:
     """The place that a cursor names.
 
     Raises:
-        QueryInvalid: it is none of ours.
+        QueryInvalid: the text is not a cursor of this API.
     """
     if cursor is None:
         return None

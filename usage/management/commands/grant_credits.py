@@ -22,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Whose, how many, of which kind."""
+        """Add the account, the cents and the options."""
         parser.add_argument("account", help="The account's ID (ac_…), or its name where only one has it.")
         parser.add_argument("cents", type=int, help="How many cents, at least 1.")
         parser.add_argument(

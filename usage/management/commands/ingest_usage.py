@@ -1,4 +1,4 @@
-"""`manage.py ingest_usage`: write what workers have told of their attempts, once or for ever."""
+"""`manage.py ingest_usage`: write the workers' usage events to PostgreSQL, once or in a loop."""
 
 import signal
 import time
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         self._is_asked_to_end = False
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """--loop."""
+        """Add --loop."""
         parser.add_argument("--loop", action="store_true", help="Go on until a signal comes.")
 
     def handle(self, *args: Any, **options: Any) -> None:
