@@ -41,7 +41,7 @@ class _UnitPrices:
     requests: _Price
 
     def total(self, event: UsageEvent) -> Decimal:
-        """The cost in US dollars. Tokens of a kind without its own price have the price of the kind that contains it."""
+        """The cost in US dollars. A kind of tokens without its own price has the price of the kind that contains it."""
         # An upstream that counts its cache on top of the input would else make a negative rest.
         total_input = max(event.input_tokens, event.cache_read_tokens + event.cache_write_tokens)
         plain_input = total_input
