@@ -14,7 +14,9 @@ from typing import Any, Final
 import aiohttp
 from yarl import URL
 
+from data_plane.forwarding.names import Names
 from data_plane.forwarding.upstream import session_of
+from data_plane.settings import UpstreamLimits
 from gateway_core.addresses import AddressPolicy
 
 _PASSED: Final = frozenset({b"content-type", b"x-upstream", b"openai-version"})
@@ -41,7 +43,9 @@ class App:
             if not message["more_body"]:
                 break
         if self._session is None:
-            self._session = session_of(AddressPolicy(anywhere=True), ssl.create_default_context())
+            self._session = session_of(
+                AddressPolicy(anywhere=True), ssl.create_default_context(), Names(UpstreamLimits())
+            )
         sent = {"authorization": "Bearer sk-bare", "content-type": "application/json"}
         async with self._session.post(self._url, headers=sent, data=body, allow_redirects=False) as response:
             headers = [(name.lower(), value) for name, value in response.raw_headers if name.lower() in _PASSED]

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from gateway_core import base_urls, environment
+from gateway_core import addresses, base_urls, environment
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import BUILT_IN
 from gateway_core.envelopes import DocumentKeys
@@ -21,6 +21,41 @@ from gateway_core.sealing import Keyring
 _Value = TypeVar("_Value")
 
 _KEYGEN = "from `python -m data_plane keygen`"
+
+
+class CallerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a connection from a caller may cost, whether a key was looked at or not. Times are seconds."""
+
+    # Connections at one time. The process's file descriptors may allow fewer (data_plane.http.connections).
+    connections: int = 4096
+    # Connections at one time from one address, of IPv6 from one /64; 0 for no bound.
+    connections_per_address: int = 2048
+    # Bytes of a request's head with its target; also of what frames a body between two pieces of it.
+    head_bytes: int = 65_536
+    headers: int = 128
+    # From a connection's begin, or the first byte of a later request, to the end of the head.
+    head_timeout: float = 10.0
+    # How long a connection may be idle between two requests.
+    keepalive_timeout: float = 75.0
+    # How long a caller may take nothing of an answer that waits for it.
+    unread_timeout: float = 30.0
+
+
+class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What an upstream may cost beside its answer. Times are seconds."""
+
+    # Interim answers (1xx) before an answer.
+    interim_answers: int = 8
+    # How long the look-up of a name may take.
+    dns_timeout: float = 2.0
+    # How long the addresses of a name are used.
+    dns_kept: float = 10.0
+    # How long it is remembered that a look-up failed.
+    dns_failures_kept: float = 5.0
+    # Look-ups of names of one account at one time.
+    dns_lookups_per_account: int = 8
+    # The name servers that are asked, as `address` or `address:port`; none for the system's.
+    dns_servers: tuple[str, ...] = ()
 
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +82,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain: float = 30.0
     # How long a caller may take to send a body.
     body_timeout: float = 60.0
+    caller_limits: CallerLimits = CallerLimits()
+    upstream_limits: UpstreamLimits = UpstreamLimits()
     log_level: str = "INFO"
     # Where usage is kept for the moment until Redis has it; without, it is lost with a worker that is killed.
     usage_spool: Path | None = None
@@ -118,6 +155,9 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
     loading_spread = env.optional("LOADING_SPREAD", _seconds_or_none, 0.5)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
     log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
+    body_timeout = env.optional("REQUEST_BODY_TIMEOUT", _seconds, 60.0)
+    caller_limits = _caller_limits(env)
+    upstream_limits = _upstream_limits(env)
     snapshot_directory = env.text("SNAPSHOT_DIRECTORY")
     usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
@@ -136,8 +176,38 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
         snapshot_directory=Path(snapshot_directory) if snapshot_directory else None,
         loading_spread=loading_spread,
         drain=drain,
+        body_timeout=body_timeout,
+        caller_limits=caller_limits,
+        upstream_limits=upstream_limits,
         log_level=log_level,
         usage_spool=Path(usage_spool) if usage_spool else None,
+    )
+
+
+def _caller_limits(env: _Environment) -> CallerLimits:
+    default = CallerLimits()
+    return CallerLimits(
+        connections=env.optional("CONNECTIONS", _count, default.connections),
+        connections_per_address=env.optional(
+            "CONNECTIONS_PER_ADDRESS", _count_or_none, default.connections_per_address
+        ),
+        head_bytes=env.optional("REQUEST_HEAD_BYTES", _count, default.head_bytes),
+        headers=env.optional("REQUEST_HEADERS", _count, default.headers),
+        head_timeout=env.optional("REQUEST_HEAD_TIMEOUT", _seconds, default.head_timeout),
+        keepalive_timeout=env.optional("KEEPALIVE_TIMEOUT", _seconds, default.keepalive_timeout),
+        unread_timeout=env.optional("UNREAD_ANSWER_TIMEOUT", _seconds, default.unread_timeout),
+    )
+
+
+def _upstream_limits(env: _Environment) -> UpstreamLimits:
+    default = UpstreamLimits()
+    return UpstreamLimits(
+        interim_answers=env.optional("UPSTREAM_INTERIM_ANSWERS", _count, default.interim_answers),
+        dns_timeout=env.optional("DNS_TIMEOUT", _seconds, default.dns_timeout),
+        dns_kept=env.optional("DNS_KEPT", _seconds_or_none, default.dns_kept),
+        dns_failures_kept=env.optional("DNS_FAILURES_KEPT", _seconds_or_none, default.dns_failures_kept),
+        dns_lookups_per_account=env.optional("DNS_LOOKUPS_PER_ACCOUNT", _count, default.dns_lookups_per_account),
+        dns_servers=env.optional("DNS_SERVERS", _name_servers, default.dns_servers),
     )
 
 
@@ -170,6 +240,29 @@ def _seconds(text: str) -> float:
 
 def _seconds_or_none(text: str) -> float:
     return 0.0 if text.strip() == "0" else _seconds(text)
+
+
+def _count_or_none(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("not a whole number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (number := _count_or_none(text)):
+        raise ValueError("not a whole number above zero")
+    return number
+
+
+def _name_servers(text: str) -> tuple[str, ...]:
+    servers = tuple(filter(None, (part.strip() for part in text.split(","))))
+    for server in servers:
+        # As in a URL: an IPv6 address stands in brackets.
+        parts = urlsplit(f"//{server}")
+        if parts.hostname is None or parts.port == 0:
+            raise ValueError(f"{server!r} is not an address or address:port")
+        addresses.parse(parts.hostname)
+    return servers
 
 
 def _log_level(text: str) -> str:

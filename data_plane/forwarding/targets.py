@@ -77,7 +77,7 @@ class Targets:
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)
         target = Target(
-            way=Way(self._rules.policy(base_url), _url(base_url, surface)),
+            way=Way(self._rules.policy(base_url), _url(base_url, surface), account.id),
             key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
             parameters=parameters,
             # A provider that lists no parameters takes all of them.

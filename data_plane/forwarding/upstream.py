@@ -23,10 +23,11 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from data_plane.forwarding.names import Names, look_up_for
+from data_plane.settings import UpstreamLimits
 from gateway_core.addresses import AddressPolicy
 
 _KEEPALIVE_SECONDS: Final = 15.0
-_DNS_SECONDS: Final = 10
 _READ_BUFFER: Final = 64 * 1024
 _LONGEST_LINE: Final = 32 * 1024
 _CLOSE_SECONDS: Final = 0.05
@@ -51,14 +52,16 @@ class AnswerMalformed(aiohttp.ClientError):
 class Way:
     """A URL that requests are posted to, with what they all have in common."""
 
-    __slots__ = ("_host", "_own", "_target", "connector", "policy", "request", "url")
+    __slots__ = ("_host", "_own", "_target", "account", "connector", "policy", "request", "url")
 
-    def __init__(self, policy: AddressPolicy, url: URL) -> None:
+    def __init__(self, policy: AddressPolicy, url: URL, account: str = "") -> None:
         """
         Args:
             policy: where its connections may end.
             url: absolute, encoded.
+            account: whose look-ups of the URL's name count together; empty for a built-in provider.
         """
+        self.account = account
         self.policy = policy
         self.url = url
         # What aiohttp connects by, once `open` was called; the request is never sent.
@@ -156,7 +159,9 @@ def _cut(connection: Connection) -> None:
 class Upstream:
     """The sessions that requests go out on: one for each policy, so that no connection is shared across."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: UpstreamLimits | None = None) -> None:
+        self._limits = limits or UpstreamLimits()
+        self._names = Names(self._limits)
         self._context = ssl.create_default_context()
         # A handful: policies differ in a few yes-or-no answers about an upstream's URL.
         self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
@@ -165,6 +170,7 @@ class Upstream:
         """Close every connection."""
         for session in self._sessions.values():
             await session.close()
+        await self._names.close()
         # aiohttp closes TLS transports in the loop's next rounds.
         await asyncio.sleep(_CLOSE_SECONDS)
 
@@ -183,9 +189,10 @@ class Upstream:
         """
         request = way.request or way.open(self._session(way.policy))
         head = way.head(headers, len(body), query)
+        look_up_for(way.account)
         connection = await _connected(cast("aiohttp.BaseConnector", way.connector), request)
         try:
-            return await _answer(connection, head, body)
+            return await _answer(connection, head, body, self._limits.interim_answers)
         except BaseException:
             _cut(connection)
             raise
@@ -193,7 +200,7 @@ class Upstream:
     def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
         session = self._sessions.get(policy)
         if session is None:
-            session = self._sessions[policy] = session_of(policy, self._context)
+            session = self._sessions[policy] = session_of(policy, self._context, self._names)
         return session
 
     @property
@@ -214,7 +221,7 @@ async def _connected(connector: aiohttp.BaseConnector, request: aiohttp.ClientRe
         connection.close()
 
 
-async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
+async def _answer(connection: Connection, head: bytes, body: bytes, most_interim: int) -> Answer:
     protocol, transport = connection.protocol, connection.transport
     if protocol is None or transport is None:
         raise aiohttp.ServerDisconnectedError
@@ -231,8 +238,10 @@ async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
         transport.writelines((head, body))
     try:
         message, content = await protocol.read()
+        interim = 0
         while message.code < _FINAL and message.code != _SWITCHING:
-            if message.chunked or "content-length" in message.headers:
+            interim += 1
+            if interim > most_interim or message.chunked or "content-length" in message.headers:
                 # What is the body of an answer on the way there would be taken for the answer.
                 raise AnswerMalformed
             message, content = await protocol.read()
@@ -241,7 +250,7 @@ async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
     return Answer(connection, message, content)
 
 
-def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.ClientSession:
+def session_of(policy: AddressPolicy, context: ssl.SSLContext, names: Names) -> aiohttp.ClientSession:
     """A session that connects where the policy allows, and nowhere else."""
 
     def make_socket(address_info: Any) -> socket.socket:
@@ -254,8 +263,9 @@ def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.Client
         connector=aiohttp.TCPConnector(
             limit=0,
             keepalive_timeout=_KEEPALIVE_SECONDS,
-            ttl_dns_cache=_DNS_SECONDS,
-            resolver=_CheckingResolver(policy),
+            # One account would wait for what another asked: `Names` keeps what it found.
+            use_dns_cache=False,
+            resolver=_CheckingResolver(policy, names),
             socket_factory=make_socket,
             ssl=context,
         ),
@@ -272,18 +282,16 @@ def session_of(policy: AddressPolicy, context: ssl.SSLContext) -> aiohttp.Client
 
 
 class _CheckingResolver(AbstractResolver):
-    """The system's resolver, less the addresses that are denied."""
+    """The worker's look-ups, less the addresses that are denied."""
 
-    def __init__(self, policy: AddressPolicy) -> None:
+    def __init__(self, policy: AddressPolicy, names: Names) -> None:
         self._policy = policy
-        self._resolver: aiohttp.ThreadedResolver | None = None
+        self._names = names
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        if self._resolver is None:
-            self._resolver = aiohttp.ThreadedResolver()
-        found = await self._resolver.resolve(host, port, family)
+        found = await self._names.find(host, port, family)
         refusals = {result["host"]: self._policy.refusal(result["host"], port) for result in found}
         allowed = [result for result in found if refusals[result["host"]] is None]
         if not allowed:
@@ -291,5 +299,4 @@ class _CheckingResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        if self._resolver is not None:
-            await self._resolver.close()
+        """Nothing: the look-ups are shared."""

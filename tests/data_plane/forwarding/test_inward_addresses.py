@@ -16,8 +16,10 @@ from ipaddress import ip_network
 from itertools import count
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.abc import ResolveResult
 
 from gateway_core import snapshot
 from gateway_core.base_urls import UpstreamRules
@@ -178,24 +180,22 @@ async def test_a_resolver_that_changes_its_answer_leads_nobody_inward(
     answers = (["127.0.0.2"], ["127.0.0.1"], ["127.0.0.2", "127.0.0.1"], ["127.0.0.1", "::1"], ["::ffff:127.0.0.1"])
     asked = count()
     resolved = []
-    real = socket.getaddrinfo
 
-    def resolve(host: Any, port: Any, *args: Any, **options: Any) -> Any:
-        if not str(host).endswith(".example"):
-            return real(host, port, *args, **options)
+    async def resolve(_: object, host: str, port: int, family: int) -> list[ResolveResult]:
         resolved.append(host)
         return [
-            (
-                socket.AF_INET6 if ":" in address else socket.AF_INET,
-                socket.SOCK_STREAM,
-                6,
-                "",
-                (address, port, 0, 0) if ":" in address else (address, port),
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
             )
             for address in answers[next(asked) % len(answers)]
         ]
 
-    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(aiohttp.AsyncResolver, "resolve", resolve)
     urls = {f"r{number}": f"https://r{number}.example:{listener.port}/v1" for number in range(1000)}
     await worker.reaches(publish(alice, urls))
 
