@@ -152,6 +152,27 @@ class BodyTooSlow(GatewayError):
     code = "body_too_slow"
 
 
+class HeadTooSlow(GatewayError):
+    """The request's head did not arrive in time."""
+
+    status = 408
+    code = "head_too_slow"
+
+
+class HeadTooLarge(GatewayError):
+    """The request's head is too large."""
+
+    status = 431
+    code = "head_too_large"
+
+
+class TooManyHeaders(GatewayError):
+    """The request has too many headers."""
+
+    status = 431
+    code = "too_many_headers"
+
+
 class NotServed(GatewayError):
     """Nothing that this request names may be reached with this access key."""
 
@@ -255,6 +276,18 @@ class ShuttingDown(Unavailable):
     """This worker is shutting down."""
 
     code = "shutting_down"
+
+
+class TooManyConnections(Unavailable):
+    """This worker has as many connections as it takes; try again."""
+
+    code = "too_many_connections"
+
+
+class TooManyConnectionsOfAddress(Unavailable):
+    """There are as many connections from this address as one address may have."""
+
+    code = "too_many_connections_of_address"
 
 
 _DENIALS: Final[dict[DenialCode, type[GatewayError]]] = {

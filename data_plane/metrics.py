@@ -7,6 +7,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+# Each is named for the bound that was reached.
+CONNECTION_REASONS = (
+    "connections",
+    "connections_per_address",
+    "head_bytes",
+    "headers",
+    "head_timeout",
+    "unread_timeout",
+)
+
+
 class Metrics:
     """Counters of one worker process."""
 
@@ -19,6 +30,11 @@ class Metrics:
         attempts = Counter("gateway_attempts", "Attempts by their outcome.", ["outcome"], registry=registry)
         self.answered = attempts.labels("answered")
         self.failed = attempts.labels("failed")
+        refused = Counter(
+            "gateway_connections_refused", "Connections refused or cut, by reason.", ["reason"], registry=registry
+        )
+        self.connections_refused = {reason: refused.labels(reason) for reason in CONNECTION_REASONS}
+        self.connections = Gauge("gateway_connections", "Connections from callers.", registry=registry)
         self.left = Counter("gateway_callers_left", "Callers that left before their answer ended.", registry=registry)
         self.refusals = Gauge("gateway_document_refusals", "Documents of the snapshot refused.", registry=registry)
         self.position = Gauge("gateway_snapshot_position", "The newest change applied.", registry=registry)

@@ -23,6 +23,7 @@ import msgspec
 import uvicorn
 from redis import Redis
 
+from data_plane.http.connections import Gate
 from data_plane.http.protocol import CallerProtocol
 from data_plane.http.server import Worker
 from data_plane.settings import WorkerSettings, load
@@ -361,7 +362,7 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any, gate: Gate) -> AsyncIterator[str]:
     """An ASGI application on the protocol of production, in this process; its URL. Without uvicorn's own slow end."""
     config = uvicorn.Config(
         app, http=CallerProtocol, loop="none", ws="none", lifespan="off", access_log=False, log_config=None
@@ -370,7 +371,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     state = uvicorn.Server(config).server_state
     protocol: Any = config.http_protocol_class
     listening = await asyncio.get_running_loop().create_server(
-        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: protocol(config=config, server_state=state, app_state={}, gate=gate), "127.0.0.1", 0
     )
     try:
         yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
@@ -401,7 +402,11 @@ class Running(NamedTuple):
 @asynccontextmanager
 async def running(settings: WorkerSettings, *, in_sync: bool = True) -> AsyncIterator[Running]:
     """A worker in this process, in sync unless that is not waited for."""
-    async with Worker.running(settings) as worker, serving(worker.app) as url, aiohttp.ClientSession() as session:
+    async with (
+        Worker.running(settings) as worker,
+        serving(worker.app, worker.gate) as url,
+        aiohttp.ClientSession() as session,
+    ):
         if in_sync:
             await eventually(lambda: worker.follower.is_in_sync)
         yield Running(worker, Client(session, url))

@@ -51,14 +51,21 @@ _LAST_PRINTABLE: Final = 0x7E
 class App:
     """The application that the server calls."""
 
-    def __init__(self, settings: WorkerSettings, follower: Follower, upstream: Upstream, usage: UsageEmitter) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        follower: Follower,
+        upstream: Upstream,
+        usage: UsageEmitter,
+        metrics: Metrics,
+    ) -> None:
         self.is_draining = False
         # How many requests came in, for the worker's report.
         self.requests = 0
         self._settings = settings
         self._follower = follower
         self._usage = usage
-        self._metrics = Metrics()
+        self._metrics = metrics
         self._loop_guard = LoopGuard(settings.document_keys)
         self._machinery = Machinery(
             store=follower.store,

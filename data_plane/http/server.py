@@ -5,6 +5,8 @@ import contextlib
 import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -12,7 +14,9 @@ import uvloop
 
 from data_plane.forwarding.upstream import Upstream
 from data_plane.http.app import App
+from data_plane.http.connections import Gate, raise_descriptors
 from data_plane.http.protocol import CallerProtocol
+from data_plane.metrics import Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
 from data_plane.state.keeper import Keeper
@@ -21,7 +25,6 @@ from data_plane.usage.emitter import UsageEmitter
 
 log = structlog.get_logger("data_plane.http.server")
 
-_KEEPALIVE_SECONDS = 75
 _CUT_SECONDS = 3.0
 # For gc.set_threshold: net allocations for each collection of generation 0, and the collections of one generation for
 # each collection of the next.
@@ -36,7 +39,7 @@ class Worker:
         self.settings = settings
         self.keeper = Keeper(settings)
         self.follower = Follower(settings, self.keeper.find(), requests=lambda: self.app.requests)
-        self.upstream = Upstream()
+        self.upstream = Upstream(settings.upstream_limits)
         self.usage = UsageEmitter(
             redis_client(settings.redis_url),
             self.follower.keys,
@@ -44,7 +47,9 @@ class Worker:
             worker=self.follower.id,
             spool=settings.usage_spool,
         )
-        self.app = App(settings, self.follower, self.upstream, self.usage)
+        metrics = Metrics()
+        self.app = App(settings, self.follower, self.upstream, self.usage, metrics)
+        self.gate = Gate(settings.caller_limits, metrics)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -87,14 +92,14 @@ async def _serve(settings: WorkerSettings) -> None:
             worker.app,
             host=settings.host,
             port=settings.port,
-            http=CallerProtocol,
+            # uvicorn calls it as it would the class.
+            http=cast("Any", partial(CallerProtocol, gate=worker.gate)),
             ws="none",
             lifespan="off",
             access_log=False,
             log_config=None,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=_KEEPALIVE_SECONDS,
             timeout_graceful_shutdown=round(settings.drain) or 1,
         )
         server = _Server(config)
@@ -116,4 +121,5 @@ async def _serve(settings: WorkerSettings) -> None:
 
 def serve(settings: WorkerSettings) -> None:
     """Run until SIGTERM or SIGINT. Requests in flight end first, within the drain time."""
+    raise_descriptors()
     uvloop.run(_serve(settings))
