@@ -4,7 +4,7 @@ It runs on throw-away servers.
 
 python -m benchmarks.propagation [--deletions 1000] [--workers 3] [--rate 500]
 
-The control plane runs on granian with the relay, and the workers are under traffic all the time. Each access key is
+The control plane runs with the relay, and the workers are under traffic all the time. Each access key is
 first sent to every worker, so that all of them hold it. Then it is deleted, and sent to each worker again as soon as
 the deletion is answered. The measured time begins with the version of the publication, which is PostgreSQL's clock
 right after the commit. It ends when the client has the answer that reports how many workers have applied it.

@@ -144,6 +144,12 @@ _database["OPTIONS"] = {
 DATABASES = {"default": _database if DATABASE_URL else {"ENGINE": "django.db.backends.dummy"}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+# What one process serves at a time (gateway_admin.buffering, gateway_admin.connections). Threads beyond the pool's size
+# would wait for each other's connections; two more are the probes' and the static files'.
+CONTROL_PLANE_THREADS = int(environment.read("CONTROL_PLANE_THREADS", "8"))
+CONTROL_PLANE_CONNECTIONS = int(environment.read("CONTROL_PLANE_CONNECTIONS", "2000"))
+CONTROL_PLANE_CONNECTIONS_PER_ADDRESS = int(environment.read("CONTROL_PLANE_CONNECTIONS_PER_ADDRESS", "256"))
+
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},

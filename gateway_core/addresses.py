@@ -80,6 +80,21 @@ def parse(text: str) -> Address:
     return address
 
 
+def neighbourhood(text: str) -> str:
+    """What one client may be taken to have: an IPv4 address, or the first of an IPv6 address's /64 network.
+
+    A client with one IPv6 address has a /64 of them, so that a count by address would count nothing. A text that is
+    not an address is returned as it is.
+    """
+    try:
+        address = parse(text)
+    except ValueError:
+        return text
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Address(int(address) >> 64 << 64))
+
+
 def classify(address: Address) -> AddressClass | None:
     """The kind of an address, or None for an ordinary host on the internet."""
     for network, kind in _CLASSES:

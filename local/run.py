@@ -144,19 +144,8 @@ class Run:
     def _commands(self) -> dict[str, tuple[str, ...]]:
         """The processes of the Procfile by name, with few threads and processes each, for a developer's machine."""
         celery = ("-m", "celery", "-A", "gateway_admin")
-        control_plane = ("-m", "granian", "--interface", "wsgi", "--host", LOOPBACK)
         return {
-            "control-plane": (
-                *control_plane,
-                "--port",
-                str(self.ports.control_plane),
-                "--workers",
-                "1",
-                "--blocking-threads",
-                "8",
-                "--no-ws",
-                "gateway_admin.wsgi:application",
-            ),
+            "control-plane": self._manage("serve", "--host", LOOPBACK, "--port", str(self.ports.control_plane)),
             "data-plane": ("-m", "data_plane", "serve"),
             "relay": self._manage("relay"),
             "worker": (

@@ -102,6 +102,18 @@ class MediaTypeUnsupported(GatewayError):
     code = "media_type_unsupported"
 
 
+class RequestTimedOut(GatewayError):
+    """The request did not arrive in time."""
+
+    code = "request_timed_out"
+
+
+class HeadTooLarge(GatewayError):
+    """The request's line and headers are larger than 64 KiB."""
+
+    code = "head_too_large"
+
+
 class BodyTooLarge(GatewayError):
     """The body is larger than 1 MiB."""
 
@@ -140,6 +152,12 @@ class Unavailable(GatewayError):
     retry_after_seconds: ClassVar[int] = 1
 
 
+class Busy(Unavailable):
+    """This process serves as many others as it can at the moment; come back after the time in Retry-After."""
+
+    code = "busy"
+
+
 class InternalError(GatewayError):
     """An unexpected error occurred. It has been logged."""
 
@@ -166,12 +184,14 @@ _STATUSES: Final[dict[type[GatewayError], int]] = {
     Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    RequestTimedOut: 408,
     Conflict: 409,
     PreconditionFailed: 412,
     BodyTooLarge: 413,
     MediaTypeUnsupported: 415,
     InvalidRequest: 422,
     TooManyRequests: 429,
+    HeadTooLarge: 431,
     InternalError: 500,
     Unavailable: 503,
 }
@@ -249,7 +269,7 @@ _TRANSLATIONS: Final[tuple[tuple[tuple[type[BaseException], ...], type[GatewayEr
     ((drf.Throttled,), TooManyRequests),
     ((django_exceptions.RequestDataTooBig,), BodyTooLarge),
     ((drf.ParseError, django_exceptions.BadRequest, django_exceptions.SuspiciousOperation), RequestMalformed),
-    ((UnreadablePostError,), RequestMalformed),
+    ((UnreadablePostError,), RequestTimedOut),
     # The database is unreachable, or a wait for a lock timed out. Nothing was changed; a retry may succeed soon.
     ((OperationalError, InterfaceError), Unavailable),
 )

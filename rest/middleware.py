@@ -63,7 +63,7 @@ def believe_proxy(request: HttpRequest) -> None:
     given = {name: str(meta.pop(name)).rpartition(",")[2].strip() for name in _FORWARDED if name in meta}
     passed_through = str(meta.pop(_FORWARDED_FOR, ""))
     peer = str(meta.get("REMOTE_ADDR", ""))
-    if not _is_trusted(peer):
+    if not is_trusted(peer):
         return
     meta["REMOTE_ADDR"] = client_address(peer, passed_through)
     scheme = given.get("HTTP_X_FORWARDED_PROTO", "").lower()
@@ -92,7 +92,7 @@ def client_address(peer: str, passed_through: str) -> str:
             client = str(ipaddress.ip_address(text.strip()))
         except ValueError:
             break
-        if not _is_trusted(client):
+        if not is_trusted(client):
             break
     return client
 
@@ -102,7 +102,8 @@ def _networks(trusted: tuple[str, ...]) -> tuple[_Network, ...]:
     return tuple(ipaddress.ip_network(one, strict=False) for one in trusted)
 
 
-def _is_trusted(address: str) -> bool:
+def is_trusted(address: str) -> bool:
+    """Whether this is a proxy that the operator has named in TRUSTED_PROXIES."""
     try:
         peer = ipaddress.ip_address(address)
     except ValueError:

@@ -104,19 +104,16 @@ class ControlPlane:
 def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
     """Make a database on this PostgreSQL server and two accounts in it, and serve it until the block ends."""
     url = create_database(server_url, template=template_database(server_url))
-    environ = {**os.environ, "DATABASE_URL": url, **environment}
+    environ = {**os.environ, "DATABASE_URL": url, "CONTROL_PLANE_THREADS": str(threads), **environment}
     alice, charlie = _open_accounts(environ, "alice", "charlie")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        serve = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-        size = ("--blocking-threads", str(threads), "--no-ws", "gateway_admin.wsgi:application")
+        serve = [sys.executable, "manage.py", "serve", "--port", str(port)]
         with log.open("wb") as written:
-            process = subprocess.Popen(
-                [sys.executable, *serve, *size], env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT
-            )
+            process = subprocess.Popen(serve, env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT)
         try:
             plane = ControlPlane(f"http://127.0.0.1:{port}", alice, charlie, log, environ)
             _wait_until_ready(plane, process)

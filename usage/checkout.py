@@ -137,6 +137,15 @@ class _Notice(msgspec.Struct):
     data: _Data
 
 
+def check_notices_are_taken() -> None:
+    """
+    Raises:
+        CheckoutNotConfigured: there is no secret to check a notice's signature with.
+    """
+    if not settings.STRIPE_WEBHOOK_SECRET:
+        raise CheckoutNotConfigured
+
+
 def take_notice(*, body: bytes, signature: str | None) -> None:
     """Grant the credits that a notice says are paid. Any other notice is accepted and has no effect.
 
@@ -148,8 +157,7 @@ def take_notice(*, body: bytes, signature: str | None) -> None:
         CheckoutNotConfigured: there is no secret to check the signature with.
         NoticeNotAuthentic: the signature is not the payment provider's, or older than five minutes.
     """
-    if not settings.STRIPE_WEBHOOK_SECRET:
-        raise CheckoutNotConfigured
+    check_notices_are_taken()
     try:
         text = body.decode("utf-8")
         stripe.WebhookSignature.verify_header(

@@ -179,6 +179,8 @@ def take_notice(request: HttpRequest) -> HttpResponse:
         refusal = http_response(MethodNotAllowed())
         refusal.headers["Allow"] = "POST"
         return refusal
+    # Before the body: a notice that nobody can check is not waited for.
+    checkout.check_notices_are_taken()
     checkout.take_notice(body=request.body, signature=request.headers.get("Stripe-Signature"))
     return HttpResponse(status=204)
 

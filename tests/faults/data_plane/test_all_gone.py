@@ -26,7 +26,6 @@ pytestmark = pytest.mark.faults
 # `GONE_SECONDS=600 pytest --timeout 1800 …` for a long one.
 GONE_SECONDS: Final = float(os.environ.get("GONE_SECONDS", "6"))
 RATE: Final = 300
-SERVE: Final = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--workers", "1", "--no-ws")
 
 
 @pytest.fixture
@@ -55,7 +54,7 @@ async def test_with_everything_else_gone_no_request_fails(
                 "REDIS_URL": server.url,
                 "DATABASE_URL": f"postgresql://{account}@127.0.0.1:{postgres.port}/{database['NAME']}",
             }
-            plane = child(*SERVE, "--port", str(port), "gateway_admin.wsgi:application", **given)
+            plane = child("manage.py", "serve", "--port", str(port), **given)
             relay = child("manage.py", "relay", **given)
             client = Client(session, process.url)
 
