@@ -32,7 +32,7 @@ _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
 _Send = Callable[[_Message], Awaitable[None]]
 _Headers = list[tuple[bytes, bytes]]
-Wsgi = Callable[[dict[str, Any], Callable[..., object]], Iterable[bytes]]
+Wsgi = Callable[[dict[str, Any], Any], Iterable[Any]]
 
 # A body arrives within these seconds, and is never silent for longer than those.
 BODY_SECONDS: Final = 10.0

@@ -7,7 +7,10 @@ Source: docs/decisions/0113-no-thread-waits.md.
 """
 
 import asyncio
+import contextlib
 import resource
+import socket
+import struct
 import sys
 from collections import Counter
 from typing import Any, ClassVar, Final
@@ -27,9 +30,13 @@ HEAD_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0
 # What was handed to the system, at most one piece of an answer, is read within these seconds.
 READING_SECONDS: Final = 20.0
+# What the system may hold of an answer for its client.
+SENDING_BYTES: Final = 128 * 1024
 # Of the descriptors that a process may have: a connection, its body and its answer may each need one.
 _DESCRIPTORS_EACH: Final = 3
 _DESCRIPTORS_KEPT: Final = 128
+# `struct linger`: on, no seconds.
+_FORGETS: Final = struct.pack("ii", 1, 0)
 
 
 class BoundedProtocol(H11Protocol):
@@ -53,6 +60,9 @@ class BoundedProtocol(H11Protocol):
         super().connection_made(transport)
         # Also the last few bytes of an answer count as not read: the connection is not left to wait for ever.
         transport.set_write_buffer_limits(high=0)
+        # The system would grow its own buffer to some MiB for a client that does not read.
+        if (own := transport.get_extra_info("socket")) is not None:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SENDING_BYTES)
         address = self.client[0] if self.client else ""
         self.neighbourhood = "" if is_trusted(address) else neighbourhood(address)
         if not self._has_room():
@@ -96,7 +106,7 @@ class BoundedProtocol(H11Protocol):
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""
         super().pause_writing()
-        self._reading_deadline = self.loop.call_later(READING_SECONDS, self.transport.abort)
+        self._reading_deadline = self.loop.call_later(READING_SECONDS, self._reset)
 
     def resume_writing(self) -> None:
         """It has read all that was written."""
@@ -113,6 +123,12 @@ class BoundedProtocol(H11Protocol):
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _reset(self) -> None:
+        """Close it, and have the system forget what it has not sent yet."""
+        with contextlib.suppress(OSError):
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGETS)
+        self.transport.abort()
 
     def _has_room(self) -> bool:
         if self.neighbourhood and self._counts[self.neighbourhood] >= self.most_of_one:

@@ -5,7 +5,15 @@ Where a request may go: one list, every dangerous form.
 
 import pytest
 
-from gateway_core.addresses import WANTS_TLS, AddressClass, AddressPolicy, classify, parse, parse_networks
+from gateway_core.addresses import (
+    WANTS_TLS,
+    AddressClass,
+    AddressPolicy,
+    classify,
+    neighbourhood,
+    parse,
+    parse_networks,
+)
 
 LOOPBACK, PRIVATE, LINK_LOCAL = AddressClass.LOOPBACK, AddressClass.PRIVATE, AddressClass.LINK_LOCAL
 METADATA, RESERVED = AddressClass.METADATA, AddressClass.RESERVED
@@ -150,3 +158,16 @@ def test_what_may_not_go_over_the_internet_in_clear_still_reaches_what_the_opera
 def test_a_setting_that_names_no_network_is_refused(text):
     with pytest.raises(ValueError, match=r"\w|^$"):
         parse_networks([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::", "2001:db8:1:2::"),
+        ("", ""),
+    ],
+)
+def test_the_neighbourhood_of_an_ipv6_address_is_its_64(text, expected):
+    assert neighbourhood(text) == expected
