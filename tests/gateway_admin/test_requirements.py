@@ -136,3 +136,8 @@ def test_the_libraries_whose_private_parts_the_worker_uses_change_only_on_purpos
 
     for name in ("aiohttp", "uvicorn"):
         assert re.search(rf"^{name}==\d+\.\d+\.\*$", asked, re.MULTILINE)
+
+
+def test_the_servers_private_parts_change_only_on_purpose():
+    """docs/decisions/0113-no-thread-waits.md says which parts."""
+    assert re.search(r"^uvicorn==\d+\.\d+\.\*$", (ROOT / "requirements/control-plane.in").read_text(), re.MULTILINE)
