@@ -32,7 +32,7 @@ class Client:
     """One request: what it sends, and what it is sent."""
 
     def __init__(self, *pieces, reads=True):
-        self._incoming = asyncio.Queue()
+        self._incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         for piece in pieces:
             self.send(piece)
         self.reads = asyncio.Event()
@@ -100,10 +100,15 @@ async def test_a_thread_is_taken_when_the_body_is_whole():
 
 async def test_a_client_that_leaves_in_its_body_costs_no_thread():
     calls = []
+
+    def counted(environ, start):
+        calls.append(1)
+        return echo(environ, start)
+
     client = Client(b"half")
     client.leave()
 
-    await ask(Buffered(lambda *_: calls.append(1), threads=1), client, "/", "POST", (b"content-length", b"8"))
+    await ask(Buffered(counted, threads=1), client, "/", "POST", (b"content-length", b"8"))
 
     assert (calls, client.messages) == ([], [])
 
