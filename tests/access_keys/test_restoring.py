@@ -81,7 +81,7 @@ def test_applied_it_disables_them_tells_the_audit_and_rebuilds_redis(restored, r
     assert all(row.version > known[row.account_id] for row in Publication.objects.all())
     said = StringIO()
     call_command("rebuild_snapshots", "--compare", stdout=said)
-    assert "Redis holds what PostgreSQL says." in said.getvalue()
+    assert "Redis and PostgreSQL agree." in said.getvalue()
     with pytest.raises(CommandError, match="nothing newer"):
         call_command("after_restore")
 
