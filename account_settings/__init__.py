@@ -1,1 +1,1 @@
-"""The gateway configuration: time-outs and token caps for all requests of an account."""
+"""The gateway configuration: timeouts and token caps that hold for a whole account."""

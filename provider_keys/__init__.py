@@ -1,1 +1,1 @@
-"""Provider keys: upstreams' own API keys, stored sealed; their rotation, and moving them to another sealing key."""
+"""Provider keys: upstreams' own API keys, stored sealed; rotation, and moving to another sealing key."""

@@ -1,1 +1,1 @@
-"""Bring committed writes to every worker: outbox, publisher, upkeep, rebuild, and waiting for workers."""
+"""From a commit to every worker: outbox, publisher, relay, rebuild, and waiting for workers."""
