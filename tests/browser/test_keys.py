@@ -49,7 +49,7 @@ def test_from_an_upstreams_key_to_a_routed_request(account, member, gateway, ope
     page.get_by_label("Name").fill("team key")
     page.get_by_label("Value").fill(f"{GOOD} with space")
     page.get_by_role("button", name="Store provider key").click()
-    expect(page.get_by_text("no white space within")).to_be_visible()
+    expect(page.get_by_text("without white space")).to_be_visible()
     assert page.get_by_label("Value").input_value() == "", "the value is not in the page"
     page.get_by_label("Value").fill(GOOD)
     page.get_by_role("button", name="Store provider key").click()

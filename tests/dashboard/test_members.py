@@ -151,7 +151,7 @@ def test_the_last_owner_is_neither_removed_nor_demoted(account, alice_user):
 
     for answer in (demoted, removed):
         assert answer.status_code == 409
-        assert b"An account needs an owner." in answer.content
+        assert b"An account needs an owner;" in answer.content
     assert alice_user.memberships.get().role == Role.OWNER
 
 

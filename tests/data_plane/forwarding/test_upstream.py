@@ -264,8 +264,9 @@ async def test_a_request_cut_short_closes_its_connection_though_the_upstream_rea
 
     async def stall(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\n")
             for _ in range(200):
-                writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                writer.write(b"x: y\r\n")
                 await writer.drain()
                 await asyncio.sleep(0.02)
             return

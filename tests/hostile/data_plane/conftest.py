@@ -10,7 +10,7 @@ import pytest
 
 from tests.data_plane.conftest import alice, charlie, environ, upstream, writer
 from tests.patience import wait_until
-from tests.workers import WorkerProcess, free_port, worker_process
+from tests.workers import SnapshotWriter, WorkerProcess, free_port, worker_process
 
 __all__ = ["alice", "charlie", "environ", "start", "upstream", "writer"]
 
@@ -39,8 +39,8 @@ def _listens(port: int) -> bool:
 
 
 @pytest.fixture
-def start(environ: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
-    """Start a worker process with settings of the test's own: `start(CONNECTIONS=8)`."""
+def start(environ: dict[str, str], writer: SnapshotWriter, tmp_path: Path) -> Iterator[Callable[..., WorkerProcess]]:
+    """Start a worker process with settings of the test's own, on a filled Redis: `start(CONNECTIONS=8)`."""
     with ExitStack() as workers:
 
         def begin(**settings: object) -> WorkerProcess:
