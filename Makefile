@@ -42,7 +42,7 @@ demo: $(VENV)/.local ## Walk from a provider key to a routed request against a s
 manage: $(VENV)/.local ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
 	@$(PY) -m local.manage $(ARGS)
 
-test: $(VENV)/.dev ## Every promise with small numbers, on real PostgreSQL and Redis of their own: four minutes
+test: $(VENV)/.dev ## Every promise with small numbers, on real PostgreSQL and Redis of their own
 	$(PYTEST) $(ARGS)
 
 test-all: $(VENV)/.dev ## The same tests with full numbers, and every test that only makes sense with them
