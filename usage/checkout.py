@@ -1,7 +1,7 @@
-"""Buying credits: a payment page of Stripe's, and the notice that somebody has paid there.
+"""Buying credits: a payment page at Stripe, and Stripe's notice that it was paid.
 
-The credits are granted by the notice alone, once for each session, whoever comes back from the page and however often
-the notice is sent. What a session is for stands in its own metadata, under Stripe's signature.
+Only the notice grants credits. A session is granted once, however often its notice is sent, and whether or not the
+buyer comes back from the page. The session's metadata names the account; Stripe signs it.
 
 Source: docs/decisions/0065-checkout.md.
 """
@@ -30,12 +30,12 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 MAX_CENTS: Final = 99_999_999
 _SECONDS: Final = 10.0
 _CURRENCY: Final = "usd"
-# A session is paid when it completes, or later where the bank takes its time.
+# A session is paid when it completes, or later if the bank needs more time.
 _PAID: Final = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
 
 
 class CheckoutNotConfigured(Unavailable):
-    """This gateway sells no credits: its operator has named no payment provider."""
+    """This gateway does not sell credits: no payment provider is configured."""
 
     code = "checkout_not_configured"
     retry_after_seconds = 3600
@@ -55,26 +55,26 @@ class AmountRefused(InvalidRequest):
 
 
 class NoticeNotAuthentic(RequestMalformed):
-    """This notice was not signed by the payment provider, or too long ago."""
+    """The payment provider did not sign this notice, or the signature is too old."""
 
     code = "notice_not_authentic"
 
 
 @dataclass(frozen=True)
 class CheckoutSession:
-    """A payment page that waits for its buyer."""
+    """A payment page that has not been paid yet."""
 
     session_id: str
     session_url: str
 
 
 def start_checkout(*, account: Account, by: Principal, cents: int) -> CheckoutSession:
-    """Create a payment page for this many cents of credits. It is returned only if its audit event is stored.
+    """Create a payment page for this many cents of credits. The audit event is stored before the page is returned.
 
     Raises:
         CheckoutNotConfigured: there is no payment provider.
-        AmountRefused: it does not take so little or so much.
-        CheckoutUnavailable: it does not answer, or not as it should.
+        AmountRefused: the amount is too small or too large for the payment provider.
+        CheckoutUnavailable: the payment provider does not answer, or its answer has no page.
     """
     if not settings.STRIPE_SECRET_KEY:
         raise CheckoutNotConfigured
@@ -82,7 +82,7 @@ def start_checkout(*, account: Account, by: Principal, cents: int) -> CheckoutSe
         settings.STRIPE_SECRET_KEY,
         base_addresses={"api": settings.STRIPE_API_BASE},
         http_client=stripe.RequestsClient(timeout=_SECONDS),
-        # Repeated under an idempotency key of its own.
+        # The package repeats a request with the same idempotency key, so it cannot make two sessions.
         max_network_retries=1,
     )
     try:
@@ -147,15 +147,15 @@ def check_notices_are_taken() -> None:
 
 
 def take_notice(*, body: bytes, signature: str | None) -> None:
-    """Grant the credits that a notice says are paid. Any other notice is accepted and has no effect.
+    """Grant the credits of a paid session. Any other notice is accepted and has no effect.
 
     Args:
-        body: of the request, byte by byte.
+        body: the request's body, unchanged.
         signature: its `Stripe-Signature`.
 
     Raises:
         CheckoutNotConfigured: there is no secret to check the signature with.
-        NoticeNotAuthentic: the signature is not the payment provider's, or older than five minutes.
+        NoticeNotAuthentic: the signature is wrong or older than five minutes.
     """
     check_notices_are_taken()
     try:
@@ -187,7 +187,7 @@ def take_notice(*, body: bytes, signature: str | None) -> None:
 
 
 def _account_of(session: _Session) -> Account | None:
-    """None for a session that is not of this gateway: others may use the same payment provider's account."""
+    """None for a session that this gateway did not make: other software may use the same Stripe account."""
     text = (session.metadata or {}).get("gateway_account")
     if text is None:
         return None

@@ -44,11 +44,11 @@ from usage.models import CENT_PLACES
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 GROUP: Final = "ingest"
-# Stream entries of a round: at most 200 events each.
+# The entries of the stream that one round reads. An entry has at most 200 events.
 _ENTRIES: Final = 30
 # A consumer that does not acknowledge for this long counts as dead. If it is alive, its events still count only once.
 CLAIM_MILLISECONDS: Final = 5_000
-# A consumer of a process that ended is forgotten when it has nothing pending.
+# After this time without activity, a consumer that has nothing pending is removed.
 _FORGET_MILLISECONDS: Final = 3_600_000
 # A batch may be this old, after a long outage; older ones might have been forgotten already. And a worker's clock may
 # be this far ahead.
@@ -347,7 +347,7 @@ COLUMNS: Final = (
     "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, status, is_final, timed_out, is_error, "
     "is_streaming, key_source, request_id, provider, model, requested_model, stop_reason, mask"
 )
-# One for each session; a round leaves it empty.
+# Each database session has one. The end of a round's transaction empties it.
 _INCOMING: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS usage_incoming (LIKE usage_event) ON COMMIT DELETE ROWS"
 _COPY: Final = f"COPY usage_incoming ({COLUMNS}) FROM STDIN"
 

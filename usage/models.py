@@ -1,11 +1,11 @@
-"""What was used, and what it cost.
+"""Usage events with their costs, and the ledger of credits.
 
-An `Event` is one attempt at an upstream. It arrives through Redis, counts once, never changes, and leaves with its
-month when the retention ends (usage.partitions). `Rollup` holds the same events summed, so that an overview does not
-read them; it is written in the transaction that adds the events.
+An `Event` is one attempt at an upstream. It arrives through Redis, is counted once and never changes. It is deleted
+with its month when the retention ends (usage.partitions). A `Rollup` is a sum of events, so that an overview does not
+read each of them. It is written in the transaction that adds the events.
 
-Credits are a ledger: `LedgerEntry` only ever grows, which the database itself holds. `Balance`, `Lot` and `Period` are
-sums over it, written in the transaction of the entry; they can be computed from it again at any time.
+Credits are a ledger: `LedgerEntry` is append-only, and triggers of the database refuse anything else. `Balance`, `Lot`
+and `Period` are sums over it, written in the entry's transaction. They can be computed from the ledger at any time.
 
 Source: docs/decisions/0060-usage-events.md to 0065-checkout.md.
 """
@@ -20,8 +20,8 @@ from django.utils import timezone
 from accounts.models import Account
 from gateway_core import ids
 
-# Money inside: US dollars to 12 places for what an attempt costs; cents to 10 places for credits. Both are the same
-# unit, a millionth of a micro-dollar, so that moving between them rounds nothing.
+# The cost of an attempt is in US dollars with 12 decimal places, credits are in cents with 10. The smallest step of
+# both is the same amount, so a conversion does not round.
 DOLLAR_PLACES = 12
 CENT_PLACES = 10
 
@@ -41,14 +41,14 @@ class Event(models.Model):
     key: an event outlives the keys that it names, and the check would cost more than the insert.
     """
 
-    # Unique within a partition, and an ID belongs to one moment, so to one partition: unique.
+    # The database holds it unique within a partition only. That is enough: the time in an ID puts it in one partition.
     id = models.UUIDField(primary_key=True)
     event_time = models.DateTimeField()
     account_id = models.UUIDField()
     access_key_id = models.UUIDField()
     request_id = models.TextField()
     provider = models.TextField()
-    # As it was sent upstream, and as the caller named it.
+    # The model as it was sent upstream, and as the caller named it.
     model = models.TextField()
     requested_model = models.TextField()
     attempt = models.IntegerField()
@@ -65,7 +65,7 @@ class Event(models.Model):
     reasoning_tokens = models.IntegerField()
     # US dollars at list price.
     cost = models.DecimalField(max_digits=30, decimal_places=DOLLAR_PLACES)
-    # Cents taken from the credits: the list price where the operator paid the upstream, and the processing fee.
+    # Cents taken from the credits: the processing fee, and the list price where the operator's key was used.
     charge = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES)
     key_source = models.TextField(choices=KeySource)
     provider_key_id = models.UUIDField(null=True)
@@ -75,7 +75,7 @@ class Event(models.Model):
     class Meta:
         db_table = "usage_event"
         indexes = [
-            # GET /usage: the account's events, newest first; also the ragged edges of an overview.
+            # GET /usage: the account's events, newest first. Also the parts of an overview that are not whole hours.
             models.Index(
                 "account_id", models.F("event_time").desc(), models.F("id").desc(), name="events_newest_first"
             ),
@@ -110,7 +110,7 @@ class Rollup(models.Model):
         PROVIDER = "p"
         ACCESS_KEY = "k"
 
-    # The primary key answers every question: one account, one dimension, one span, a range of times.
+    # Every query gives one account, one dimension, one span and a range of times, so the primary key is its index.
     pk = models.CompositePrimaryKey("account_id", "dimension", "span", "start", "group_key")
     account_id = models.UUIDField()
     dimension = models.CharField(max_length=1, choices=Dimension)
@@ -132,19 +132,20 @@ class Rollup(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """One movement of an account's credits. Never changed and never deleted: triggers of migration 0001 refuse it.
+    """One movement of an account's credits. Triggers of migration 0001 refuse to change or delete it.
 
-    Entries of a lot (`lot` set, and the grant itself) add up to what is left of it; the others add up to the debt.
+    A lot is what is left of a grant: the sum of the grant and of the entries that name it as their `lot`. The entries
+    without a lot, grants aside, add up to the debt.
     """
 
     class Kind(models.TextChoices):
         # Credits come in.
         GRANT = "grant"
-        # Usage takes some; without a lot where no credits were left.
+        # Usage takes credits. The entry has no lot where no credits were left.
         CHARGE = "charge"
-        # What was left of a grant when it expired.
+        # The rest of a grant when it expires.
         EXPIRY = "expiry"
-        # A grant pays an earlier debt: two entries, one out of the lot and one into the debt, zero in sum.
+        # A grant pays an earlier debt by two entries that add up to zero: one takes from the lot, one lowers the debt.
         SETTLEMENT = "settlement"
 
     class Category(models.TextChoices):
@@ -156,12 +157,12 @@ class LedgerEntry(models.Model):
     kind = models.CharField(max_length=10, choices=Kind)
     # Cents; negative where credits go out.
     amount = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES)
-    # The grant whose credits move. None for a grant itself, and for what moves the debt.
+    # The grant whose credits move. None for a grant itself, and for an entry that changes the debt.
     lot = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="movements")
     # Of grants only.
     category = models.CharField(max_length=11, choices=Category, null=True)
     expires_at = models.DateTimeField(null=True)
-    # What a grant was made for, a checkout session's ID for one. The same reference grants once.
+    # Why a grant was made, for example `stripe:` and a checkout session's ID. A reference can be granted once.
     reference = models.CharField(max_length=255, null=True)
     created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 
@@ -189,7 +190,7 @@ class LedgerEntry(models.Model):
 
     @property
     def text_id(self) -> str:
-        """Its UUID; entries have no place of their own on the wire."""
+        """Its UUID. No route returns a single entry, so it has no prefix."""
         return str(self.id)
 
     @property
@@ -198,7 +199,7 @@ class LedgerEntry(models.Model):
         return self.reference or ""
 
     def audit_state(self) -> dict[str, Any]:
-        """The fields of a grant that the audit may show; a grant is whole cents."""
+        """The fields of a grant that the audit may show. A grant is a whole number of cents."""
         return {
             "cents": int(self.amount),
             "category": str(self.category),
@@ -208,12 +209,12 @@ class LedgerEntry(models.Model):
 
 
 class Balance(models.Model):
-    """The sum of an account's entries. Its row lock is what makes the movements of an account's credits take turns."""
+    """The sum of an account's entries. A movement of credits locks this row first."""
 
     account = models.OneToOneField(Account, on_delete=models.PROTECT, primary_key=True, related_name="balance")
     # Cents; below zero is debt.
     amount = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
-    # The part of it that is owed: what was charged when no credits were left. Never negative.
+    # What was charged when no credits were left, and is not paid yet. Never negative.
     debt = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
 
     class Meta:
@@ -224,7 +225,7 @@ class Balance(models.Model):
 
 
 class Lot(models.Model):
-    """What is left of one grant."""
+    """The rest of one grant."""
 
     grant = models.OneToOneField(LedgerEntry, on_delete=models.PROTECT, primary_key=True, related_name="left")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="lots")
@@ -234,9 +235,9 @@ class Lot(models.Model):
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(remaining__gte=0), name="lots_are_not_overdrawn")]
         indexes = [
-            # Charging: the account's open lots, the soonest to expire first.
+            # A charge reads the account's open lots, the soonest to expire first.
             models.Index("account", "expires_at", condition=models.Q(remaining__gt=0), name="open_lots"),
-            # Expiry: what is due anywhere.
+            # The expiry task reads the lots of all accounts that are due.
             models.Index("expires_at", condition=models.Q(remaining__gt=0), name="lots_by_expiry"),
         ]
 
@@ -245,14 +246,14 @@ class Lot(models.Model):
 
 
 class Period(models.Model):
-    """One account's month of charges: the invoice once the month is over. Cents."""
+    """The charges of one account in one month, in cents. When the month is over, this is its invoice."""
 
     pk = models.CompositePrimaryKey("account_id", "start")
     account = models.ForeignKey(Account, on_delete=models.PROTECT, related_name="periods")
     # The month's first moment, UTC.
     start = models.DateTimeField()
     charged = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
-    # Of that: taken from credits within the month, and settled by grants of later months.
+    # Parts of `charged`: what credits covered within the month, and what grants of later months paid.
     applied = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
     paid = models.DecimalField(max_digits=30, decimal_places=CENT_PLACES, default=Decimal(0))
 

@@ -160,23 +160,23 @@ class Point(NamedTuple):
     cost: Decimal
     requests: int
     errors: int
-    # In and out, of all attempts.
+    # Input and output tokens of all attempts.
     tokens: int
 
 
-# The group of all that are not among the first.
+# The name of the group that sums the small groups.
 OTHERS: Final = ""
 
 
 def trend(account: Account, *, since: datetime, span: Rollup.Span, by: Rollup.Dimension, most: int) -> list[Point]:
-    """How usage went, in whole hours or days; in the order of time, and within each of the groups' size.
+    """Usage by hour or by day, in the order of time. At each time the groups with the most requests overall come first.
 
     Args:
-        account: whose.
-        since: the first hour or day; its beginning.
-        span: how long a point is.
-        by: the dimension of the points of one time.
-        most: so many groups at most, those with the most requests; what the others have is summed as OTHERS.
+        account: the account.
+        since: the beginning of the first hour or day.
+        span: an hour or a day for each point.
+        by: what the usage is grouped by.
+        most: the number of groups. The groups with the fewest requests are summed as OTHERS.
     """
     with connection.cursor() as cursor:
         cursor.execute(_TREND, [account.id, by.value, span.value, since, most, OTHERS])
@@ -199,7 +199,7 @@ GROUP BY start, named, first.place ORDER BY start, first.place NULLS LAST
 
 
 def _pieces(start: datetime, end: datetime | None) -> Iterator[_Piece]:
-    """Whole days; whole hours of the days that are cut; events of the hours that are."""
+    """Cuts a range of time into whole days, whole hours at its ends, and parts of hours, which are read as events."""
     first_day, last_day = _ceiling(start, _DAY), None if end is None else _floor(end, _DAY)
     if last_day is not None and first_day > last_day:
         yield from _hours(start, end)
