@@ -82,6 +82,24 @@ class ModelInvalid(BadRequest):
     code = "model_invalid"
 
 
+class MemberInvalid(BadRequest):
+    """A member of the body is not as it must be."""
+
+    code = "member_invalid"
+
+
+class MemberAmbiguous(BadRequest):
+    """An upstream may read a member of the body as another one than the gateway does."""
+
+    code = "member_ambiguous"
+
+
+class MemberRoutes(BadRequest):
+    """A member of the body may make the upstream use another model, which this access key may not."""
+
+    code = "member_routes"
+
+
 class AccessKeyInQuery(BadRequest):
     """An access key belongs in a header; in a URL it would be passed on and logged."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from data_plane.errors import BodyInvalid, BodyTooDeep, BodyTooLarge, BodyTooSlow, ModelInvalid
+from data_plane.forwarding import governed
 from data_plane.forwarding.time_limit import TimeLimit
 
 BODY_LIMIT: Final = 32 * 1024 * 1024
@@ -118,6 +119,7 @@ def parse(raw: bytes) -> Body:
 
     Raises:
         BodyInvalid, BodyTooDeep, ModelInvalid: it is not a JSON object in UTF-8, or names no model.
+        MemberAmbiguous, MemberInvalid: as `governed.check`.
     """
     try:
         if not raw.isascii():
@@ -127,6 +129,7 @@ def parse(raw: bytes) -> Body:
         raise BodyInvalid from None
     except RecursionError:
         raise BodyTooDeep from None
+    governed.check(members)
     return Body(members, _requested(members))
 
 

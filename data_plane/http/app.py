@@ -18,6 +18,7 @@ from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import LOOP_HEADER, AttemptCall, AttemptMachine, Machinery, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
 from data_plane.forwarding.exchange import Exchange, Send
+from data_plane.forwarding.governed import check_routing
 from data_plane.forwarding.limits import check_input
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
@@ -147,6 +148,7 @@ class App:
             raise errors.SnapshotUnfit from None
         if isinstance(outcome, Denial):
             raise errors.of_denial(outcome)
+        check_routing(body.members, outcome, token.account.snapshot, document.configuration)
         most = token.account.snapshot.settings.max_input_tokens
         if most is not None:
             await check_input(surface, body, most)

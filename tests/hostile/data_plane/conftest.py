@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.data_plane.conftest import alice, charlie, environ, upstream, writer
+from tests.data_plane.conftest import alice, charlie, client, environ, make_worker, upstream, worker, writer
 from tests.patience import wait_until
 from tests.workers import SnapshotWriter, WorkerProcess, free_port, worker_process
 
-__all__ = ["alice", "charlie", "environ", "start", "upstream", "writer"]
+__all__ = ["alice", "charlie", "client", "environ", "make_worker", "start", "upstream", "worker", "writer"]
 
 
 @pytest.fixture(scope="module")
