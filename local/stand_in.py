@@ -3,7 +3,8 @@
     python -m local.stand_in --port 9901
 
 It accepts every key, remembers the keys that it received (`GET /calls` lists them masked), and misbehaves on demand. A
-word in the header `stand-in`, or in the key between dashes (`sk-demo-429-0123456789`), says what it should do:
+word in the header `x-stainless-stand-in`, or in the key between dashes (`sk-demo-429-0123456789`), says what it should
+do:
 
     a status (`429`, `500`)   answer with that status
     hang                      take the request and never answer
@@ -72,7 +73,7 @@ class StandIn:
         # The text of the usual answer.
         self.text = _TEXT
         # Added to every answer, because an upstream's cookies must never reach a caller.
-        self.headers = {"set-cookie": "upstream-session=secret; Path=/", "x-upstream": "stand-in"}
+        self.headers = {"set-cookie": "upstream-session=secret; Path=/", "openai-version": "stand-in"}
         # The base URL for a provider, once the stand-in listens.
         self.url = ""
         self._runner: web.AppRunner | None = None
@@ -121,7 +122,7 @@ class StandIn:
         if len(self.calls) < _REMEMBERED:
             self.calls.append(call)
         found = _BEHAVIOURS.search(self.behaviours.get(key, key))
-        behaviour = request.headers.get("stand-in") or (found[1] if found else "")
+        behaviour = request.headers.get("x-stainless-stand-in") or (found[1] if found else "")
         self.under_way += 1
         try:
             return await self._behave(request, call, behaviour)

@@ -44,7 +44,7 @@ class Caller:
         body = {"model": "openai:gpt-4o", "messages": [{"role": "user", "content": "Hi"}], "stream": is_stream}
         headers = {"Authorization": f"Bearer {token}"}
         if is_stream and self.state.chance.random() < 0.1:
-            headers["stand-in"] = "slow"
+            headers["x-stainless-stand-in"] = "slow"
         status = 0
         try:
             async with self.state.session.post(

@@ -211,7 +211,7 @@ class AttemptMachine:
         return body.forwarded(attempt.model, target.parameters, changes)
 
     def _headers(self, attempt: Attempt, target: Target, value: str) -> dict[bytes, bytes]:
-        sent = self._call.headers.copy()
+        sent = header_rules.for_provider(self._call.headers, attempt.provider)
         if attempt.source is KeySource.MANAGED:
             for name in _OF_THE_KEYS_OWNER:
                 sent.pop(name, None)

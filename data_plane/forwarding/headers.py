@@ -1,103 +1,80 @@
-"""Which headers pass: from the caller to an upstream, and from an upstream to the caller.
+"""Which headers pass: from the caller to an upstream, and from an upstream to the caller. What is not listed does not.
 
-Source: contract, section 9; RFC 9110, sections 5.5 and 7.6.1.
+Upstreams take orders by headers too (another host, another user, another method), and servers on WSGI read `a_b` as
+`a-b`. So a name with an underscore passes only if it is listed as it is.
+
+Source: contract, section 9; RFC 9110, sections 5.5 and 7.6.1; docs/decisions/0083-what-passes.md.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from gateway_core.catalog import BUILT_IN
 
 Headers = list[tuple[bytes, bytes]]
 
-_HOP_BY_HOP: Final = frozenset(
+# Of both vendors' packages, of Claude Code and of Codex, and of tracing. `content-type` is the gateway's own.
+_UPSTREAM: Final = frozenset(
     (
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-authentication-info",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "trailers",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
+        *("accept", "user-agent", "traceparent", "tracestate", "idempotency-key", "x-client-request-id"),
+        *("session_id", "session-id", "conversation_id", "conversation-id", "thread-id", "originator", "version"),
+        *("x-app", "x-openai-subagent"),
     )
 )
-# Headers that may hold credentials, show where the request came from, or concern only this connection.
-_NOT_UPSTREAM: Final = _HOP_BY_HOP | {
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
-    "cookie",
-    "cookie2",
-    "host",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "accept-encoding",
-    "expect",
-    "origin",
-    "referer",
-    "forwarded",
-    "via",
-    "true-client-ip",
-    "client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-real-ip",
-    "x-original-url",
-    "x-rewrite-url",
-    "x-request-id",
-    "x-amzn-trace-id",
+_UPSTREAM_LEADS: Final = ("openai-", "anthropic-", "x-stainless-", "x-codex-", "x-claude-code-")
+# What only some built-in providers read; it goes to those alone.
+_NAMED_BY: Final = {
+    provider.id: frozenset(name.encode("ascii") for name in provider.headers) for provider in BUILT_IN.values()
 }
-_NOT_UPSTREAM_LEADS: Final = ("x-forwarded", "x-envoy", "x-original-", "cf-", "gateway-", "sec-", "proxy-", "fly-")
-# The upstream's cookies and account names, and headers that the server or this gateway sets itself.
-_NOT_DOWNSTREAM: Final = _HOP_BY_HOP | {
-    "set-cookie",
-    "set-cookie2",
-    "content-length",
-    "date",
-    "server",
-    "via",
-    "alt-svc",
-    "strict-transport-security",
-    "location",
-    "x-request-id",
-    "openai-organization",
-    "openai-project",
-    "anthropic-organization-id",
-    "www-authenticate",
-    "nel",
-    "report-to",
-}
-_NOT_DOWNSTREAM_LEADS: Final = ("gateway-", "access-control-", "cf-")
+_NAMED_BY_ANY: Final = frozenset[bytes]().union(*_NAMED_BY.values())
+_NONE: Final = frozenset[bytes]()
+
+_DOWNSTREAM: Final = frozenset(
+    (
+        *("content-type", "content-language", "content-disposition", "content-encoding"),
+        *("cache-control", "expires", "etag", "last-modified", "age", "vary", "pragma", "x-accel-buffering"),
+        *("retry-after", "retry-after-ms", "x-should-retry", "deprecation", "sunset", "warning"),
+        *("ratelimit", "openai-processing-ms", "openai-version", "openai-model", "request-id", "x-generation-id"),
+        *("x-reasoning-included", "x-models-etag"),
+    )
+)
+_DOWNSTREAM_LEADS: Final = (
+    *("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-", "x-codex-"),
+    *("fireworks-", "x-groq-"),
+)
 # What a header may consist of. The client reads more from an upstream than the server sends: it would drop the answer.
-_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+# A text may be percent-encoded several times over.
+_MOST_DECODINGS: Final = 4
 
 
 def upstream(received: Iterable[tuple[bytes, bytes]], token: bytes) -> dict[bytes, bytes]:
-    """The caller's headers that an upstream may see.
+    """The caller's headers that some upstream may see; `for_provider` takes from them those that this one may.
 
     Args:
         received: ASGI's headers, names in lower case.
-        token: the access key; no header with it passes, whatever its name.
+        token: the access key; no header with it passes, however it is written.
     """
     passed: dict[bytes, bytes] = {}
     named: Iterable[bytes] = ()
     for name, value in received:
         if name == b"connection":
             named = (*named, *_named(value))
-        elif _passes_up(name) and token not in value and value.isascii():
+        elif _passes_up(name) and value.isascii() and not holds(value, token):
             passed[name] = b"%b, %b" % (passed[name], value) if name in passed else value
     for name in named:
         passed.pop(name, None)
     return passed
+
+
+def for_provider(passed: Mapping[bytes, bytes], provider: str) -> dict[bytes, bytes]:
+    """A copy of the headers that passed, without those that only other providers read."""
+    of_others = passed.keys() & _NAMED_BY_ANY - _NAMED_BY.get(provider, _NONE) if _NAMED_BY_ANY else _NONE
+    return {name: value for name, value in passed.items() if name not in of_others} if of_others else dict(passed)
 
 
 def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -113,6 +90,19 @@ def downstream(received: Iterable[tuple[bytes, bytes]]) -> Headers:
     return [(name, value) for name, value in passed if name not in named] if named else passed
 
 
+def holds(text: bytes, token: bytes) -> bool:
+    """Whether a text holds the token, also percent-encoded, several times over."""
+    for _ in range(_MOST_DECODINGS):
+        if token in text:
+            return True
+        decoded = unquote_to_bytes(text) if b"%" in text else text
+        if decoded == text:
+            return False
+        text = decoded
+    # Nobody encodes a text so often without a reason.
+    return True
+
+
 def _named(value: bytes) -> Iterable[bytes]:
     """The headers that a `Connection` header names: they concern one connection only."""
     return (part.strip().lower() for part in value.split(b","))
@@ -122,7 +112,7 @@ def _named(value: bytes) -> Iterable[bytes]:
 @lru_cache(maxsize=1024)
 def _passes_up(name: bytes) -> bool:
     text = name.decode("latin-1")
-    return text not in _NOT_UPSTREAM and not text.startswith(_NOT_UPSTREAM_LEADS)
+    return text in _UPSTREAM or name in _NAMED_BY_ANY or (text.startswith(_UPSTREAM_LEADS) and "_" not in text)
 
 
 @lru_cache(maxsize=1024)
@@ -130,5 +120,5 @@ def _passing_down(raw_name: bytes) -> bytes:
     """The name in lower case, empty if it does not pass."""
     name = raw_name.lower()
     text = name.decode("latin-1")
-    is_ours = text in _NOT_DOWNSTREAM or text.startswith(_NOT_DOWNSTREAM_LEADS)
-    return b"" if is_ours or not _TOKEN.fullmatch(name) else name
+    is_listed = text in _DOWNSTREAM or text.startswith(_DOWNSTREAM_LEADS)
+    return name if is_listed and _TOKEN.fullmatch(name) else b""

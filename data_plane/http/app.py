@@ -319,7 +319,7 @@ def _query(scope: Any, token: bytes) -> bytes:
     raw: bytes = scope["query_string"]
     if not raw:
         return raw
-    if token in raw:
+    if header_rules.holds(raw, token):
         raise errors.AccessKeyInQuery
     if min(raw) < _FIRST_PRINTABLE or max(raw) > _LAST_PRINTABLE:
         raise errors.BadRequest("The query must be percent-encoded.")

@@ -72,6 +72,8 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     # The members of a body by which it alone would use another model than the request's. The data plane refuses them
     # under an access scope, with those by which any upstream might (data_plane.forwarding.governed).
     routing_members: tuple[str, ...] = ()
+    # The headers of a caller that it alone reads, lower case. Those that any upstream may read pass everywhere.
+    headers: tuple[str, ...] = ()
     # Its name in the price data; None where the price data does not list it.
     price_source: str | None = None
     # How the names of its models begin. The price data may list more models than this origin serves (Google's other
