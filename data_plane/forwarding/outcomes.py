@@ -32,6 +32,23 @@ def outcome_of(status: int) -> AttemptOutcome:
     return AttemptOutcome.REFUSED if status in _REFUSED and status not in FAILOVER_STATUSES else AttemptOutcome.FAILED
 
 
+class AttemptFailed(Exception):
+    """An attempt is over without an answer. `status`: the upstream's, or a word for what happened."""
+
+    def __init__(self, status: str, retry_after: int | None = None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class KeyUnusable(AttemptFailed):
+    """This attempt's provider key cannot be opened here."""
+
+
+class RequestRefused(AttemptFailed):
+    """The upstream takes the key and not the request; another candidate may take it."""
+
+
 class Failure(NamedTuple):
     """An attempt that gave no answer. `status`: the upstream's, or a word for what happened."""
 

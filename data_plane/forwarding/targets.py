@@ -12,9 +12,8 @@ from gateway_core import base_urls
 from gateway_core.addresses import AddressPolicy
 from gateway_core.base_urls import BaseUrl, UpstreamRules
 from gateway_core.catalog import BUILT_IN, KeyHeader, Surface
-
-_ANTHROPIC_KEY: Final = KeyHeader(name="x-api-key", prefix="")
-_BEARER: Final = KeyHeader()
+from gateway_core.dialects import dialect_of
+from gateway_core.dialects.facts import Dialect
 
 
 class Target(NamedTuple):
@@ -22,6 +21,7 @@ class Target(NamedTuple):
 
     way: Way
     key_header: KeyHeader
+    dialect: Dialect
     # The top-level parameters that it takes; None takes all.
     parameters: frozenset[str] | None = None
     # Whether an OpenAI stream can be asked for its usage here.
@@ -56,8 +56,12 @@ class Targets:
             policy = anywhere if provider.id in redirected else rules.policy(base_url)
             for surface in provider.surfaces:
                 url = _url(base_url, surface)
+                dialect = dialect_of(provider.id, surface)
                 self._built_in[provider.id, surface] = Target(
-                    Way(policy, url), provider.key_header(surface), takes_stream_options=provider.takes_stream_options
+                    Way(policy, url),
+                    dialect.key_header(surface),
+                    dialect,
+                    takes_stream_options=provider.takes_stream_options,
                 )
 
     def find(self, account: HeldAccount, provider: str, surface: Surface) -> Target:
@@ -76,9 +80,11 @@ class Targets:
         listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)
+        dialect = dialect_of("", surface)
         target = Target(
             way=Way(self._rules.policy(base_url), _url(base_url, surface), account.id),
-            key_header=_ANTHROPIC_KEY if surface is Surface.MESSAGES else _BEARER,
+            key_header=dialect.key_header(surface),
+            dialect=dialect,
             parameters=parameters,
             # A provider that lists no parameters takes all of them.
             takes_stream_options=parameters is None or "stream_options" in parameters,

@@ -15,11 +15,13 @@ import structlog
 from data_plane import errors
 from data_plane.forwarding import bodies
 from data_plane.forwarding import headers as header_rules
-from data_plane.forwarding.attempts import LOOP_HEADER, AttemptCall, AttemptMachine, Machinery, format_of
+from data_plane.forwarding.attempts import AttemptMachine, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
+from data_plane.forwarding.call import AttemptCall, Machinery
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
 from data_plane.forwarding.limits import check_input
+from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Upstream

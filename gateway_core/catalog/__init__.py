@@ -1,6 +1,6 @@
 """The built-in catalog: which upstreams this gateway knows, what they serve, and how a model's name is understood.
 
-The catalog has two parts. The facts of the providers (origin, surfaces, how the key is sent) are in `providers.json`
+The catalog has two parts. The facts of the providers (origin, surfaces) are in `providers.json`
 beside this file. A worker reads its own copy, so that nobody who controls Redis or the control plane can send an
 operator's key elsewhere. The models come as a document (`ModelsDocument`), which the control plane builds and
 publishes.
@@ -62,8 +62,6 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     display_name: str
     base_url: str
     surfaces: tuple[Surface, ...] = (Surface.CHAT_COMPLETIONS,)
-    # By surface, for those that do not take their key as `Authorization: Bearer`.
-    key_headers: dict[Surface, KeyHeader] = {}
     # Whether the operator may offer it on credits (step type `ngrok`).
     is_managed: bool = False
     # Whether it is known to accept `stream_options`. Some providers refuse unknown parameters; those report their
@@ -79,13 +77,6 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     # How the names of its models begin. The price data may list more models than this origin serves (Google's other
     # cloud).
     model_prefixes: tuple[str, ...] = ("",)
-
-    def key_header(self, surface: Surface) -> KeyHeader:
-        """The header in which the key is sent on this surface."""
-        return self.key_headers.get(surface, _BEARER)
-
-
-_BEARER: Final = KeyHeader()
 
 
 def _load() -> dict[str, BuiltInProvider]:

@@ -29,13 +29,6 @@ def test_every_built_in_provider_is_reached_by_tls_and_takes_chat_completions(pr
     assert (Surface.MESSAGES in provider.surfaces) == (provider.id == "anthropic")
 
 
-def test_anthropic_gets_its_key_as_each_surface_wants_it():
-    anthropic = BUILT_IN["anthropic"]
-
-    assert anthropic.key_header(Surface.MESSAGES).name == "x-api-key"
-    assert anthropic.key_header(Surface.CHAT_COMPLETIONS).prefix == "Bearer "
-
-
 def test_a_surface_stands_at_its_path():
     assert [surface.path for surface in (*Format.OPENAI.surfaces, *Format.ANTHROPIC.surfaces)] == [
         "/chat/completions",

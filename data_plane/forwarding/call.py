@@ -1,0 +1,82 @@
+"""What the attempts of one request share: the call, the worker's parts, the clock, and what was used."""
+
+import asyncio
+from typing import NamedTuple
+
+from data_plane.forwarding.bodies import Body
+from data_plane.forwarding.exchange import Exchange
+from data_plane.forwarding.limits import estimated_input_tokens
+from data_plane.forwarding.targets import Target, Targets
+from data_plane.forwarding.time_limit import TimeLimit
+from data_plane.forwarding.upstream import Upstream
+from data_plane.metrics import Metrics
+from data_plane.state.held import HeldAccount
+from data_plane.state.store import WorkerState
+from data_plane.usage.attempt_record import Record, RequestUsage
+from data_plane.usage.token_counting import asking_for_usage
+from gateway_core.catalog import Surface
+from gateway_core.sealing import Keyring
+
+
+class AttemptCall(NamedTuple):
+    """What a caller asked for, as far as every attempt needs it."""
+
+    account: HeldAccount
+    # Its `aigk_…` ID.
+    access_key: str
+    surface: Surface
+    body: Body
+    query: bytes
+    # The caller's headers that may pass.
+    headers: dict[bytes, bytes]
+
+
+class Machinery(NamedTuple):
+    """What every request shares."""
+
+    store: WorkerState
+    keyring: Keyring
+    targets: Targets
+    upstream: Upstream
+    metrics: Metrics
+    loop_marker: bytes
+    record_usage: Record
+
+
+class Running:
+    """One request on its way through its plan."""
+
+    __slots__ = ("call", "clock", "deadline", "exchange", "limit", "per_request", "shared", "usage", "usage_option")
+
+    def __init__(self, machinery: Machinery, call: AttemptCall, exchange: Exchange, limit: TimeLimit) -> None:
+        settings = call.account.snapshot.settings
+        self.shared = machinery
+        self.call = call
+        self.exchange = exchange
+        self.limit = limit
+        # Seconds that an attempt may take to its first event, and from one chunk of a stream to the next.
+        self.per_request = settings.per_request_timeout
+        self.clock = asyncio.get_running_loop().time
+        # When all attempts together have to have ended, by that clock.
+        self.deadline = self.clock() + settings.total_timeout
+        members = call.body.members
+        # What to ask an OpenAI stream for, if its caller did not: its usage.
+        self.usage_option = asking_for_usage(call.surface, members)
+        self.usage = RequestUsage(
+            machinery.record_usage,
+            request_id=exchange.request_id,
+            account=call.account.id,
+            access_key=call.access_key,
+            requested_model=call.body.requested[0],
+            is_streaming=call.body.is_streaming,
+            estimate_input=lambda: estimated_input_tokens(call.surface, members),
+        )
+
+    @property
+    def bound(self) -> float:
+        """When the present step has to have ended."""
+        return min(self.deadline, self.clock() + self.per_request)
+
+    def asks_for_usage(self, target: Target) -> bool:
+        """Whether the gateway asks for a stream's usage and its caller did not."""
+        return self.usage_option is not None and target.takes_stream_options

@@ -1,0 +1,156 @@
+"""One attempt: where it goes, what it shows, what it sends, and the beginning of what it gets."""
+
+from typing import Final
+
+import aiohttp
+
+from data_plane.errors import TotalTimeout
+from data_plane.forwarding import headers as header_rules
+from data_plane.forwarding.beginnings import Begun, beginning_of, close, discard
+from data_plane.forwarding.call import Running
+from data_plane.forwarding.limits import lowered_maxima
+from data_plane.forwarding.outcomes import (
+    AttemptFailed,
+    AttemptOutcome,
+    KeyUnusable,
+    RequestRefused,
+    outcome_of,
+    retry_after_of,
+)
+from data_plane.forwarding.targets import Target
+from data_plane.forwarding.upstream import Answer
+from gateway_core.catalog import Surface
+from gateway_core.policy import Attempt, KeySource
+from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
+
+LOOP_HEADER: Final = b"gateway-loop"
+_RATE_LIMITED: Final = 429
+# With a key of the operator's these are not the caller's to choose.
+_OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
+_ANTHROPIC_VERSION: Final = b"2023-06-01"
+
+
+class OneAttempt:
+    """An attempt of a plan, on its way to an upstream."""
+
+    __slots__ = ("attempt", "running", "target", "value")
+
+    def __init__(self, running: Running, attempt: Attempt) -> None:
+        """
+        Args:
+            running: the request.
+            attempt: of its plan.
+
+        Raises:
+            AttemptFailed: its provider is gone, or its key cannot be opened here.
+        """
+        self.running = running
+        self.attempt = attempt
+        self.target = self._target()
+        # The secret that it shows; "" for none.
+        self.value = self._value()
+
+    def _target(self) -> Target:
+        call = self.running.call
+        try:
+            return self.running.shared.targets.find(call.account, self.attempt.provider, call.surface)
+        except (KeyError, ValueError):
+            # Deleted since the plan was made, or an address that is none.
+            raise AttemptFailed("no_target") from None
+
+    def _value(self) -> str:
+        attempt = self.attempt
+        if attempt.source is KeySource.NONE:
+            return ""
+        store, keyring = self.running.shared.store, self.running.shared.keyring
+        account, key = self.running.call.account, attempt.provider_key
+        if attempt.source is KeySource.MANAGED:
+            value, is_news = store.managed_value(attempt.provider, keyring)
+            place = CATALOG, MANAGED_DOCUMENT
+        elif key is not None and key in account.snapshot.provider_keys:
+            value, is_news = account.value_of(key, keyring)
+            place = account.id, provider_key_document(key)
+        else:
+            raise KeyUnusable("key_unusable")
+        if value is None:
+            if is_news:
+                store.refuse_document(*place, "its value does not open")
+            raise KeyUnusable("key_unusable")
+        return value
+
+    async def begin(self, *, is_last: bool) -> Begun:
+        """Send it and wait for the beginning of its answer.
+
+        Args:
+            is_last: whether no other candidate follows, so that a refusal of the request is the answer.
+
+        Raises:
+            AttemptFailed: there is no answer, or none that counts.
+            TotalTimeout: there is no time for another attempt.
+        """
+        running = self.running
+        usage = running.usage
+        response: Answer | None = None
+        is_kept = False
+        running.exchange.attempts += 1
+        usage.begin(self.attempt, mask_of(running, self.attempt))
+        try:
+            with running.limit.until(running.bound):
+                response = await running.shared.upstream.send(
+                    self.target.way, self._headers(), self._body(), running.call.query
+                )
+                usage.status = response.status
+                verdict = outcome_of(response.status)
+                if verdict is AttemptOutcome.FAILED:
+                    retry_after = retry_after_of(response) if response.status == _RATE_LIMITED else None
+                    await discard(response)
+                    raise AttemptFailed(str(response.status), retry_after)
+                if verdict is AttemptOutcome.REFUSED and not is_last:
+                    await discard(response)
+                    raise RequestRefused(str(response.status))
+                begun = await beginning_of(response, running.call.surface)
+                is_kept = True
+                return begun
+        except TimeoutError:
+            usage.is_timed_out = True
+            if running.clock() >= running.deadline:
+                raise TotalTimeout from None
+            raise AttemptFailed("timeout") from None
+        except (aiohttp.ClientError, OSError, ValueError):
+            raise AttemptFailed("connection_failed") from None
+        finally:
+            if response is not None and not is_kept:
+                close(response)
+
+    def _body(self) -> bytes:
+        call, target, changes = self.running.call, self.target, {}
+        if (option := self.running.usage_option) is not None and target.takes_stream_options:
+            changes["stream_options"] = option
+        limit = call.account.snapshot.settings.max_output_tokens
+        if limit is not None:
+            changes |= lowered_maxima(
+                call.surface, call.body.members, limit, provider=self.attempt.provider, parameters=target.parameters
+            )
+        return call.body.forwarded(self.attempt.model, target.parameters, changes)
+
+    def _headers(self) -> dict[bytes, bytes]:
+        sent = header_rules.for_provider(self.running.call.headers, self.attempt.provider)
+        if self.attempt.source is KeySource.MANAGED:
+            for name in _OF_THE_KEYS_OWNER:
+                sent.pop(name, None)
+        if self.value:
+            key_header = self.target.key_header
+            sent[key_header.name.encode()] = (key_header.prefix + self.value).encode("ascii")
+        sent[b"content-type"] = b"application/json"
+        # An error event can only follow plain text, and the answer's usage must be readable.
+        sent[b"accept-encoding"] = b"identity"
+        sent[LOOP_HEADER] = self.running.shared.loop_marker
+        if self.running.call.surface is Surface.MESSAGES:
+            sent.setdefault(b"anthropic-version", _ANTHROPIC_VERSION)
+        return sent
+
+
+def mask_of(running: Running, attempt: Attempt) -> str | None:
+    """The mask of an attempt's provider key as it is now, if it uses one."""
+    known = running.call.account.snapshot.provider_keys.get(attempt.provider_key or "")
+    return None if known is None else known.mask

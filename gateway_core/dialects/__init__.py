@@ -1,0 +1,29 @@
+"""What differs from upstream to upstream, as facts: how a key is shown, what an error means, what ends a stream.
+
+A built-in provider speaks the dialect of its own ID, where there is one, and else the one of its surface's format. A
+custom provider names its dialect or gets the format's. Whoever asks knows no provider's name.
+
+Source: docs/decisions/0084-dialects.md.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from gateway_core.catalog import Surface
+from gateway_core.dialects import anthropic, openai
+from gateway_core.dialects.facts import Dialect
+
+# By ID. The first two are those of the formats.
+DIALECTS: Final[Mapping[str, Dialect]] = {one.id: one for one in (openai.DIALECT, anthropic.DIALECT)}
+
+
+def dialect_of(name: str, surface: Surface) -> Dialect:
+    """The dialect of a provider.
+
+    Args:
+        name: a built-in provider's ID, or the name of a dialect; any other text, as "", names none.
+        surface: where requests go.
+    """
+    if found := DIALECTS.get(name):
+        return found
+    return anthropic.DIALECT if surface is Surface.MESSAGES else openai.DIALECT
