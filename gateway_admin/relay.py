@@ -1,7 +1,7 @@
 """The relay: a small process that keeps Redis what PostgreSQL says, and chains the audit.
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
-PostgreSQL's, each minute (and when another Redis process answers) the accounts' versions, once a day every document
+PostgreSQL's, each 30 s (and when another Redis process answers) the accounts' versions, once a day every document
 (snapshots.upkeep). Beside that it chains the audit's events each second, whatever becomes of Redis (audit.chain). It
 outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
 
@@ -21,6 +21,7 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from audit import chain
+from gateway_core.redis_errors import trouble_of
 from snapshots.publisher import PublicationRefused
 from snapshots.redis_client import SnapshotRedis
 from snapshots.upkeep import Upkeep
@@ -30,7 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 SWEEP_SECONDS: Final = 0.1
 RECONCILE_SECONDS: Final = 1.0
 WORKERS_SECONDS: Final = 10.0
-VERSIONS_SECONDS: Final = 60.0
+VERSIONS_SECONDS: Final = 30.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
 CHAIN_SECONDS: Final = 1.0
 # While a server stays away, look at least once a second, so that pending changes are published soon after its return.
@@ -50,8 +51,8 @@ class _Looks:
             look: now + (random.uniform(0.1, 1) * seconds if spread else 0)  # noqa: S311 -- no secret
             for look, seconds in every.items()
         }
-        # The server that did not answer at the last look; an absence is logged once.
-        self._absent: str | None = None
+        # The server that was in trouble at the last look, and its trouble, which is logged once.
+        self._absent: tuple[str, str] | None = None
 
     def hasten(self, look: Callable[[], None]) -> None:
         """Take a look as soon as those before it have ended."""
@@ -77,12 +78,12 @@ class _Looks:
         try:
             look()
         except RedisError as fault:
-            self._note_absence("Redis", fault)
+            self._note_absence("Redis", str(trouble_of(fault)), fault)
             return False
         except DatabaseFault as fault:
             if isinstance(fault.__cause__, psycopg.errors.LockNotAvailable):
                 return False  # another process has been publishing an account for long
-            self._note_absence("PostgreSQL", fault)
+            self._note_absence("PostgreSQL", "does not answer", fault)
             connection.close()
             return False
         except PublicationRefused as refusal:
@@ -93,14 +94,16 @@ class _Looks:
             connection.close()
             return False
         if self._absent:
-            log.info("back again", server=self._absent)
+            log.info("back again", server=self._absent[0])
             self._absent = None
         return True
 
-    def _note_absence(self, server: str, fault: Exception) -> None:
-        if self._absent != server:
-            self._absent = server
-            log.warning("a server does not answer; trying on", server=server, fault=type(fault).__name__)
+    def _note_absence(self, server: str, trouble: str, fault: Exception) -> None:
+        if self._absent != (server, trouble):
+            self._absent = (server, trouble)
+            log.warning(
+                "a server is in trouble; trying again", server=server, trouble=trouble, fault=type(fault).__name__
+            )
 
 
 class Relay:

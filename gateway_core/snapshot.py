@@ -35,6 +35,8 @@ from gateway_core.catalog import Surface, model_key
 # The largest sizes that a worker accepts. The control plane's own limits are well below each of them.
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
 MAX_CHANGE_BYTES: Final = 256 * 1024
+# A number of more digits is none of ours: Lua, which counts it, is exact up to 2^53.
+MAX_NUMBER_DIGITS: Final = 15
 _MAX_LIST: Final = 100_000
 
 _Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+_[0-9a-z]{26}\Z")]
@@ -246,7 +248,8 @@ class EpochInRedis:
         return cls(
             id=identity.decode("ascii", "replace"),
             is_complete=complete == b"1",
-            number=int(number) if number.isdigit() else 0,
+            # Below every number that was ever published, so that it counts as an older Redis.
+            number=int(number) if number.isdigit() and len(number) <= MAX_NUMBER_DIGITS else -1,
         )
 
 

@@ -7,18 +7,21 @@ relay runs it once a day and publishes the documents that differ again.
 import itertools
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 from django.db import transaction
+from redis.exceptions import ResponseError
 
 from accounts.models import Account
 from gateway_core import ids, snapshot
 from gateway_core.envelopes import NotAuthentic, Purpose
+from gateway_core.redis_errors import Trouble, trouble_of
 from gateway_core.snapshot import DocumentRefused, TokenDocument
 from snapshots import document_kinds
 from snapshots.compilation import compile_documents
@@ -84,15 +87,20 @@ def repair(store: SnapshotRedis, accounts: list[Account]) -> int:
     """
     count = 0
     for account in accounts:
-        fields: Any = store.redis.hkeys(keys().account(account.text_id))
+        fields = _answer_or_none(partial(store.redis.hkeys, keys().account(account.text_id)))
         known = (name for name, _ in document_kinds.all_documents(account))
-        stale = (name.decode("utf-8", "replace") for name in fields if name != snapshot.VERSION_DOCUMENT.encode())
+        stale = (name.decode("utf-8", "replace") for name in fields or () if name != snapshot.VERSION_DOCUMENT.encode())
         with transaction.atomic():
             # Streaming a million rows needs a transaction, and publications need their own. So list the names first.
             names = list(dict.fromkeys(itertools.chain(stale, known)))
+        count += len(names)
+        if fields is None:
+            # The hash comes back whole or not at all: nobody loads an account of which a part is missing.
+            hashed = [name for name in names if not name.startswith("token:")]
+            publish_account(account.id, store=store, names=hashed, replaces=True)
+            names = [name for name in names if name.startswith("token:")]
         for start in range(0, len(names), CHUNK):
             publish_account(account.id, store=store, names=names[start : start + CHUNK])
-        count += len(names)
     repaired = set(accounts)
     for difference in _unknown_tokens(store):
         if difference.account in repaired:
@@ -109,14 +117,19 @@ def remove_unknown(store: SnapshotRedis, difference: Difference) -> bool:
     """
     key = difference.document
     is_hash = key.startswith(keys().account(""))
-    seen: Any = store.redis.hget(key, snapshot.VERSION_DOCUMENT) if is_hash else store.redis.get(key)
+    seen = _answer_or_none(
+        lambda: store.redis.hget(key, snapshot.VERSION_DOCUMENT) if is_hash else store.redis.get(key)
+    )
     epoch = Epoch.objects.values_list("id", flat=True).first()
     answer: Any = store.remove(keys=[keys().epoch, key], args=[str(epoch), seen or b""])
     return bool(answer[0] == b"removed" and answer[1])
 
 
-def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int, int]]:
-    """Yield (account, version in Redis, version in PostgreSQL) where these differ. Only versions are read."""
+def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int | None, int]]:
+    """Yield (account, version in Redis, version in PostgreSQL) where these differ. Only versions are read.
+
+    The version in Redis is None where the account's key is of another type.
+    """
     after = uuid.UUID(int=0)
     while group := list(
         Publication.objects.filter(account_id__gt=after, version__gt=0)
@@ -127,8 +140,10 @@ def outdated_accounts(store: SnapshotRedis) -> Iterator[tuple[Account, int, int]
         pipeline = store.redis.pipeline(transaction=False)
         for publication in group:
             pipeline.hget(keys().account(publication.account.text_id), snapshot.VERSION_DOCUMENT)
-        for publication, envelope in zip(group, pipeline.execute(), strict=True):
-            if _version_of(publication.account, envelope or b"") != publication.version:
+        for publication, envelope in zip(group, pipeline.execute(raise_on_error=False), strict=True):
+            if _is_of_another_type(envelope):
+                yield publication.account, None, publication.version
+            elif _version_of(publication.account, envelope or b"") != publication.version:
                 yield from _settled_versions(store, publication.account)
 
 
@@ -137,7 +152,7 @@ def _settled_versions(store: SnapshotRedis, account: Account) -> Iterator[tuple[
     with transaction.atomic(durable=True):
         bound_waiting(lock="5s", idle="30s")
         publication = lock_publication(account.id)
-        envelope: Any = store.redis.hget(keys().account(account.text_id), snapshot.VERSION_DOCUMENT)
+        envelope = _read(store, account, snapshot.VERSION_DOCUMENT)
     version = _version_of(account, envelope or b"")
     if publication is not None and version != publication.version:
         yield account, version, publication.version
@@ -161,8 +176,11 @@ def _suspects(store: SnapshotRedis, accounts: list[Account]) -> Iterator[tuple[A
         pipeline.hgetall(keys().account(account.text_id))
     stored = {
         account: {name.decode("utf-8", "replace"): envelope for name, envelope in fields.items()}
-        for account, fields in zip(accounts, pipeline.execute(), strict=True)
+        for account, fields in zip(accounts, pipeline.execute(raise_on_error=False), strict=True)
+        # `outdated_accounts` finds it.
+        if not _is_of_another_type(fields)
     }
+    accounts = list(stored)
     versions = dict(Publication.objects.filter(account__in=accounts).values_list("account_id", "version"))
     for account, fields in stored.items():
         if _version_of(account, fields.pop(snapshot.VERSION_DOCUMENT, b"")) != versions.get(account.id, 0):
@@ -186,7 +204,7 @@ def _confirm(store: SnapshotRedis, account: Account, names: list[str]) -> list[D
         pending = set(Change.objects.filter(account=account).values_list("document", flat=True))
         found = []
         if snapshot.VERSION_DOCUMENT in names:
-            envelope: Any = store.redis.hget(keys().account(account.text_id), snapshot.VERSION_DOCUMENT)
+            envelope = _read(store, account, snapshot.VERSION_DOCUMENT)
             if _version_of(account, envelope or b"") != (publication.version if publication else 0):
                 fault = Fault.OUTDATED if envelope else Fault.MISSING
                 found.append(Difference(account, snapshot.VERSION_DOCUMENT, fault))
@@ -194,13 +212,48 @@ def _confirm(store: SnapshotRedis, account: Account, names: list[str]) -> list[D
         compiled = compile_documents(account, others)
         found += (Difference(account, name, Fault.UNKNOWN) for name in compiled.faults)
         for name, document in compiled.documents.items():
-            if name.startswith("token:"):
-                envelope = store.redis.get(keys().prefix + name)
-            else:
-                envelope = store.redis.hget(keys().account(account.text_id), name)
-            if fault_now := _judge(account, name, document, envelope):
+            if fault_now := _judge(account, name, document, _read(store, account, name)):
                 found.append(Difference(account, name, fault_now))
     return found
+
+
+def _read(store: SnapshotRedis, account: Account, name: str) -> bytes | None:
+    """A document as it stands in Redis. One whose key is of another type is empty, and so is not authentic."""
+    answer: Any
+    try:
+        if name.startswith("token:"):
+            answer = store.redis.get(keys().prefix + name)
+        else:
+            answer = store.redis.hget(keys().account(account.text_id), name)
+    except ResponseError as fault:
+        if not _is_of_another_type(fault):
+            raise
+        answer = b""
+    found: bytes | None = answer
+    return found
+
+
+def _answer_or_none(ask: Callable[[], Any]) -> Any:
+    """Redis's answer; None where the key is of another type."""
+    try:
+        return ask()
+    except ResponseError as fault:
+        if not _is_of_another_type(fault):
+            raise
+        return None
+
+
+def _is_of_another_type(answer: Any) -> bool:
+    """Whether an answer is the error of a key of another type.
+
+    Raises:
+        ResponseError: it is another error.
+    """
+    if not isinstance(answer, Exception):
+        return False
+    if trouble_of(answer) is not Trouble.WRONG_TYPE:
+        raise answer
+    return True
 
 
 def _version_of(account: Account, envelope: bytes) -> int:
@@ -259,10 +312,10 @@ def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
         names = defaultdict(list)
         for key, envelope in zip(chunk, values, strict=True):
             name = key[len(keys().prefix) :]
-            if envelope is None:
-                continue  # deleted since
+            if envelope is None and store.redis.type(key) in {b"none", b"string"}:
+                continue  # deleted since, or written
             try:
-                found = document_keys().verify(Purpose.DOCUMENT, keys().location("", name), envelope)
+                found = document_keys().verify(Purpose.DOCUMENT, keys().location("", name), envelope or b"")
                 names[snapshot.decode(TokenDocument, found.body).account].append(name)
             except (NotAuthentic, DocumentRefused):
                 yield Difference(None, key, Fault.REFUSED)

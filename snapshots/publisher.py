@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from accounts.models import Account
 from gateway_core import snapshot
 from gateway_core.envelopes import VERSION_DIGITS, VERSION_OFFSET, NotAuthentic, Purpose
+from gateway_core.redis_errors import trouble_of
 from gateway_core.snapshot import ChangeDocument, VersionDocument
 from snapshots.compilation import Compiled, compile_documents
 from snapshots.locking import bound_waiting, commit_durably, lock_publication
@@ -56,6 +57,7 @@ class PublicationRefused(Exception):
     # The reasons: answers of the Lua scripts, and FORGED, which we detect ourselves.
     EPOCH = "epoch"
     STREAM = "stream"
+    TYPE = "type"
     FORGED = "version not authentic"
 
     def __init__(self, reason: str) -> None:
@@ -65,7 +67,12 @@ class PublicationRefused(Exception):
     @property
     def needs_rebuild(self) -> bool:
         """Whether only a rebuild can repair it."""
-        return self.reason in {self.STREAM, self.FORGED}
+        return self.reason == self.FORGED
+
+    @property
+    def is_of_one_account(self) -> bool:
+        """Whether the account's own key is at fault, so that other accounts can be published."""
+        return self.reason == self.TYPE
 
 
 class _Pause:
@@ -99,11 +106,14 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
     try:
         return publish_account(account_id, store=inline_store())
     except RedisError as fault:
-        pause.begin()
-        log.warning("Redis did not answer; the relay will publish", fault=type(fault).__name__)
+        trouble = trouble_of(fault)
+        if trouble.is_of_the_server:
+            pause.begin()
+        log.warning("publishing is left to the relay", trouble=f"Redis {trouble}", fault=type(fault).__name__)
     except PublicationRefused as refusal:
         # A rebuild is running or about to run. Until it ends, each attempt would fail in the same way.
-        pause.begin()
+        if not refusal.is_of_one_account:
+            pause.begin()
         log.info("publishing is left to the relay", reason=refusal.reason)
     except OperationalError as fault:
         # Another publisher holds the account for longer than a request waits, or our session was ended.
@@ -113,7 +123,12 @@ def publish_inline(account_id: uuid.UUID) -> Receipt | None:
 
 
 def publish_account(
-    account_id: uuid.UUID, *, store: SnapshotRedis, names: Collection[str] = (), skip_locked: bool = False
+    account_id: uuid.UUID,
+    *,
+    store: SnapshotRedis,
+    names: Collection[str] = (),
+    skip_locked: bool = False,
+    replaces: bool = False,
 ) -> Receipt | None:
     """Publish the account's pending changes, in a new transaction.
 
@@ -122,13 +137,15 @@ def publish_account(
         store: the Redis to publish to.
         names: documents to publish again although no change of them is pending.
         skip_locked: skip an account that another publisher works on, instead of waiting 250 ms for it.
+        replaces: the account's key in Redis is of another type, and `names` are all documents of its hash: replace it.
 
     Returns:
         The account's newest publication, ours or another process's. None if a change that was committed before the call
         is still pending (more than one batch, or set aside), or if the account is deleted or was skipped.
 
     Raises:
-        PublicationRefused: Redis is in another epoch or an unfinished one, or is ahead so that only a rebuild helps.
+        PublicationRefused: Redis is in another epoch or an unfinished one, or is ahead so that only a rebuild helps, or
+            holds a key of another type in the place of the account.
         RedisError: Redis did not answer.
         OperationalError: another publisher holds the account.
     """
@@ -137,7 +154,7 @@ def publish_account(
         publication = _lock(account_id, skip_locked=skip_locked)
         if publication is None:
             return None
-        return _Publishing(publication, store).run(names)
+        return _Publishing(publication, store, replaces=replaces).run(names)
 
 
 def stored_version(location: str, envelope: bytes) -> int:
@@ -178,8 +195,9 @@ class _Batch:
 class _Publishing:
     """One publication; it holds the lock of its account's row."""
 
-    def __init__(self, publication: Any, store: SnapshotRedis) -> None:
+    def __init__(self, publication: Any, store: SnapshotRedis, *, replaces: bool) -> None:
         self._publication = publication
+        self._replaces = replaces
         self._account: Account = publication.account
         self._store = store
 
@@ -243,8 +261,8 @@ class _Publishing:
 
     def _write(self, bodies: dict[str, bytes | None]) -> Receipt:
         """Make one Lua call; make a second one if Redis is at another version than PostgreSQL expects."""
-        known = self._publication.version
-        version = max(known + 1, self._publication.clock)
+        known = 0 if self._replaces else self._publication.version
+        version = max(self._publication.version + 1, self._publication.clock)
         answer = self._call(bodies, known, version)
         if answer[0] == b"version":
             known = stored_version(keys().location(self._account.text_id, snapshot.VERSION_DOCUMENT), answer[1])

@@ -8,9 +8,11 @@ from django.conf import settings
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.commands.core import Script
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 from gateway_core.envelopes import DocumentKeys
+from gateway_core.redis_errors import Trouble, trouble_of
 from gateway_core.snapshot import EpochInRedis, Keys
 
 # A write waits at most this long for Redis (architecture, decision 6); there is no second attempt.
@@ -34,12 +36,18 @@ class SnapshotRedis:
         self.begin_epoch: Script = self.redis.register_script(_script("begin_epoch"))
         self.write: Script = self.redis.register_script(_script("write"))
         self.complete_epoch: Script = self.redis.register_script(_script("complete_epoch"))
+        self.heal: Script = self.redis.register_script(_script("heal"))
         self.remove: Script = self.redis.register_script(_script("remove"))
         self.sign: Script = self.redis.register_script(_script("sign"))
 
     def epoch(self) -> EpochInRedis:
-        """Read the epoch from Redis."""
-        answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
+        """Read the epoch from Redis. A key of another type is not an epoch: it reads like none."""
+        try:
+            answer: Any = self.redis.hmget(keys().epoch, EpochInRedis.FIELDS)
+        except ResponseError as fault:
+            if trouble_of(fault) is not Trouble.WRONG_TYPE:
+                raise
+            answer = [None] * len(EpochInRedis.FIELDS)
         return EpochInRedis.of(answer)
 
     def process(self) -> str:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import psycopg.errors
 import structlog
@@ -20,10 +20,11 @@ from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
 from accounts.models import Account
+from gateway_core.redis_errors import trouble_of
 from snapshots import comparison, rebuild, workers
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
-from snapshots.redis_client import SnapshotRedis
+from snapshots.redis_client import SnapshotRedis, keys
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -98,8 +99,13 @@ class Upkeep:
                 if refusal.reason == PublicationRefused.EPOCH:
                     return  # the same for every account, until the rebuild has ended
                 self._pauses.begin(account)
-            except RedisError:
-                raise
+                if refusal.is_of_one_account:
+                    self._mark_whole(account)
+            except RedisError as fault:
+                if trouble_of(fault).is_of_the_server:
+                    raise
+                seconds = self._pauses.begin(account)
+                log.exception("Redis refused an account", account_id=str(account), next_attempt_seconds=seconds)
             except OperationalError as fault:
                 if not isinstance(fault.__cause__, psycopg.errors.LockNotAvailable):
                     raise
@@ -110,6 +116,12 @@ class Upkeep:
                 connection.close_if_unusable_or_obsolete()
             else:
                 self._pauses.end(account)
+
+    @staticmethod
+    def _mark_whole(account: uuid.UUID) -> None:
+        """Have all documents of an account published again by `repair_accounts`."""
+        if not Change.objects.filter(account_id=account, document=WHOLE_ACCOUNT, parked_at=None).exists():
+            Change.objects.create(account_id=account, document=WHOLE_ACCOUNT)
 
     def forget_silent_workers(self) -> None:
         """Remove workers from the count that have been silent for longer than their staleness limit."""
@@ -124,6 +136,8 @@ class Upkeep:
             with self._heeding_refusals():
                 documents = comparison.repair(self._store, accounts)
             Change.objects.filter(id__in=marks).delete()
+            for account in accounts:
+                self._pauses.end(account.id)
             log.warning(
                 "accounts were published again", accounts=[each.text_id for each in accounts], documents=documents
             )
@@ -133,6 +147,7 @@ class Upkeep:
         # PostgreSQL first: Redis is written before PostgreSQL is, so it is never behind what we read here.
         highest = rebuild.highest_number()
         epoch = Epoch.objects.first()
+        self._heal(epoch, highest)
         found = self._store.epoch()
         if self._redis_process != (process := self._store.process()):
             # Another Redis process answers. It may have lost so little that its number does not show it, because new
@@ -158,6 +173,22 @@ class Upkeep:
         # Before the epoch is complete, so that no write is published while the count of workers is empty.
         workers.restore_reports(self._store, self._reports)
         self._rebuild(reason)
+
+    def _heal(self, epoch: Epoch | None, highest: int) -> None:
+        """Put right single keys that somebody else has replaced, so that a rebuild is not needed for them."""
+        names = keys()
+        expected = str(epoch.id) if epoch is not None and epoch.completed_at is not None else ""
+        fixed = [names.epoch, names.changes, names.catalog, names.workers, names.acknowledged, names.usage]
+        healed: Any = self._store.heal(keys=fixed, args=[expected, highest])
+        if not healed:
+            return
+        found = [key.decode() for key in healed]
+        log.error("somebody else writes to this Redis: keys were of another type, or ahead", keys=found)
+        if names.workers in found:
+            workers.restore_reports(self._store, self._reports)
+        if names.catalog in found and self._is_settled():
+            with self._heeding_refusals():
+                rebuild.publish_catalog_if_changed(self._store)
 
     def _rebuild(self, reason: str) -> None:
         try:
@@ -200,6 +231,10 @@ class Upkeep:
         with self._heeding_refusals():
             rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
+            if in_redis is None:
+                log.error("somebody else writes to this Redis: an account is of another type", account=account.text_id)
+                self._mark_whole(account.id)
+                continue
             if in_redis > in_postgresql and Change.objects.filter(account=account, parked_at=None).exists():
                 continue  # a publisher ended between its two writes; the next `sweep` repairs it
             log.warning(

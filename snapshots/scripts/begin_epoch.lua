@@ -11,7 +11,7 @@ if redis.call("TYPE", KEYS[1]).ok == "hash" then
   local epoch = redis.call("HMGET", KEYS[1], "id", "number")
   found = epoch[1] or ""
   local theirs = tonumber(epoch[2] or "0") or 0
-  if theirs > number and theirs < 9e15 then
+  if theirs > number and theirs < 1e15 then
     number = theirs
   end
 end

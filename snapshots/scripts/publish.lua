@@ -12,28 +12,64 @@
 --       . how many tokens to write, then the value of each, in the order of KEYS
 --
 -- Answers {"published", number}; {"epoch"} when this is another life of Redis or an unfinished one; {"version",
--- envelope} when the stored version is not the one that the caller knows of, or not lower than the new one; {"stream"}
--- when the stream would not take the next number.
+-- envelope} when the stored version is not the one that the caller knows of, or not lower than the new one; {"type"}
+-- when the account's key is no hash and the caller knows of a version (a caller that holds "" writes the whole account,
+-- and the key is replaced); {"stream"} when the stream is ahead of the epoch's number. Any other error of the stream (no
+-- memory, a replica, a disk that is full, no right) is raised as it is: nothing was written, and nothing is lost.
 --
 -- Versions are compared as 16 digits of text: Lua's numbers misorder those above 2^53.
 
-local epoch = redis.call("HMGET", KEYS[1], "id", "complete", "number")
+local function is_of_another_type(answer)
+  return type(answer) == "table" and answer.err and string.find(answer.err, "WRONGTYPE", 1, true)
+end
+
+local epoch = redis.pcall("HMGET", KEYS[1], "id", "complete", "number")
+if is_of_another_type(epoch) then
+  return {"epoch"}
+elseif epoch.err then
+  return epoch
+end
 if epoch[1] ~= ARGV[1] or epoch[2] ~= "1" or not epoch[3] then
   return {"epoch"}
 end
 
-local stored = redis.call("HGET", KEYS[3], "version") or ""
+local stored = redis.pcall("HGET", KEYS[3], "version") or ""
+local is_replaced = is_of_another_type(stored)
+if is_replaced then
+  if ARGV[2] ~= "" then
+    return {"type"}
+  end
+  stored = ""
+elseif type(stored) == "table" then
+  return stored
+end
 local stored_version = string.sub(stored, 12, 27)
 if stored_version ~= ARGV[2] or stored_version >= string.sub(ARGV[3], 12, 27) then
   return {"version", stored}
 end
 
--- The stream first: should it refuse (its last ID is higher, or Redis is out of memory), nothing has been written.
-local number = string.format("%.0f", tonumber(epoch[3]) + 1)
-local added = redis.pcall(
-  "XADD", KEYS[2], "MAXLEN", "~", ARGV[6], number .. "-0", "account", ARGV[4], "change", ARGV[5])
+-- The stream first: should it refuse, nothing has been written.
+local number = string.format("%.0f", (tonumber(epoch[3]) or -1) + 1)
+local function add()
+  return redis.pcall(
+    "XADD", KEYS[2], "MAXLEN", "~", ARGV[6], number .. "-0", "account", ARGV[4], "change", ARGV[5])
+end
+local added = add()
+if is_of_another_type(added) then
+  -- Workers that have not read what was lost with it notice the gap.
+  redis.call("UNLINK", KEYS[2])
+  added = add()
+end
 if type(added) == "table" and added.err then
-  return {"stream", added.err}
+  for _, words in ipairs({"equal or smaller", "must be greater", "Invalid stream ID"}) do
+    if string.find(added.err, words, 1, true) then
+      return {"stream"}
+    end
+  end
+  return added
+end
+if is_replaced then
+  redis.call("UNLINK", KEYS[3])
 end
 redis.call("HSET", KEYS[1], "number", number)
 

@@ -1,7 +1,8 @@
 -- Remove a key that PostgreSQL does not know, if it still holds what the caller saw.
 --
 -- KEYS  1 epoch, 2 the key: a token, or the hash of an account
--- ARGV  1 the caller's epoch, 2 the token, or the version envelope of the hash, as the caller saw it
+-- ARGV  1 the caller's epoch, 2 the token, or the version envelope of the hash, as the caller saw it; ""
+--       for a key of another type
 --
 -- Answers {"removed", how many}; {"epoch"} when this is another life of Redis.
 
@@ -14,6 +15,8 @@ if kind == "string" then
   held = redis.call("GET", KEYS[2])
 elseif kind == "hash" then
   held = redis.call("HGET", KEYS[2], "version") or ""
+elseif kind ~= "none" then
+  held = ""
 end
 if held ~= ARGV[2] then
   return {"removed", 0}
