@@ -71,11 +71,12 @@ def test_the_partitions_have_the_tables_indexes(account: Account, emit: Emit) ->
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM pg_inherits WHERE inhparent IN "
-            "('events_newest_first'::regclass, 'events_of_an_access_key'::regclass)"
+            "('events_newest_first'::regclass, 'events_of_an_access_key'::regclass,"
+            " 'final_events_newest_first'::regclass, 'final_events_of_an_access_key'::regclass)"
         )
         (attached,) = cursor.fetchone()
 
-    assert attached == 2 * len(partitions.existing())
+    assert attached == 4 * len(partitions.existing())
 
 
 def test_a_month_past_the_retention_is_forgotten_with_its_sums_and_the_money_stays(

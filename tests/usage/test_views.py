@@ -5,7 +5,7 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,7 +24,7 @@ from providers.models import Provider
 from tests.events import an_event, text_id
 from tests.fixtures import Api
 from tests.usage.conftest import Emit
-from usage import ledger
+from usage import ledger, partitions
 from usage.models import Period
 
 PAST = "2020-01-01T00:00:00Z"
@@ -298,6 +298,43 @@ def test_a_page_reads_one_range_of_an_index(account: Account, api: Api, emit: Em
     (statement,) = [query["sql"] for query in queries if "usage_event" in query["sql"]]
     assert "OFFSET" not in statement
     assert "COUNT" not in statement
+
+
+def test_attempts_that_were_not_final_are_not_read_for_a_page_of_final_ones(account: Account, api: Api) -> None:
+    partitions.make_ahead()
+    key = ids.new_id()
+    with connection.cursor() as cursor:
+        cursor.execute(MANY_RETRIES, [account.id, key])
+        cursor.execute(MANY_RETRIES, [ids.new_id(), ids.new_id()])  # a neighbour's
+        cursor.execute("ANALYZE usage_event")
+    with CaptureQueriesContext(connection) as queries:
+        assert len(usage(api)["aiGatewayUsage"]) == 10
+        assert len(usage(api, accessKeyId=ids.to_text(ids.Prefix.ACCESS_KEY, key))["aiGatewayUsage"]) == 10
+
+    for statement in [query["sql"] for query in queries if "usage_event" in query["sql"]]:
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}")
+            plan = cursor.fetchone()[0]
+        scans = [node for node in nodes_of(plan[0]["Plan"]) if node["Node Type"].endswith("Scan")]
+        assert sum(node.get("Rows Removed by Filter", 0) for node in scans) == 0, plan
+        assert sum(node["Actual Rows"] for node in scans) <= 20, plan
+
+
+# 3,000 attempts of a minute, ten of them final.
+MANY_RETRIES = """
+INSERT INTO usage_event (id, event_time, account_id, access_key_id, attempt, is_final, status, input_tokens,
+    output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, cost, charge, duration_ms, timed_out,
+    is_error, is_streaming, key_source, request_id, provider, model, requested_model, stop_reason)
+SELECT gen_random_uuid(), now() - make_interval(secs => n / 50.0), %s, %s, 1, n %% 300 = 0, 500, 0, 0, 0, 0, 0, 0, 0, 1,
+    false, true, false, 'user', 'r', 'openai', 'gpt-4o', 'gpt-4o', ''
+FROM generate_series(1, 3000) n
+"""
+
+
+def nodes_of(plan: Any) -> Iterator[Any]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from nodes_of(inner)
 
 
 # ── /usage/overview ──
