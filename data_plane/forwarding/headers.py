@@ -34,7 +34,7 @@ _NONE: Final = frozenset[bytes]()
 
 _DOWNSTREAM: Final = frozenset(
     (
-        *("content-type", "content-language", "content-disposition", "content-encoding"),
+        *("content-type", "content-language", "content-disposition"),
         *("cache-control", "expires", "etag", "last-modified", "age", "vary", "pragma", "x-accel-buffering"),
         *("retry-after", "retry-after-ms", "x-should-retry", "deprecation", "sunset", "warning"),
         *("ratelimit", "openai-processing-ms", "openai-version", "openai-model", "request-id", "x-generation-id"),

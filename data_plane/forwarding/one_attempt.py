@@ -8,6 +8,7 @@ from data_plane.errors import TotalTimeout
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.beginnings import Begun, beginning_of, close, discard
 from data_plane.forwarding.call import Running
+from data_plane.forwarding.guarding import guard
 from data_plane.forwarding.limits import lowered_maxima
 from data_plane.forwarding.outcomes import (
     AttemptFailed,
@@ -99,6 +100,7 @@ class OneAttempt:
                 response = await running.shared.upstream.send(
                     self.target.way, self._headers(), self._body(), running.call.query
                 )
+                guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
                 verdict = outcome_of(response.status)
                 if verdict is AttemptOutcome.FAILED:

@@ -1,18 +1,14 @@
 """An answer's way to the caller, once its attempt counts: whole, or as it comes."""
 
-from typing import Final
-
 import aiohttp
 
 from data_plane.errors import AnswerCut, TotalTimeout
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.beginnings import Begun
-from data_plane.forwarding.one_attempt import OneAttempt, mask_of
+from data_plane.forwarding.one_attempt import OneAttempt
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from data_plane.forwarding.upstream import Answer
 from data_plane.usage.token_counting import reader_of
-
-_SHORTEST_VALUE: Final = 8
 
 
 async def relay(begun: Begun, one: OneAttempt) -> None:
@@ -38,15 +34,12 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
         with running.limit.until(running.deadline):
             if begun.is_whole:
                 if is_refusal:
-                    if len(one.value) >= _SHORTEST_VALUE:
-                        # Some upstreams repeat the key that they were shown.
-                        first = first.replace(one.value.encode(), (mask_of(running, one.attempt) or "***").encode())
                     usage.close(has_left=False)
                 else:
                     usage.complete()
                 await exchange.answer(response.status, passed, first)
                 return
-            exchange.is_stream = begun.events is not None and not _is_encoded(response)
+            exchange.is_stream = begun.events is not None
             if begun.events is None and response.content_length is not None:
                 passed.append((b"content-length", b"%d" % response.content_length))
             await exchange.start(response.status, passed)
@@ -81,10 +74,6 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
         raise AnswerCut
     usage.complete()
     await exchange.end(rest)
-
-
-def _is_encoded(response: Answer) -> bool:
-    return response.headers.get("content-encoding", "identity").lower() != "identity"
 
 
 def _is_framed(response: Answer) -> bool:

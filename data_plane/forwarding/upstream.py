@@ -14,7 +14,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
@@ -103,6 +103,16 @@ def _parameter(part: bytes) -> bytes:
     return unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" ")).lower()
 
 
+class Content(Protocol):
+    """A body that is read."""
+
+    async def readany(self) -> bytes:
+        """The next piece, empty at the end."""
+
+    def at_eof(self) -> bool:
+        """Whether nothing more comes."""
+
+
 class Answer:
     """An upstream's answer: its head, and its body as it comes. Whoever has it ends it with `release` or `close`."""
 
@@ -116,7 +126,7 @@ class Answer:
         self.is_chunked = message.chunked
         length = message.headers.get("content-length")
         self.content_length = int(length) if length is not None else None
-        self.content = content
+        self.content: Content = content
         content.on_eof(self.release)
 
     @property

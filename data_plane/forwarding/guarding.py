@@ -1,0 +1,151 @@
+"""An upstream's answer as everything behind this reads it: not compressed, and without the secret that was shown.
+
+It stands directly behind the connection. So neither the caller nor a usage event gets what an upstream repeats, in a
+header or anywhere in a body, held or streamed, of any status.
+
+Source: docs/decisions/0083-what-passes.md.
+"""
+
+import asyncio
+import zlib
+from typing import Final
+
+import aiohttp
+
+from data_plane.forwarding.secrets_filter import Secret, secret_of
+from data_plane.forwarding.upstream import Answer, Content
+
+# As much is looked at, or decoded, before others get their turn.
+_SLICE: Final = 16 * 1024
+_DECODED_PIECE: Final = 64 * 1024
+_DECODERS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_OF_THE_ENCODED: Final = frozenset({b"content-encoding", b"content-length"})
+_ZLIB: Final = 8
+
+
+class EncodingNotAsked(aiohttp.ClientError):
+    """The answer has an encoding that was not asked for and is not known."""
+
+
+class EncodingBroken(aiohttp.ClientError):
+    """The answer is not in the encoding that it names, or ends within it."""
+
+
+def guard(answer: Answer, value: str, mask: str | None) -> None:
+    """Make an answer decode itself, and lose the secret of its attempt.
+
+    Args:
+        answer: nothing of its body was read.
+        value: the secret that was shown, "" for none.
+        mask: what stands in its place; None for a key of the operator's.
+
+    Raises:
+        EncodingNotAsked: it cannot be decoded.
+    """
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"}:
+        if encoding not in _DECODERS:
+            raise EncodingNotAsked
+        answer.content = _Decoded(answer.content, encoding)
+        answer.raw_headers = tuple(one for one in answer.raw_headers if one[0].lower() not in _OF_THE_ENCODED)
+        answer.content_length = None
+        # Where it ends is written in the encoding.
+        answer.is_chunked = True
+    secret = secret_of(value, mask)
+    if secret is not None:
+        answer.content = _Guarded(answer.content, secret)
+        answer.raw_headers = _without(secret, value.lower().encode(), answer.raw_headers)
+
+
+def _without(
+    secret: Secret, folded: bytes, headers: tuple[tuple[bytes, bytes], ...]
+) -> tuple[tuple[bytes, bytes], ...]:
+    if not any(secret.is_suspected_in(value) or folded in name.lower() for name, value in headers):
+        return headers
+    return tuple((name, secret.hidden_in(value)) for name, value in headers if folded not in name.lower())
+
+
+class _Guarded:
+    """A body without a secret. What may begin an occurrence waits for what comes next."""
+
+    __slots__ = ("_content", "_held", "_secret")
+
+    def __init__(self, content: Content, secret: Secret) -> None:
+        self._content = content
+        self._secret = secret
+        self._held = b""
+
+    async def readany(self) -> bytes:
+        while True:
+            chunk = await self._content.readany()
+            data = self._held + chunk if self._held else chunk
+            if self._secret.is_suspected_in(data):
+                data = await self._hidden_in(data)
+            kept = 0 if self._content.at_eof() else self._secret.unfinished_in(data)
+            if not kept:
+                self._held = b""
+                return data
+            self._held = data[-kept:]
+            if kept < len(data):
+                return data[:-kept]
+
+    def at_eof(self) -> bool:
+        return not self._held and self._content.at_eof()
+
+    async def _hidden_in(self, data: bytes) -> bytes:
+        if len(data) <= _SLICE:
+            return self._secret.hidden_in(data)
+        result = bytearray(data)
+        for start in range(0, len(data), _SLICE):
+            end = min(len(data), start + _SLICE + self._secret.longest)
+            result[start:end] = self._secret.hidden_in(bytes(result[start:end]))
+            await asyncio.sleep(0)
+        return bytes(result)
+
+
+class _Decoded:
+    """A body that an upstream compressed though it was asked not to, in pieces of a bounded size."""
+
+    __slots__ = ("_content", "_decoder", "_encoding", "_is_full", "_rest")
+
+    def __init__(self, content: Content, encoding: str) -> None:
+        self._content = content
+        self._encoding = encoding
+        # None before the first byte, and between the parts of an answer that has several.
+        self._decoder: zlib._Decompress | None = None
+        self._rest = b""
+        # Whether the decoder may hold more than the last piece had room for.
+        self._is_full = False
+
+    async def readany(self) -> bytes:
+        while True:
+            if not self._rest and not self._is_full:
+                self._rest = await self._content.readany()
+                if not self._rest:
+                    if self._decoder is not None:
+                        raise EncodingBroken
+                    return b""
+            if piece := self._piece():
+                return piece
+            await asyncio.sleep(0)
+
+    def at_eof(self) -> bool:
+        return not self._rest and self._decoder is None and self._content.at_eof()
+
+    def _piece(self) -> bytes:
+        if self._decoder is None:
+            bits = _DECODERS[self._encoding]
+            if self._encoding == "deflate" and self._rest[0] & 0x0F != _ZLIB:
+                # Some servers leave zlib's frame away.
+                bits = -bits
+            self._decoder = zlib.decompressobj(bits)
+        try:
+            piece = self._decoder.decompress(self._rest, _DECODED_PIECE)
+        except zlib.error:
+            raise EncodingBroken from None
+        self._is_full = len(piece) == _DECODED_PIECE and not self._decoder.eof
+        if self._decoder.eof:
+            self._rest, self._decoder = self._decoder.unused_data, None
+        else:
+            self._rest = self._decoder.unconsumed_tail
+        return piece

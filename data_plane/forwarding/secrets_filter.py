@@ -1,0 +1,173 @@
+"""Finds an upstream's secret in what the upstream answers, however it is written there, and puts its mask in its place.
+
+A secret is looked for as it is, in base64 (both alphabets, whatever stands before it), in hexadecimal, and in each of
+these with any of its characters escaped: in JSON and JavaScript (`\\u002d`, `\\x2d`, `\\/`, several times over), in
+URLs (`%2d`, several times over) and in HTML (`&#45;`). A mask is filled with `*` to the length of what it replaces, so
+that lengths which were announced stay true.
+
+Nearly every piece of an answer holds none of this and is passed by a few searches for texts of bytes.
+
+Source: docs/decisions/0083-what-passes.md.
+"""
+
+import base64
+import re
+from bisect import bisect_right
+from functools import lru_cache
+from typing import Final
+
+# A shorter value would be found in texts that do not mean it.
+SHORTEST: Final = 8
+_LEAD: Final = 4
+_LONGEST_HELD: Final = 64 * 1024
+# As many bytes as one byte of a secret may be written with: `\\\\u002d`, twice escaped, in base64.
+_EXPANSION: Final = 16
+_KEYS: Final = 1024
+_BASE64_BITS: Final = 6
+_HEXADECIMAL: Final = 16
+# The groups of `_ESCAPE`: three in hexadecimal digits, one in decimal ones, then names and characters.
+_LAST_HEXADECIMAL: Final = 3
+_DECIMAL: Final = 4
+# What only some escapes begin with, found fast, and then how they go on.
+_GUARDS: Final = ((b"%", (b"%",)), (b"&", (b"&#",)), (b"\\", (b"\\u00", b"\\x")))
+# Escapes that only some secrets need.
+_TRIGGERS_OF: Final = {"/": b"\\/", '"': b'\\"', "'": b"\\'", "\\": b"\\\\", "&": b"&amp", "<": b"&lt", ">": b"&gt"}
+_ENTITIES: Final = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
+_ESCAPE: Final = re.compile(
+    rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})|%(?:25){0,8}([0-9a-fA-F]{2})|&#[xX]0{0,4}([0-9a-fA-F]{2});"
+    rb"|&#0{0,4}(\d{2,3});|&(amp|lt|gt|quot|apos);|\\{1,8}([/\"'\\])"
+)
+
+
+class Secret:
+    """A secret, ready to be looked for."""
+
+    __slots__ = ("_guards", "_half", "_lead", "_literals", "_mask", "longest")
+
+    def __init__(self, value: str, mask: str) -> None:
+        """
+        Args:
+            value: printable ASCII, at least `SHORTEST` characters.
+            mask: what is shown in its place; not longer than the value.
+        """
+        plain = value.encode("ascii")
+        self._mask = mask.encode("ascii")
+        self._lead = plain[:_LEAD]
+        self._literals = tuple(dict.fromkeys((plain, *_in_base64(plain), plain.hex().encode(), _upper_hex(plain))))
+        written = {character for literal in self._literals for character in literal.decode()}
+        own = tuple(trigger for character, trigger in _TRIGGERS_OF.items() if character in written)
+        # A single byte is found many times faster than two to four.
+        self._guards = tuple(
+            (guard, (*texts, *(trigger for trigger in own if trigger.startswith(guard)))) for guard, texts in _GUARDS
+        )
+        # A mask that somebody else made begins as the value does.
+        self._guards += ((b"*", (self._lead,)),)
+        self._half = re.compile(rb"%b[0-9A-Za-z_-]{0,12}\*{3,}[0-9A-Za-z_-]{0,8}" % re.escape(self._lead))
+        # The most bytes that an occurrence may have.
+        self.longest = min(_LONGEST_HELD, _EXPANSION * len(plain))
+
+    def is_suspected_in(self, data: bytes) -> bool:
+        """Whether a second look is needed. False is certain."""
+        # Plain loops: a generator would cost more than the searches.
+        for text in self._literals:
+            if text in data:
+                return True
+        for guard, texts in self._guards:
+            if guard in data:
+                for text in texts:
+                    if text in data:
+                        return True
+        return False
+
+    def hidden_in(self, data: bytes) -> bytes:
+        """The data, of the same length, without the secret. Costs up to a microsecond for each escape in it."""
+        spans = self._spans(data)
+        text, marks = _unescaped(data)
+        if marks:
+            places = [place for place, _ in marks]
+            spans += [(_origin(start, places, marks), _origin(end, places, marks)) for start, end in self._spans(text)]
+        if not spans:
+            return data
+        result = bytearray(data)
+        for start, end in spans:
+            result[start:end] = self._filled(end - start)
+        return bytes(result)
+
+    def unfinished_in(self, data: bytes) -> int:
+        """How many bytes at the end of the data may begin an occurrence. None reaches over the end of a line."""
+        if data.endswith((b"\n", b"\r")):
+            return 0
+        begin = max(0, len(data) - self.longest + 1)
+        return len(data) - max(begin, data.rfind(b"\n", begin) + 1, data.rfind(b"\r", begin) + 1)
+
+    def _spans(self, data: bytes) -> list[tuple[int, int]]:
+        """Where it stands in the data, as (start, end)."""
+        found = []
+        for literal in self._literals:
+            start = data.find(literal)
+            while start >= 0:
+                found.append((start, start + len(literal)))
+                start = data.find(literal, start + len(literal))
+        if self._lead in data:
+            found += [match.span() for match in self._half.finditer(data)]
+        return found
+
+    def _filled(self, length: int) -> bytes:
+        return self._mask.ljust(length, b"*") if length >= len(self._mask) else b"*" * length
+
+
+@lru_cache(maxsize=_KEYS)
+def secret_of(value: str, mask: str | None) -> Secret | None:
+    """A provider key's value, ready to be looked for; None if it is too short for that.
+
+    Args:
+        value: as it is sent upstream.
+        mask: as its account sees it; None for a key of the operator's, of which nothing is shown.
+    """
+    return Secret(value, mask or "***") if len(value) >= SHORTEST else None
+
+
+def _in_base64(plain: bytes) -> list[bytes]:
+    """The characters that a text has in base64 whatever stands around it: three ways, in both alphabets."""
+    found = []
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + plain).rstrip(b"=")
+        whole = 8 * (before + len(plain)) // _BASE64_BITS
+        found.append(encoded[-(-8 * before // _BASE64_BITS) : whole])
+    return [*found, *(one.translate(bytes.maketrans(b"+/", b"-_")) for one in found)]
+
+
+def _upper_hex(plain: bytes) -> bytes:
+    return plain.hex().upper().encode()
+
+
+def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
+    """The data with its escapes undone, and (place there, place in the data) around each of them."""
+    text = bytearray()
+    marks: list[tuple[int, int]] = []
+    end = 0
+    for match in _ESCAPE.finditer(data):
+        start = match.start()
+        text += data[end:start]
+        end = match.end()
+        group = match.lastindex or 0
+        code = match[group]
+        marks.append((len(text), start))
+        if group <= _LAST_HEXADECIMAL:
+            text.append(int(code, _HEXADECIMAL))
+        elif group == _DECIMAL:
+            text.append(int(code) & 0xFF)
+        else:
+            text += _ENTITIES.get(code, code)
+        marks.append((len(text), end))
+    text += data[end:]
+    return bytes(text), marks
+
+
+def _origin(place: int, places: list[int], marks: list[tuple[int, int]]) -> int:
+    """The place in the data of a place in the text that was made of it."""
+    index = bisect_right(places, place) - 1
+    if index < 0:
+        return place
+    there, origin = marks[index]
+    return origin + place - there
