@@ -19,6 +19,8 @@ from typing import Final
 # A shorter value would be found in texts that do not mean it.
 SHORTEST: Final = 8
 _LEAD: Final = 4
+_BEGINNING: Final = 16
+_SHORT: Final = 1024
 _LONGEST_HELD: Final = 64 * 1024
 # As many bytes as one byte of a secret may be written with: `\\\\u002d`, twice escaped, in base64.
 _EXPANSION: Final = 16
@@ -42,7 +44,7 @@ _ESCAPE: Final = re.compile(
 class Secret:
     """A secret, ready to be looked for."""
 
-    __slots__ = ("_guards", "_half", "_lead", "_literals", "_mask", "longest")
+    __slots__ = ("_beginnings", "_guards", "_half", "_lead", "_literals", "_mask", "longest")
 
     def __init__(self, value: str, mask: str) -> None:
         """
@@ -54,6 +56,8 @@ class Secret:
         self._mask = mask.encode("ascii")
         self._lead = plain[:_LEAD]
         self._literals = tuple(dict.fromkeys((plain, *_in_base64(plain), plain.hex().encode(), _upper_hex(plain))))
+        # A search prepares for its whole text each time. For a short piece that takes longer than the search.
+        self._beginnings = tuple(dict.fromkeys(literal[:_BEGINNING] for literal in self._literals))
         written = {character for literal in self._literals for character in literal.decode()}
         own = tuple(trigger for character, trigger in _TRIGGERS_OF.items() if character in written)
         # A single byte is found many times faster than two to four.
@@ -69,7 +73,7 @@ class Secret:
     def is_suspected_in(self, data: bytes) -> bool:
         """Whether a second look is needed. False is certain."""
         # Plain loops: a generator would cost more than the searches.
-        for text in self._literals:
+        for text in self._beginnings if len(data) < _SHORT else self._literals:
             if text in data:
                 return True
         for guard, texts in self._guards:

@@ -287,7 +287,7 @@ async def test_nothing_in_a_request_changes_the_upstream_or_the_key(
     values: list[Any] = [
         elsewhere,
         {"url": elsewhere, "api_base": elsewhere, "api_key": "sk-theirs", "authorization": "Bearer sk-theirs"},
-        [{"model": "openai:gpt-4o", "api_base": elsewhere, "api_key": "sk-theirs"}],
+        [{"model_name": "openai:gpt-4o", "api_base": elsewhere, "api_key": "sk-theirs"}],
     ]
 
     for name in STEERING:
