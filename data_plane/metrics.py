@@ -44,6 +44,9 @@ class Metrics:
             ["outcome"],
             registry=registry,
         )
+        self.reported = Gauge(
+            "gateway_reports_taken", "1 while Redis takes this worker's reports, else 0.", registry=registry
+        )
         self.in_sync = Gauge("gateway_snapshot_in_sync", "1 while in sync with Redis.", registry=registry)
 
     def text(self) -> bytes:

@@ -13,9 +13,10 @@ from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from rest_framework.request import Request
 
+from gateway_core.redis_errors import trouble_of
 from rest.views import RestViews
 from snapshots.models import WHOLE_ACCOUNT, Change
 from snapshots.redis_client import inline_store, keys
@@ -94,6 +95,20 @@ def _read_redis() -> Iterator[Metric]:
     )
     waiting: Any = inline_store().redis.xlen(keys().usage)
     yield GaugeMetricFamily("gateway_usage_batches_waiting", "Batches of usage that wait in Redis.", value=waiting)
+    yield GaugeMetricFamily(
+        "gateway_redis_takes_writes",
+        "1 while Redis takes writes, else 0: it is full, a replica, or does not permit them.",
+        value=_takes_writes(),
+    )
+
+
+def _takes_writes() -> bool:
+    """Whether Redis takes an entry of the stream that wakes waiting requests; it keeps one entry."""
+    try:
+        inline_store().redis.xadd(keys().acknowledged, {"worker": "-"}, maxlen=1, approximate=False)
+    except ResponseError as fault:
+        return not trouble_of(fault).is_of_the_server
+    return True
 
 
 _REGISTRY: Final = CollectorRegistry()

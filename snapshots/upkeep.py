@@ -183,7 +183,7 @@ class Upkeep:
         if not healed:
             return
         found = [key.decode() for key in healed]
-        log.error("somebody else writes to this Redis: keys were of another type, or ahead", keys=found)
+        log.error("somebody else writes to this Redis", put_right=found)
         if names.workers in found:
             workers.restore_reports(self._store, self._reports)
         if names.catalog in found and self._is_settled():
@@ -232,7 +232,7 @@ class Upkeep:
             rebuild.publish_catalog_if_changed(self._store)
         for account, in_redis, in_postgresql in comparison.outdated_accounts(self._store):
             if in_redis is None:
-                log.error("somebody else writes to this Redis: an account is of another type", account=account.text_id)
+                log.error("somebody else writes to this Redis", put_right=[keys().account(account.text_id)])
                 self._mark_whole(account.id)
                 continue
             if in_redis > in_postgresql and Change.objects.filter(account=account, parked_at=None).exists():

@@ -265,6 +265,7 @@ class App:
         metrics.refusals.set(follower.store.refusals)
         metrics.position.set(follower.store.position)
         metrics.in_sync.set(follower.is_in_sync)
+        metrics.reported.set(follower.reporter.is_taken)
         for outcome, count in self._usage.counts._asdict().items():
             metrics.usage.labels(outcome).set(count)
         await exchange.answer(200, [(b"content-type", CONTENT_TYPE.encode())], metrics.text())

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from data_plane.state.bounded_replies import TOO_LARGE
 from gateway_core import snapshot
 from gateway_core.catalog import ModelsDocument
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
@@ -82,6 +83,8 @@ class DocumentReader:
         """
         location = self.keys.location(account, name)
         kept = envelope if self._keeps_envelopes else None
+        if envelope is TOO_LARGE:
+            raise DocumentNotTaken(shown(location), "larger than a worker reads")
         try:
             version, body = self._document_keys.verify(Purpose.DOCUMENT, location, envelope, limit=MAX_DOCUMENT_BYTES)
             document = _read_catalog(name, body) if account == CATALOG else snapshot.read(name, body)
@@ -98,6 +101,8 @@ class DocumentReader:
             DocumentNotTaken: as `document`.
         """
         location = self.keys.change(account)
+        if envelope is TOO_LARGE:
+            raise DocumentNotTaken(shown(location), "larger than a worker reads")
         try:
             version, body = self._document_keys.verify(Purpose.CHANGE, location, envelope)
             change = snapshot.decode(ChangeDocument, body)

@@ -1,7 +1,8 @@
 """Follows the change stream of Redis, entry by entry, from the position at which it was found.
 
-Each second, and whenever nothing comes, the epoch is compared: another epoch, or a number below the worker's own,
-means that Redis is another one or has lost something. Then everything that is held is read again, and serves meanwhile.
+With each read the epoch is compared: another epoch, or a number below the worker's own, means that Redis is another one
+or has lost something. Then everything that is held is read again, and serves meanwhile. An entry above the epoch's
+number was written by no publication and is not passed.
 Out of sync (Redis away, empty, or behind what was seen) nothing that is held changes, and nothing else is judged.
 
 Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
@@ -15,16 +16,17 @@ import structlog
 from redis.exceptions import RedisError
 
 from data_plane.state.loading import Loader
-from data_plane.state.reading import SnapshotReader, reason_of
+from data_plane.state.reading import Entry, SnapshotReader, reason_of
 from data_plane.state.reporting import Reporter
 from data_plane.state.restoring import FileRestorer
 from data_plane.state.store import WorkerState
 from data_plane.state.sync import NotInSync, Sync
-from gateway_core.snapshot import CATALOG
+from gateway_core.snapshot import CATALOG, EpochInRedis
 
 log = structlog.get_logger("data_plane.state.following")
 
-_CHECK_SECONDS: Final = 1.0
+# After entries that no publication wrote: the relay removes them within a second.
+_FOREIGN_PAUSE: Final = 0.2
 _FIRST_PAUSE: Final = 0.05
 _LONGEST_PAUSE: Final = 1.0
 
@@ -55,6 +57,8 @@ class Following:
         self.started_at_position = 0
         self._is_logged_lost = False
         self._pause = _FIRST_PAUSE
+        # Where the worker stood when a read found no entry although the epoch is ahead; None otherwise.
+        self._waits_at: int | None = None
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -78,29 +82,50 @@ class Following:
 
     async def _follow_while_in_sync(self) -> None:
         await self._reporter.register()
-        await self._synchronise()
-        checked = asyncio.get_running_loop().time()
+        _, epoch = await self._reader.read_entries(block_ms=None)
+        self._synchronise(epoch)
         while True:
-            entries = await self._reader.read_entries()
-            for number, account, envelope in entries:
-                if number != self._store.position + 1:
-                    # What is missing was trimmed away, or never written.
-                    log.warning("a gap in the change stream", position=self._store.position, found=number)
-                    self._start_at(self._store.epoch or "", number)
-                else:
-                    self._restorer.overtake(account)
-                    self._store.pass_entry(number, account, envelope)
-            if entries:
-                self._advance()
-            now = asyncio.get_running_loop().time()
-            if not entries or now - checked > _CHECK_SECONDS:
-                checked = now
-                await self._synchronise()
-            self._loader.load_wanted()
+            entries, epoch = await self._reader.read_entries()
+            if epoch.id != self._store.epoch:
+                self._synchronise(epoch)
+            is_foreign = not self._pass_entries(entries, epoch)
+            if not entries:
+                self._notice_lost_entries(epoch)
+            self._synchronise(epoch)
+            if is_foreign:
+                await asyncio.sleep(_FOREIGN_PAUSE)
 
-    async def _synchronise(self) -> None:
+    def _pass_entries(self, entries: list[Entry], epoch: EpochInRedis) -> bool:
+        """Pass what publications wrote. Return whether that was all."""
+        for number, account, envelope, is_numbered in entries:
+            if number <= self._store.position:
+                continue
+            if number > epoch.number or not is_numbered:
+                log.error("an entry of the change stream that no publication wrote", number=number, newest=epoch.number)
+                return False
+            if number != self._store.position + 1:
+                # What is missing was trimmed away, or never written.
+                log.warning("a gap in the change stream", position=self._store.position, found=number)
+                self._start_at(epoch.id, number)
+            else:
+                self._restorer.overtake(account)
+                self._store.pass_entry(number, account, envelope)
+        return True
+
+    def _notice_lost_entries(self, epoch: EpochInRedis) -> None:
+        """Start again at the epoch's number where the stream has lost the entries up to it."""
+        position = self._store.position
+        if position >= epoch.number:
+            self._waits_at = None
+        elif self._waits_at != position:
+            # It may have been written between the two reads; then the next read finds it at once.
+            self._waits_at = position
+        else:
+            log.warning("the change stream has lost entries", position=position, newest=epoch.number)
+            self._start_at(epoch.id, epoch.number)
+
+    def _synchronise(self, epoch: EpochInRedis) -> None:
         """Compare Redis with what was seen of it; start again where it is another one or an older state."""
-        epoch = await self._reader.read_epoch()
         if not epoch.is_complete:
             raise NotInSync("Redis is being filled again")
         store = self._store
@@ -129,6 +154,7 @@ class Following:
         """Follow from here, and read again what is held."""
         store = self._store
         self._has_started = True
+        self._waits_at = None
         self.started_at_position = position
         store.start_at(epoch, position)
         wanted = store.take_wanted()

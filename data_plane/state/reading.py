@@ -7,8 +7,8 @@ Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
 """
 
 import asyncio
-from collections.abc import Awaitable, Iterable
-from typing import Any, Final, cast
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -16,10 +16,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from data_plane.state.bounded_replies import BoundedParser
 from data_plane.state.documents import CATALOG_DOCUMENTS, Contents, DocumentNotTaken, Versioned
 from data_plane.state.store import Loading, WorkerState
 from data_plane.state.sync import NotInSync, Sync
-from gateway_core.snapshot import CATALOG, VERSION_DOCUMENT, EpochInRedis, Keys, token_document
+from gateway_core.redis_errors import Trouble, trouble_of
+from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, EpochInRedis, Keys, token_document
 
 log = structlog.get_logger("data_plane.state.reading")
 
@@ -32,6 +34,19 @@ _READS_AT_ONCE: Final = 16
 # So many documents are verified before other requests get their turn.
 _DOCUMENTS_AT_ONCE: Final = 100
 TOKENS_AT_ONCE: Final = 500
+# The highest second part of an entry's ID. Entries of ours have 0 there.
+_LAST_OF_NUMBER: Final = 2**64 - 1
+ANOTHER_TYPE: Final = "its key in Redis is of another type"
+
+
+class Entry(NamedTuple):
+    """An entry of the change stream, not yet verified."""
+
+    number: int
+    account: str
+    envelope: bytes
+    # Whether its ID is of the form that publications write.
+    is_numbered: bool
 
 
 class SnapshotReader:
@@ -44,46 +59,56 @@ class SnapshotReader:
         self._sync = sync
         self._reads_at_once = asyncio.Semaphore(_READS_AT_ONCE)
 
-    async def read_epoch(self) -> EpochInRedis:
-        """Which life of Redis this is, and how far its change stream goes.
+    async def read_entries(self, *, block_ms: int | None = _BLOCK_MS) -> tuple[list[Entry], EpochInRedis]:
+        """The next entries of the change stream, and the epoch. The epoch is read after them: none is ahead of it.
+
+        Args:
+            block_ms: wait up to this long for the first entry; None does not wait.
 
         Raises:
             NotInSync: Redis is empty, or holds no epoch that can be read.
         """
-        return _epoch(await _awaited(self._redis.hmget(self._keys.epoch, EpochInRedis.FIELDS)))
-
-    async def read_entries(self) -> list[tuple[int, str, bytes]]:
-        """The next entries of the change stream: (number, account, envelope). Waits up to 500 ms for the first."""
-        found = await _awaited(
-            self._redis.xread(
-                {self._keys.changes: f"{self._store.position}-0"}, count=_ENTRIES_AT_ONCE, block=_BLOCK_MS
-            )
-        )
+        after = f"{self._store.position}-{_LAST_OF_NUMBER}"
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.xread({self._keys.changes: after}, count=_ENTRIES_AT_ONCE, block=block_ms)
+            pipeline.hmget(self._keys.epoch, EpochInRedis.FIELDS)
+            found, epoch = await pipeline.execute()
         entries = []
         for _, batch in found or ():
             for entry_id, fields in batch:
-                number = int(entry_id.partition(b"-")[0])
+                number, _, rest = entry_id.partition(b"-")
                 account = fields.get(b"account", b"").decode("utf-8", "replace")
-                entries.append((number, account, fields.get(b"change", b"")))
-        return entries
+                entries.append(Entry(int(number), account, fields.get(b"change", b""), rest == b"0"))
+        return entries, _epoch(epoch)
 
-    async def read_together(self, loading: Loading, command: tuple[str, ...]) -> Any:
-        """Run one command of Redis, and wait until the worker has passed the position at which Redis answered.
+    async def read_together(self, loading: Loading, *commands: tuple[str, ...]) -> list[Any]:
+        """Run commands of Redis, and wait until the worker has passed the position at which Redis answered.
+
+        The epoch is read last, so that its number is not below that at which any of the answers was true. It is not a
+        MULTI: a Redis without memory refuses those, and answers these.
+
+        Returns:
+            The answer of each command; an exception in the place of one that met a key of another type.
 
         Raises:
             NotInSync: Redis was emptied or rebuilt meanwhile.
+            RedisError: a command failed for another reason.
         """
-        async with self._reads_at_once, self._redis.pipeline(transaction=True) as pipeline:
+        async with self._reads_at_once, self._redis.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
             pipeline.hmget(self._keys.epoch, EpochInRedis.FIELDS)
-            pipeline.execute_command(*command)
-            found, answer = await asyncio.wait_for(pipeline.execute(), _REDIS_TIMEOUT * 2)
+            *answers, found = await asyncio.wait_for(pipeline.execute(raise_on_error=False), _REDIS_TIMEOUT * 2)
+        for answer in (*answers, found):
+            if isinstance(answer, Exception) and (answer is found or not _is_of_another_type(answer)):
+                raise answer
         epoch = _epoch(found)
         if not epoch.is_complete or epoch.id != loading.epoch or epoch.number < loading.position:
             raise NotInSync("Redis changed its state while it was read")
         async with asyncio.timeout(_WAIT_FOR_POSITION):
             while self._store.position < epoch.number:
                 await self._sync.moved.wait()
-        return answer
+        return answers
 
     def check_is_continued(self, loading: Loading) -> None:
         """
@@ -100,7 +125,9 @@ class SnapshotReader:
             DocumentNotTaken: it does not verify.
             NotInSync: as `read_together`.
         """
-        found = await self.read_together(loading, ("GET", self._keys.token(digest)))
+        (found,) = await self.read_together(loading, ("GET", self._keys.token(digest)))
+        if _is_of_another_type(found):
+            raise self.refuse("", token_document(digest), ANOTHER_TYPE)
         # A token stands at its digest, whichever account owns it.
         return None if found is None else self.verify("", token_document(digest), found)
 
@@ -117,9 +144,17 @@ class SnapshotReader:
         refused: set[str] = set()
         for start in range(0, len(digests), TOKENS_AT_ONCE):
             part = digests[start : start + TOKENS_AT_ONCE]
-            found = await self.read_together(loading, ("MGET", *map(self._keys.token, part)))
-            for digest, envelope in zip(part, found, strict=True):
-                if envelope is None:
+            (found,) = await self.read_together(loading, ("MGET", *map(self._keys.token, part)))
+            held = dict(zip(part, found, strict=True))
+            # MGET does not tell a key of another type from none.
+            if without := [digest for digest, envelope in held.items() if envelope is None]:
+                again = await self.read_together(loading, *(("GET", self._keys.token(digest)) for digest in without))
+                held |= zip(without, again, strict=True)
+            for digest, envelope in held.items():
+                if _is_of_another_type(envelope):
+                    self.refuse(account, token_document(digest), ANOTHER_TYPE)
+                    refused.add(digest)
+                elif envelope is None:
                     tokens[digest] = None
                     continue
                 try:
@@ -133,10 +168,12 @@ class SnapshotReader:
         """An account's hash, without its tokens.
 
         Raises:
-            DocumentNotTaken: its version is missing or does not verify.
+            DocumentNotTaken: its version is missing or does not verify, or its key is of another type.
             NotInSync: as `read_together`.
         """
-        fields = await self.read_together(loading, ("HGETALL", self._keys.account(account)))
+        (fields,) = await self.read_together(loading, ("HGETALL", self._keys.account(account)))
+        if _is_of_another_type(fields):
+            raise self.refuse(account, VERSION_DOCUMENT, ANOTHER_TYPE)
         envelope = fields.pop(VERSION_DOCUMENT.encode(), None)
         if envelope is None:
             raise self.refuse(account, VERSION_DOCUMENT, "missing")
@@ -151,12 +188,18 @@ class SnapshotReader:
             (documents, position): the documents by name, and where the change stream stood when they were read.
 
         Raises:
-            DocumentNotTaken: one of them does not verify.
+            DocumentNotTaken: one of them does not verify, or the key is of another type.
         """
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hmget(self._keys.catalog, CATALOG_DOCUMENTS)
+            # After them: a change that they hold already must not look like an older one that was put back.
             pipeline.hget(self._keys.epoch, "number")
-            found, number = await pipeline.execute()
+            found, number = await pipeline.execute(raise_on_error=False)
+        if _is_of_another_type(found):
+            raise self.refuse(CATALOG, MODELS_DOCUMENT, ANOTHER_TYPE)
+        for answer in (number, found):
+            if isinstance(answer, Exception):
+                raise answer
         if found[0] is None:
             log.warning("there is no catalog in Redis yet")
         documents = {
@@ -164,7 +207,7 @@ class SnapshotReader:
             for name, envelope in zip(CATALOG_DOCUMENTS, found, strict=True)
             if envelope is not None
         }
-        return documents, int(number or 0)
+        return documents, int(number) if number and number.isdigit() else 0
 
     async def verify_all(self, account: str, version: int, envelopes: list[tuple[str, bytes]]) -> Contents:
         """Verify an account's documents (name, envelope) in pieces. Those that do not verify stand in `refused`."""
@@ -214,6 +257,7 @@ def redis_client(url: str) -> Redis:
         socket_connect_timeout=_REDIS_TIMEOUT,
         retry=Retry(NoBackoff(), 0),
         protocol=2,
+        parser_class=BoundedParser,
     )
 
 
@@ -234,11 +278,11 @@ def _epoch(found: Iterable[bytes | None]) -> EpochInRedis:
     identity, complete, number = found
     if not identity:
         raise NotInSync("Redis is empty")
-    if not identity.isascii() or not (number or b"0").isdigit():
+    epoch = EpochInRedis.of((identity, complete, number or b"0"))
+    if not identity.isascii() or epoch.number < 0:
         raise NotInSync("Redis holds no epoch that can be read")
-    return EpochInRedis.of((identity, complete, number))
+    return epoch
 
 
-async def _awaited(command: Any) -> Any:
-    """redis-py types its commands for its synchronous and its asynchronous client alike; this one is asynchronous."""
-    return await cast("Awaitable[Any]", command)
+def _is_of_another_type(answer: Any) -> bool:
+    return isinstance(answer, Exception) and trouble_of(answer) is Trouble.WRONG_TYPE

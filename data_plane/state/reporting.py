@@ -18,6 +18,7 @@ from data_plane.state.reading import reason_of
 from data_plane.state.store import WorkerState
 from data_plane.state.sync import Sync, now_in_microseconds
 from gateway_core.envelopes import DocumentKeys
+from gateway_core.redis_errors import trouble_of
 from gateway_core.release import RELEASE
 from gateway_core.snapshot import Keys
 from gateway_core.worker_reports import WorkerReport, behind_of, seal_report
@@ -67,6 +68,8 @@ class Reporter:
         self._is_due = asyncio.Event()
         self._sending = asyncio.Lock()
         self._is_leaving = False
+        # Whether Redis took the last report.
+        self.is_taken = False
 
     def report_soon(self) -> None:
         """Something changed that others wait for."""
@@ -86,7 +89,10 @@ class Reporter:
             self._is_due.clear()
             try:
                 await self._send()
-            except (RedisError, OSError):
+            except (RedisError, OSError) as fault:
+                if self.is_taken:
+                    log.warning("Redis does not take this worker's report", trouble=f"Redis {trouble_of(fault)}")
+                self.is_taken = False
                 await asyncio.sleep(_REPORT_SECONDS)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._is_due.wait(), _REPORT_SECONDS)
@@ -118,6 +124,7 @@ class Reporter:
                 pipeline.hset(self._keys.workers, self.worker, envelope)
                 self._wake(pipeline)
                 await pipeline.execute()
+            self.is_taken = True
 
     def _wake(self, pipeline: Any) -> None:
         pipeline.xadd(self._keys.acknowledged, {"worker": self.worker}, maxlen=1, approximate=False)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway_core import envelopes, snapshot
 from gateway_core.envelopes import DocumentKeys, Purpose
-from gateway_core.snapshot import Rule, Step
+from gateway_core.snapshot import EpochInRedis, Rule, Step
 from tests.patience import eventually
 from tests.workers import Running, SnapshotWriter, Tenant, name_of
 
@@ -193,9 +193,9 @@ async def test_a_worker_is_in_the_count_before_it_judges_anything(
     counted: list[bool] = []
     original = Following._synchronise
 
-    async def look_first(self: Following) -> None:
+    def look_first(self: Following, epoch: EpochInRedis) -> None:
         counted.append(bool(writer.redis.hexists(writer.names.workers, self._reporter.worker)))
-        await original(self)
+        original(self, epoch)
 
     monkeypatch.setattr(Following, "_synchronise", look_first)
     await make_worker()
