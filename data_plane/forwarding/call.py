@@ -69,7 +69,7 @@ class Running:
             access_key=call.access_key,
             requested_model=call.body.requested[0],
             is_streaming=call.body.is_streaming,
-            estimate_input=lambda: estimated_input_tokens(call.surface, members),
+            estimate_input=lambda: estimated_input_tokens(members),
         )
 
     @property

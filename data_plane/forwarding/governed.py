@@ -34,7 +34,7 @@ _GOVERNED: Final = (
     *("previous_response_id", "include_usage", *MAXIMA),
 )
 # Members that decide nothing, in the spelling of OpenAI and Anthropic: nearly every request has these alone.
-_HARMLESS: Final = (
+HARMLESS: Final = (
     *("audio", "container", "context_management", "conversation", "dimensions", "echo", "encoding_format"),
     *("frequency_penalty", "function_call", "include", "logit_bias", "logprobs", "max_tool_calls", "metadata"),
     *("modalities", "parallel_tool_calls", "prediction", "presence_penalty", "prompt_cache_key", "reasoning"),
@@ -95,7 +95,7 @@ _ROUTING_OF: Final = {
     provider.id: {_key(name): name for name in provider.routing_members} for provider in BUILT_IN.values()
 }
 # Names that need no second look; of `stream_options` also the content is looked at.
-_PLAIN: Final = frozenset((*_GOVERNED, *_HARMLESS)) - {"stream_options", "stream", "include_usage"}
+_PLAIN: Final = frozenset((*_GOVERNED, *HARMLESS)) - {"stream_options", "stream", "include_usage"}
 _BOOLEANS: Final = frozenset({b"true", b"false", b"null"})
 _list_of_objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 

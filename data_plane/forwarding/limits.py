@@ -1,54 +1,33 @@
 """An account's caps on tokens: how much a request may say, and how much it may be told.
 
 Nothing here counts as an upstream does: a model's own tokenizer is its maker's secret, and a request must not wait for
-one. Input is estimated at 3.5 characters a token, over the texts alone; pictures and files are not text.
+one. Input is estimated at 3.5 characters a token, over all that a model might read.
 
 Source: contract, sections 7 and 9; docs/decisions/0081-token-caps.md.
 """
 
 import asyncio
 import math
-from collections.abc import Collection, Mapping
-from typing import Any, Final
+import time
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
-from data_plane.errors import InputTooLong
+from data_plane.errors import InputTooLong, MemberInvalid
 from data_plane.forwarding.bodies import Body
+from data_plane.forwarding.governed import COUNTS, HARMLESS, MAXIMA
+from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN, Counted, counted
 from gateway_core.catalog import Surface
 
-_CHARACTERS_PER_TOKEN: Final = 3.5
-# The members of each surface that a model reads.
-_TEXTS: Final[dict[Surface, tuple[str, ...]]] = {
-    Surface.CHAT_COMPLETIONS: ("messages", "tools", "functions", "response_format"),
-    Surface.COMPLETIONS: ("prompt", "suffix"),
-    Surface.RESPONSES: ("instructions", "input", "tools", "text", "prompt"),
-    Surface.EMBEDDINGS: ("input",),
-    Surface.MESSAGES: ("system", "messages", "tools"),
-}
+# Members that a model does not read. Every other one counts, those too that nobody here knows.
+_UNREAD: Final = frozenset(
+    (*HARMLESS, *MAXIMA, *COUNTS, "model", "models", "stream", "stream_options", "service_tier", "store", "background")
+) - {"prediction", "text", "web_search_options"}
 # Members that hold a JSON schema. All of their bytes count, the names of properties too.
 _SCHEMAS: Final = frozenset({"tools", "functions", "response_format", "text"})
-# What stands under these names is not read as text: pictures, files, signatures, and words of the protocol.
-_NOT_TEXT: Final = frozenset(
-    (
-        "data",
-        "encrypted_content",
-        "file_data",
-        "file_id",
-        "id",
-        "call_id",
-        "image_url",
-        "media_type",
-        "role",
-        "signature",
-        "tool_call_id",
-        "tool_use_id",
-        "type",
-        "url",
-    )
-)
-# The members that say how long an answer may become; the first is added where there is none.
-_MAXIMA: Final[dict[Surface, tuple[str, ...]]] = {
+# The members of each surface that say how long an answer may become; the first is added where there is none.
+_OWN_MAXIMA: Final[dict[Surface, tuple[str, ...]]] = {
     Surface.CHAT_COMPLETIONS: ("max_tokens", "max_completion_tokens"),
     Surface.COMPLETIONS: ("max_tokens",),
     Surface.RESPONSES: ("max_output_tokens",),
@@ -57,38 +36,95 @@ _MAXIMA: Final[dict[Surface, tuple[str, ...]]] = {
 }
 # This one's newer models refuse the older of the two names, and all of its models take the newer.
 _NEWER_NAME_FIRST: Final = frozenset({"openai"})
+# Of a longer list of prompts nobody counts how many there are.
+_LONGEST_PROMPTS: Final = 1024 * 1024
+# As long may an estimate take that cannot give way to others. What is left is estimated by what was counted.
+_LONGEST_ESTIMATE: Final = 0.004
+
+_SHORTEST_TOKEN: Final = 2
 
 _parts: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _number: Final = msgspec.json.Decoder(int)
 
 
-def estimated_input_tokens(surface: Surface, members: Mapping[str, msgspec.Raw]) -> int:
-    """About how many tokens a request's texts are. Costs what parsing them costs."""
-    return _tokens(sum(_characters(name, members[name]) for name in _TEXTS[surface] if name in members))
+def estimated_input_tokens(members: Mapping[str, msgspec.Raw]) -> int:
+    """About how many tokens a request's texts are, within a few milliseconds."""
+    until = time.perf_counter() + _LONGEST_ESTIMATE
+    characters = 0.0
+    for name, value in _read(members):
+        count = _counted(name, value)
+        so_far = next(count, Counted(0.0, 0))
+        while time.perf_counter() < until and (further := next(count, None)) is not None:
+            so_far = further
+        characters += so_far.characters * max(1.0, _length(value) / max(1, so_far.read))
+    return _tokens(characters)
 
 
-async def check_input(surface: Surface, body: Body, limit: int) -> None:
+async def check_input(body: Body, limit: int) -> None:
     """Refuse a request that says more than it may.
 
-    Nearly every request is let through by the length of its texts as they came, without being parsed: nothing in JSON
-    is shorter than what it means. A long one is parsed part by part, and others get their turn between.
+    Nearly every request is let through by the length of its texts as they came: no token is shorter than a digit and a
+    comma. A long one is counted a little at a time, and others get their turn between.
 
     Raises:
         InputTooLong: it does.
     """
-    members = body.members
-    given = [(name, members[name]) for name in _TEXTS[surface] if name in members]
-    if _tokens(sum(len(bytes(value)) for _, value in given)) <= limit:
+    given = list(_read(body.members))
+    if sum(_length(value) for _, value in given) <= _SHORTEST_TOKEN * limit:
         return
     characters = 0.0
     for name, value in given:
-        for part in _split(value):
-            characters += _characters(name, part)
-            if _tokens(characters) > limit:
+        so_far = 0.0
+        for so_far, _ in _counted(name, value):
+            if _tokens(characters + so_far) > limit:
                 raise InputTooLong(
                     f"The request is estimated at more than {limit} input tokens, which this account allows."
                 )
             await asyncio.sleep(0)
+        characters += so_far
+
+
+def check_output(surface: Surface, body: Body, limit: int) -> None:
+    """Refuse a request for more answers than it may have tokens.
+
+    Raises:
+        MemberInvalid: it is, or how many it asks for cannot be said.
+    """
+    if answers(surface, body.members) > limit:
+        raise MemberInvalid(f"The request asks for more answers than the {limit} output tokens that it may have.")
+
+
+def answers(surface: Surface, members: Mapping[str, msgspec.Raw]) -> int:
+    """How many answers a request asks for: the most of its counts, for each of its prompts.
+
+    Raises:
+        MemberInvalid: a count is not a whole number above zero, or a list of prompts is too long.
+    """
+    most = 1
+    for name in COUNTS:
+        value = members.get(name)
+        if value is None or bytes(value).strip() == b"null":
+            continue
+        try:
+            count = _number.decode(value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            count = 0
+        if count < 1:
+            raise MemberInvalid(f"'{name}' must be a whole number above zero.", param=name)
+        most = max(most, count)
+    if surface is Surface.COMPLETIONS and (prompt := members.get("prompt")) is not None:
+        most *= _prompts(prompt)
+    return most
+
+
+def _prompts(prompt: msgspec.Raw) -> int:
+    """How many prompts a completion has. A list of numbers is one."""
+    begin = bytes(memoryview(prompt)[:64]).translate(None, b" \t\r\n")
+    if not begin.startswith((b'["', b"[[")):
+        return 1
+    if _length(prompt) > _LONGEST_PROMPTS:
+        raise MemberInvalid(f"A list of prompts must not be longer than {_LONGEST_PROMPTS} bytes.", param="prompt")
+    return max(1, len(_parts.decode(prompt)))
 
 
 def lowered_maxima(
@@ -99,20 +135,28 @@ def lowered_maxima(
     provider: str,
     parameters: Collection[str] | None,
 ) -> dict[str, msgspec.Raw]:
-    """The members to send instead of the request's own, so that its answer stays within the limit.
+    """The members to send instead of the request's own, so that its answers together stay within the limit.
 
     Args:
         surface: where the request goes.
-        members: its body's members.
+        members: its body's members, which passed `check_output`.
         limit: tokens.
         provider: whose dialect decides on the name that is added.
         parameters: what the provider takes, None for everything. What it does not take is not added.
     """
-    names = [name for name in _MAXIMA[surface] if parameters is None or name in parameters]
-    given = [name for name in names if name in members and bytes(members[name]).strip() != b"null"]
-    if given:
-        return {name: _raw(limit) for name in given if not _is_within(members[name], limit)}
-    return {names[-1 if provider in _NEWER_NAME_FIRST else 0]: _raw(limit)} if names else {}
+    own = [name for name in _OWN_MAXIMA[surface] if parameters is None or name in parameters]
+    given = [
+        name
+        for name in MAXIMA
+        if name in members and (parameters is None or name in parameters) and bytes(members[name]).strip() != b"null"
+    ]
+    if not own and not given:
+        return {}
+    each = max(1, limit // answers(surface, members))
+    lowered = {name: _raw(each) for name in given if not _is_within(members[name], each)}
+    if own and not set(own) & set(given):
+        lowered[own[-1 if provider in _NEWER_NAME_FIRST else 0]] = _raw(each)
+    return lowered
 
 
 def _is_within(value: msgspec.Raw, limit: int) -> bool:
@@ -128,40 +172,21 @@ def _raw(number: int) -> msgspec.Raw:
 
 
 def _tokens(characters: float) -> int:
-    return math.ceil(characters / _CHARACTERS_PER_TOKEN)
+    return math.ceil(characters / CHARACTERS_PER_TOKEN)
 
 
-def _split(value: msgspec.Raw) -> list[msgspec.Raw]:
-    try:
-        return _parts.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [value]
+def _read(members: Mapping[str, msgspec.Raw]) -> Iterator[tuple[str, msgspec.Raw]]:
+    """The members that a model reads."""
+    return ((name, value) for name, value in members.items() if name not in _UNREAD)
 
 
-def _characters(member: str, value: msgspec.Raw) -> float:
-    if member in _SCHEMAS:
-        return len(bytes(value))
-    try:
-        return _count(msgspec.json.decode(value))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return len(bytes(value))
+def _length(value: msgspec.Raw) -> int:
+    # Made bytes, it would be copied.
+    return len(memoryview(value))
 
 
-def _count(value: Any) -> float:
-    """The number of characters in the texts of a JSON value.
-
-    An integer in a list counts as one token: completions and embeddings take lists of token IDs.
-    """
-    characters = 0.0
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            characters += 0 if one.startswith("data:") else len(one)
-        elif isinstance(one, list):
-            waiting.extend(one)
-        elif isinstance(one, dict):
-            waiting.extend(inner for name, inner in one.items() if name not in _NOT_TEXT)
-        elif isinstance(one, int) and not isinstance(one, bool):
-            characters += _CHARACTERS_PER_TOKEN
-    return characters
+def _counted(name: str, value: msgspec.Raw) -> Iterator[Counted]:
+    if name in _SCHEMAS:
+        length = _length(value)
+        return iter((Counted(length, length),))
+    return counted(memoryview(value))

@@ -20,7 +20,7 @@ from data_plane.forwarding.bodies import Body, ClientLeft, Receive
 from data_plane.forwarding.call import AttemptCall, Machinery
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
-from data_plane.forwarding.limits import check_input
+from data_plane.forwarding.limits import check_input, check_output
 from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
@@ -151,9 +151,11 @@ class App:
         if isinstance(outcome, Denial):
             raise errors.of_denial(outcome)
         check_routing(body.members, outcome, token.account.snapshot, document.configuration)
-        most = token.account.snapshot.settings.max_input_tokens
-        if most is not None:
-            await check_input(surface, body, most)
+        settings = token.account.snapshot.settings
+        if settings.max_input_tokens is not None:
+            await check_input(body, settings.max_input_tokens)
+        if settings.max_output_tokens is not None:
+            check_output(surface, body, settings.max_output_tokens)
         call = AttemptCall(
             account=token.account,
             access_key=document.access_key,

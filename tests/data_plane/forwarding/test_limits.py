@@ -29,6 +29,11 @@ def said(text: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": text}]
 
 
+def source(kind: str, media_type: str, data: str) -> dict[str, Any]:
+    """A part of an Anthropic message."""
+    return {"type": "document", "source": {"type": kind, "media_type": media_type, "data": data}}
+
+
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(bytes(3000)).decode()}}
 
 
@@ -38,20 +43,41 @@ PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + 
         (Surface.CHAT_COMPLETIONS, {"messages": said("x" * 35)}, 10),
         (Surface.CHAT_COMPLETIONS, {"messages": said("é" * 36)}, 11),
         (Surface.CHAT_COMPLETIONS, {"messages": said('"\n' * 35)}, 20),
-        (Surface.CHAT_COMPLETIONS, {"messages": said([{"type": "text", "text": "x" * 7}, PICTURE])}, 2),
+        (Surface.CHAT_COMPLETIONS, {"messages": said([{"type": "text", "text": "x" * 7}, PICTURE])}, 10),
         (Surface.CHAT_COMPLETIONS, {"messages": [], "tools": ["x" * 68]}, 21),
         (Surface.CHAT_COMPLETIONS, {"messages": [], "metadata": {"note": "x" * 1000}}, 1),
         (Surface.COMPLETIONS, {"prompt": ["x" * 7, "x" * 7]}, 4),
         (Surface.COMPLETIONS, {"prompt": [[1, 2, 3], [4]]}, 4),
         (Surface.EMBEDDINGS, {"input": list(range(100))}, 100),
         (Surface.RESPONSES, {"instructions": "x" * 7, "input": "x" * 7}, 4),
-        (Surface.MESSAGES, {"system": [{"type": "text", "text": "x" * 7}], "messages": said("x" * 7)}, 4),
-        (Surface.MESSAGES, {"messages": said([{"type": "image", "source": {"data": "x" * 999}}])}, 0),
+        (Surface.MESSAGES, {"system": [{"type": "text", "text": "x" * 7}], "messages": said("x" * 7)}, 7),
+        (Surface.MESSAGES, {"messages": said([{"type": "image", "source": {"data": "x" * 999}}])}, 290),
+        (Surface.MESSAGES, {"messages": said([source("base64", "image/png", "x" * 40_000)])}, 36),
+        (Surface.MESSAGES, {"messages": said([source("base64", "application/pdf", "x" * 4_667)])}, 1005),
+        (Surface.MESSAGES, {"messages": said([source("text", "text/plain", "x" * 3_500)])}, 1005),
+        (Surface.MESSAGES, {"messages": said([source("text", "image/png", "x" * 3_500)])}, 1005),
+        (Surface.CHAT_COMPLETIONS, {"messages": said("data:" + "x" * 3_500)}, 1003),
+        (
+            Surface.CHAT_COMPLETIONS,
+            {"messages": said([{"type": "text", "text": "data:image/png," + "x" * 3_500}])},
+            1008,
+        ),
+        (Surface.CHAT_COMPLETIONS, {"messages": said([{"url": "data:image/png;base64," + "x" * 3_500}])}, 1009),
+        (Surface.CHAT_COMPLETIONS, {"messages": [], "prediction": {"type": "content", "content": "x" * 3_500}}, 1002),
+        (Surface.CHAT_COMPLETIONS, {"messages": [], "documents": ["x" * 3_500]}, 1001),
+        (Surface.CHAT_COMPLETIONS, {"messages": [], "nobody_knows_it": {"x" * 3_500: 1}}, 1002),
+        (Surface.CHAT_COMPLETIONS, {"messages": [{"role": "x" * 3_500, "content": ""}]}, 1002),
+        (
+            Surface.CHAT_COMPLETIONS,
+            {"messages": said([{"type": "input_audio", "input_audio": {"data": "x" * 9_999}}])},
+            14,
+        ),
+        (Surface.CHAT_COMPLETIONS, {"messages": said([{"type": "file", "file": {"file_data": "x" * 4_667}}])}, 1005),
         (Surface.CHAT_COMPLETIONS, {}, 0),
     ],
 )
-def test_input_is_estimated_by_its_texts(surface: Surface, body: dict[str, Any], tokens: int):
-    assert abs(estimated_input_tokens(surface, members(**body)) - tokens) <= 1
+def test_input_is_estimated_by_what_a_model_reads(surface: Surface, body: dict[str, Any], tokens: int):
+    assert abs(estimated_input_tokens(members(**body)) - tokens) <= 2
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
@@ -64,8 +90,8 @@ async def test_a_request_that_says_too_much_is_refused_in_its_callers_format_and
     await worker.reaches(alice.settings(max_input_tokens=100))
     send = worker.client.chat if path == "/v1/chat/completions" else worker.client.message
 
-    refused = await send(token, messages=said("x" * 351))
-    allowed = await send(token, messages=said("x" * 350))
+    refused = await send(token, messages=said("x" * 360))
+    allowed = await send(token, messages=said("x" * 340))
 
     assert (refused.status, allowed.status) == (413, 200)
     if path == "/v1/messages":

@@ -180,7 +180,7 @@ async def test_a_cut_stream_is_an_error_and_counts_what_came(client: Client, ali
 
     (told,) = await writer.usage_of(1)
     assert (told.status, told.is_error, told.is_final) == (200, True, True)
-    assert told.input_tokens == 100
+    assert told.input_tokens == 102
     assert told.output_tokens == 4
 
 
@@ -213,7 +213,7 @@ async def test_a_caller_that_leaves_is_nobodys_error_and_what_it_got_is_counted(
 
     (told,) = await writer.usage_of(1)
     assert (told.status, told.is_error, told.is_final) == (200, False, True)
-    assert (told.input_tokens, told.output_tokens) == (10, 3)
+    assert (told.input_tokens, told.output_tokens) == (12, 3)
 
 
 async def test_who_leaves_after_the_last_word_and_before_the_usage_is_still_counted(
@@ -233,7 +233,7 @@ async def test_who_leaves_after_the_last_word_and_before_the_usage_is_still_coun
         response.close()
 
     (told,) = await writer.usage_of(1)
-    assert (told.input_tokens, told.output_tokens, told.stop_reason) == (10, 6, "stop")
+    assert (told.input_tokens, told.output_tokens, told.stop_reason) == (12, 6, "stop")
 
 
 async def test_a_caller_that_leaves_before_any_answer_is_told_too(
