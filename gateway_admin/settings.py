@@ -313,7 +313,16 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TIMEZONE = "UTC"
-CELERY_TASK_DEFAULT_QUEUE = "{" + REDIS_NAMESPACE + "}:celery"
+# Messages are signed: others may write to this Redis (gateway_admin.broker).
+CELERY_BROKER_TRANSPORT = "gateway_admin.broker:Transport"
+CELERY_BROKER_TRANSPORT_OPTIONS = {"global_keyprefix": "{" + REDIS_NAMESPACE + "}:celery:"}
+# An error that Redis answers (no memory, another type, no right) passes; the worker waits for that.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_WORKER_ENABLE_REMOTE_CONTROL = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+# No task of ours takes a second of these.
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_TASK_DEFAULT_QUEUE = "tasks"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
     "forget expired sessions": {"task": "accounts.forget_expired_sessions", "schedule": 3600.0},

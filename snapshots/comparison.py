@@ -22,6 +22,7 @@ from accounts.models import Account
 from gateway_core import ids, snapshot
 from gateway_core.envelopes import NotAuthentic, Purpose
 from gateway_core.redis_errors import Trouble, trouble_of
+from gateway_core.redis_rights import literal
 from gateway_core.snapshot import DocumentRefused, TokenDocument
 from snapshots import document_kinds
 from snapshots.compilation import compile_documents
@@ -340,8 +341,3 @@ def _accounts(texts: set[str]) -> dict[str, Account]:
         with suppress(ids.InvalidId):
             identities.append(ids.from_text(ids.Prefix.ACCOUNT, text))
     return {account.text_id: account for account in Account.objects.filter(id__in=identities)}
-
-
-def literal(text: str) -> str:
-    """Escape a text for use in a Redis pattern."""
-    return "".join(f"\\{character}" if character in "*?[]^\\-" else character for character in text)

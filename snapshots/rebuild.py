@@ -24,8 +24,9 @@ from django.utils import timezone
 from accounts.models import Account
 from gateway_core import ids, snapshot
 from gateway_core.envelopes import Purpose
+from gateway_core.redis_rights import literal
 from snapshots import document_kinds
-from snapshots.comparison import is_catalog_document, literal
+from snapshots.comparison import is_catalog_document
 from snapshots.compilation import Compiled, log_fault, put
 from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
 from snapshots.models import Change, Epoch, Publication

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 from gateway_core import snapshot
 from gateway_core.envelopes import NotAuthentic, Purpose, signing_key_of
+from gateway_core.redis_rights import literal
 from gateway_core.usage_events import BATCH_FIELD
-from snapshots.comparison import literal
 from snapshots.redis_client import SnapshotRedis, document_keys, keys
 
 CHUNK: Final = 500
