@@ -11,6 +11,8 @@ from access_keys.models import AccessKey
 from accounts.models import Account
 from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import held
 from audit.actions import Action
 from configurations.models import Configuration
 from configurations.services import ConfigurationUnknown
@@ -28,7 +30,6 @@ class IssuedAccessKey:
     token: str = field(repr=False)
 
 
-@transaction.atomic
 def create_access_key(
     *,
     account: Account,
@@ -44,23 +45,26 @@ def create_access_key(
 
     Raises:
         ConfigurationUnknown: the account has no configuration with this ID.
+        QuotaReached: the account has as many access keys as it may have.
     """
     token = tokens.generate(tokens.ACCESS_KEY_PREFIX)
-    access_key = build(
-        AccessKey,
-        account=account,
-        by=by,
-        configuration=_configuration_of(account, configuration_id),
-        name=name,
-        description=description,
-        metadata=metadata,
-        expires_at=expires_at,
-        disabled=disabled,
-        digest=tokens.digest(token),
-        key_redacted=mask(token),
-    )
-    with published.creating(access_key, by=by, action=Action.ACCESS_KEY_CREATED):
-        access_key.save(force_insert=True)
+    with held(account.id) as quotas:
+        quotas.take(Quota.ACCESS_KEYS)
+        access_key = build(
+            AccessKey,
+            account=account,
+            by=by,
+            configuration=_configuration_of(account, configuration_id),
+            name=name,
+            description=description,
+            metadata=metadata,
+            expires_at=expires_at,
+            disabled=disabled,
+            digest=tokens.digest(token),
+            key_redacted=mask(token),
+        )
+        with published.creating(access_key, by=by, action=Action.ACCESS_KEY_CREATED):
+            access_key.save(force_insert=True)
     return IssuedAccessKey(access_key=access_key, token=token)
 
 
@@ -98,7 +102,8 @@ def delete_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    published.delete(access_key, by=by, action=Action.ACCESS_KEY_DELETED, if_match=if_match)
+    with held(access_key.account_id):
+        published.delete(access_key, by=by, action=Action.ACCESS_KEY_DELETED, if_match=if_match)
 
 
 def _configuration_of(account: Account, configuration_id: uuid.UUID | None) -> Configuration | None:

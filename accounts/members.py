@@ -17,6 +17,8 @@ from django.utils import timezone
 
 from accounts.models import Account, Invitation, Membership, User
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import held
 from accounts.services import add_member
 from audit.actions import Action
 from audit.writing import audited
@@ -74,6 +76,9 @@ def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedIn
         name: the invited person, in the inviter's words.
         role: one of Membership.Role.
         by: the principal who invites.
+
+    Raises:
+        QuotaReached: the account has as many open invitations as it may have.
     """
     token = tokens.generate(tokens.INVITATION_PREFIX)
     invitation = Invitation(
@@ -84,7 +89,8 @@ def invite(*, account: Account, name: str, role: str, by: Principal) -> IssuedIn
         expires_at=timezone.now() + INVITATION_LIFETIME,
         created_by=by.id,
     )
-    with audited.creating(invitation, by=by, action=Action.INVITATION_CREATED):
+    with held(account.id) as quotas, audited.creating(invitation, by=by, action=Action.INVITATION_CREATED):
+        quotas.take(Quota.INVITATIONS)
         invitation.save(force_insert=True)
     return IssuedInvitation(invitation, token)
 
@@ -105,6 +111,7 @@ def join(*, token: str, user: User) -> Membership:
     Raises:
         InvitationInvalid: no invitation has this token, or it has expired or was used.
         AlreadyMember: the user is a member already; the invitation stays valid for its addressee.
+        QuotaReached: the account has as many members as it may have; the invitation stays valid.
     """
     invitation = _valid_invitation(token)
     try:

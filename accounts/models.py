@@ -46,6 +46,30 @@ class Account(models.Model):
         return {"name": self.name}
 
 
+class AccountQuotas(models.Model):
+    """How many objects an account has, and the limits that an operator set for it (accounts.quotas).
+
+    The database writes the counts: the triggers of migration 0005 and of its sisters. Code writes only `limits`.
+    """
+
+    account = models.OneToOneField(Account, on_delete=models.CASCADE, primary_key=True, related_name="quotas")
+    access_keys = models.BigIntegerField(default=0, db_default=0)
+    provider_keys = models.BigIntegerField(default=0, db_default=0)
+    providers = models.BigIntegerField(default=0, db_default=0)
+    provider_models = models.BigIntegerField(default=0, db_default=0)
+    configurations = models.BigIntegerField(default=0, db_default=0)
+    api_keys = models.BigIntegerField(default=0, db_default=0)
+    members = models.BigIntegerField(default=0, db_default=0)
+    invitations = models.BigIntegerField(default=0, db_default=0)
+    # What configurations and custom providers hold of `access`, `router` and surfaces, as text.
+    snapshot_bytes = models.BigIntegerField(default=0, db_default=0)
+    # {a quota's name: the limit for this account}
+    limits = models.JSONField(default=dict, db_default={})
+
+    def __str__(self) -> str:
+        return str(self.account_id)
+
+
 class User(AbstractUser):
     """A person who signs in to the dashboard."""
 

@@ -7,10 +7,11 @@ from rest_framework import serializers
 
 from accounts.models import Membership
 from accounts.owned.serializers import TextIdField, TokenForm, TokenSerializer
+from accounts.quota_limits import Quota
 from accounts.services import IssuedApiKey
 from gateway_core import ids
 from rest.fields import NameField, StrictCharField, StrictChoiceField
-from rest.serializers import StrictSerializer
+from rest.serializers import ShownSerializer, StrictSerializer
 
 
 class ApiKeyForm(TokenForm):
@@ -64,3 +65,22 @@ class NewUserForm(JoinForm):
     username = StrictCharField(max_length=150, validators=[UnicodeUsernameValidator()])
     email = serializers.EmailField(required=False, allow_blank=True, max_length=254)
     password = StrictCharField(max_length=255)
+
+
+class QuotaSerializer(ShownSerializer):
+    """One quota of the account."""
+
+    name = serializers.ChoiceField(choices=[str(quota) for quota in Quota])
+    limit = serializers.IntegerField(min_value=0, help_text="How many the account may have.")
+    used = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="How many it has; null where the quota holds for each object by itself."
+    )
+    remaining = serializers.IntegerField(
+        min_value=0, allow_null=True, help_text="How many more it may have; null as `used`."
+    )
+
+
+class QuotasSerializer(ShownSerializer):
+    """Every quota of the account."""
+
+    quotas = QuotaSerializer(many=True)

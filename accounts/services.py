@@ -9,6 +9,8 @@ from django.db import transaction
 from accounts.models import Account, ApiKey, Membership, User
 from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import held
 from audit.actions import Action
 from audit.recording import NOTHING, record_act
 from audit.writing import audited
@@ -58,9 +60,14 @@ def create_user(
 
 
 def add_member(*, account: Account, user: User, role: str, by: Principal | None = None) -> Membership:
-    """Add a user to an account; `role` is one of Membership.Role."""
+    """Add a user to an account; `role` is one of Membership.Role.
+
+    Raises:
+        QuotaReached: the account has as many members as it may have.
+    """
     member = Membership(account=account, user=user, role=Membership.Role(role))
-    with audited.creating(member, by=by, action=Action.MEMBER_ADDED):
+    with held(account.id) as quotas, audited.creating(member, by=by, action=Action.MEMBER_ADDED):
+        quotas.take(Quota.MEMBERS)
         member.save(force_insert=True)
     return member
 
@@ -104,7 +111,11 @@ def create_api_key(
     expires_at: datetime | None = None,
     disabled: bool = False,
 ) -> IssuedApiKey:
-    """Issue a token that manages the account."""
+    """Issue a token that manages the account.
+
+    Raises:
+        QuotaReached: the account has as many API keys as it may have.
+    """
     token = tokens.generate(tokens.API_KEY_PREFIX)
     api_key = build(
         ApiKey,
@@ -118,7 +129,8 @@ def create_api_key(
         digest=tokens.digest(token),
         key_redacted=mask(token),
     )
-    with audited.creating(api_key, by=by, action=Action.API_KEY_CREATED):
+    with held(account.id) as quotas, audited.creating(api_key, by=by, action=Action.API_KEY_CREATED):
+        quotas.take(Quota.API_KEYS)
         api_key.save(force_insert=True)
     return IssuedApiKey(api_key=api_key, token=token)
 
@@ -142,4 +154,5 @@ def delete_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY) -
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    audited.delete(api_key, by=by, action=Action.API_KEY_DELETED, if_match=if_match)
+    with held(api_key.account_id):
+        audited.delete(api_key, by=by, action=Action.API_KEY_DELETED, if_match=if_match)

@@ -1,12 +1,15 @@
-"""The views of API keys."""
+"""The views of API keys, and of the account's quotas."""
 
+from typing import Final
+
+from django.urls import URLPattern, path
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
+from accounts import quotas, services
 from accounts.models import ApiKey
-from accounts.owned.views import OwnedViews
-from accounts.serializers import ApiKeyForm, ApiKeySerializer, IssuedApiKeySerializer
+from accounts.owned.views import AccountViews, OwnedViews, routes_of
+from accounts.serializers import ApiKeyForm, ApiKeySerializer, IssuedApiKeySerializer, QuotasSerializer
 
 
 class ApiKeyViews(OwnedViews):
@@ -33,3 +36,19 @@ class ApiKeyViews(OwnedViews):
         """Delete an API key. Its token is not valid any more."""
         services.delete_api_key(api_key=self.found(id), by=self.principal, if_match=self.if_match())
         return self.deleted()
+
+
+class QuotaViews(AccountViews):
+    """`/quotas`: how many objects the account may have, and how many it has."""
+
+    shape = QuotasSerializer
+
+    def retrieve(self, _request: Request) -> Response:
+        """Show every quota of the account."""
+        return Response(self.data_of({"quotas": quotas.uses_of(self.account.id)}))
+
+
+ROUTES: Final[list[URLPattern]] = [
+    *routes_of(ApiKeyViews),
+    path("quotas", QuotaViews.as_view({"get": "retrieve"}), name="quotas"),
+]

@@ -1,7 +1,7 @@
 """The revisions of a configuration, and the differences between two of them in words.
 
-Only `keep` uses the database. A revision's content has the form of the wire, in which a provider key is an ID; `names`
-has the names at that time.
+Only `keep` and `forget` use the database. A revision's content has the form of the wire, in which a provider key is an
+ID; `names` has the names at that time.
 
 Source: docs/decisions/0101-revisions.md.
 """
@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, Final, NamedTuple
+
+from django.db.models import QuerySet
 
 from accounts.principals import Principal
 from configurations.models import Configuration, Revision
@@ -23,6 +25,7 @@ _DIMENSIONS: Final = {"providers": "provider", "models": "model"}
 _KEY_LEAD: Final = f"{ids.Prefix.PROVIDER_KEY}_"
 # At most this many entries are shown when a list is added or removed as a whole.
 _MOST_SHOWN: Final = 5
+FORGOTTEN_AT_ONCE: Final = 10
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,13 @@ def names_of(configuration: Configuration) -> dict[str, str]:
     return keys | providers
 
 
-def keep(configuration: Configuration, by: Principal) -> None:
+def keep(configuration: Configuration, by: Principal, *, most: int) -> None:
     """Store the state of a configuration as its newest revision, unless that has the same content.
 
     Args:
         configuration: read with `with_named`, in the transaction that wrote it and holds its lock.
         by: the principal who wrote it.
+        most: how many are kept, the new one included; at least the new one is.
     """
     newest = configuration.revisions.order_by("-number").first()
     if newest is None or newest.content != configuration.content:
@@ -69,6 +73,19 @@ def keep(configuration: Configuration, by: Principal) -> None:
             content=configuration.content,
             names=names_of(configuration),
         )
+        forget(configuration.revisions.all(), newest=newest.number + 1 if newest else 1, most=most)
+
+
+def forget(revisions: QuerySet[Revision], *, newest: int, most: int) -> int:
+    """Delete the oldest revisions of a configuration beyond `most`; returns how many. At most FORGOTTEN_AT_ONCE go.
+
+    So a write pays for little more than the revision that it makes. The hourly task deletes what is left, where an
+    operator has lowered the number (configurations.tasks).
+    """
+    oldest_kept = newest - max(most, 1) + 1
+    expired = revisions.filter(number__lt=oldest_kept).order_by("number").values("pk")[:FORGOTTEN_AT_ONCE]
+    count, _ = Revision.objects.filter(pk__in=expired).delete()
+    return count
 
 
 def changes_between(old: State, new: State) -> list[str]:

@@ -14,6 +14,8 @@ from django.db.models import Manager
 from accounts.models import Account
 from accounts.owned.services import apply_changes, build, set_attributes
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import Held, held
 from audit.actions import Action
 from configurations import revisions
 from configurations import router as routers
@@ -84,10 +86,15 @@ def create_configuration(
 
     Raises:
         ConfigurationInvalid: access or router breaks a rule. Nothing was written.
+        QuotaReached: the account has as many configurations, provider keys or bytes of configurations as it may have.
     """
     configuration = build(Configuration, account=account, by=by, name=name, description=description, metadata=metadata)
-    with published.creating(configuration, by=by, action=Action.CONFIGURATION_CREATED):
-        return _write(configuration, by, {"access": access, "router": router}, is_new=True)
+    with (
+        held(account.id) as quotas,
+        published.creating(configuration, by=by, action=Action.CONFIGURATION_CREATED),
+    ):
+        quotas.take(Quota.CONFIGURATIONS)
+        return _write(configuration, by, quotas, {"access": access, "router": router}, is_new=True)
 
 
 def update_configuration(
@@ -98,9 +105,13 @@ def update_configuration(
     Raises:
         ConfigurationInvalid: the new access or router breaks a rule. Nothing was written.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
+        QuotaReached: the account has as many provider keys or bytes of configurations as it may have.
     """
-    with published.changing(configuration, by=by, action=Action.CONFIGURATION_UPDATED, if_match=if_match) as row:
-        return _write(row, by, dict(changes))
+    with (
+        held(configuration.account_id) as quotas,
+        published.changing(configuration, by=by, action=Action.CONFIGURATION_UPDATED, if_match=if_match) as row,
+    ):
+        return _write(row, by, quotas, dict(changes))
 
 
 def restore_revision(
@@ -114,13 +125,17 @@ def restore_revision(
         ConfigurationInvalid: the revision names a deleted object, or breaks a newer rule. Nothing was written.
         NotFound: the revision does not exist; or as rest.preconditions.locked.
         PreconditionFailed: as rest.preconditions.locked.
+        QuotaReached: as `update_configuration`.
     """
-    with published.changing(configuration, by=by, action=Action.CONFIGURATION_RESTORED, if_match=if_match) as row:
+    with (
+        held(configuration.account_id) as quotas,
+        published.changing(configuration, by=by, action=Action.CONFIGURATION_RESTORED, if_match=if_match) as row,
+    ):
         revision = row.revisions.filter(number=number).first()
         if revision is None:
             raise NotFound
         is_same = revision.content == row.content
-        return _write(row, by, {} if is_same else dict(revision.content))
+        return _write(row, by, quotas, {} if is_same else dict(revision.content))
 
 
 def delete_configuration(*, configuration: Configuration, by: Principal, if_match: IfMatch = ANY) -> None:
@@ -130,15 +145,16 @@ def delete_configuration(*, configuration: Configuration, by: Principal, if_matc
         ConfigurationInUse: an access key links to it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    published.delete_unless_used(
-        configuration,
-        by=by,
-        action=Action.CONFIGURATION_DELETED,
-        if_match=if_match,
-        # The referring model belongs to a room that imports this one, so it is found by its foreign key.
-        users=[Configuration.access_keys.rel.related_model],
-        in_use=lambda: ConfigurationInUse(details=_users_of(configuration.id)),
-    )
+    with held(configuration.account_id):
+        published.delete_unless_used(
+            configuration,
+            by=by,
+            action=Action.CONFIGURATION_DELETED,
+            if_match=if_match,
+            # The referring model belongs to a room that imports this one, so it is found by its foreign key.
+            users=[Configuration.access_keys.rel.related_model],
+            in_use=lambda: ConfigurationInUse(details=_users_of(configuration.id)),
+        )
 
 
 def find_faults(*, account: Account, access: Json | None, router: Json | None) -> dict[str, str]:
@@ -176,7 +192,7 @@ def _check(account: Account, changes: dict[str, Json | None], providers: KnownPr
 
 
 def _write(
-    configuration: Configuration, by: Principal, changes: dict[str, Any], *, is_new: bool = False
+    configuration: Configuration, by: Principal, quotas: Held, changes: dict[str, Any], *, is_new: bool = False
 ) -> Configuration:
     """Check and write the given fields, if any. Returns the row, read with `with_named`."""
     if not changes:
@@ -184,7 +200,7 @@ def _write(
     checked = valid_content(configuration.account, changes)
     try:
         with transaction.atomic():
-            _put(configuration, by, changes, checked, is_new=is_new)
+            _put(configuration, by, quotas, changes, checked, is_new=is_new)
             # Foreign keys are deferred: without this, only the commit would notice an object deleted meanwhile.
             connection.check_constraints()
     except IntegrityError as refusal:
@@ -193,7 +209,8 @@ def _write(
         valid_content(configuration.account, changes)
         raise
     written = Configuration.objects.with_named().get(pk=configuration.pk)
-    revisions.keep(written, by)
+    quotas.check_grown(Quota.SNAPSHOT_BYTES)
+    revisions.keep(written, by, most=quotas.limit(Quota.REVISIONS_OF_A_CONFIGURATION))
     return written
 
 
@@ -210,12 +227,19 @@ def valid_content(account: Account, changes: dict[str, Any]) -> CheckedContent:
 
 
 def _put(
-    configuration: Configuration, by: Principal, changes: dict[str, Any], checked: CheckedContent, *, is_new: bool
+    configuration: Configuration,
+    by: Principal,
+    quotas: Held,
+    changes: dict[str, Any],
+    checked: CheckedContent,
+    *,
+    is_new: bool,
 ) -> None:
     """Write the row, the new provider keys, and the rows whose foreign keys protect the named objects."""
     changes = dict(changes)
     if changes.get("router") is not None:
-        stored = _store_inline_keys(configuration.account, by, checked)
+        quotas.take(Quota.PROVIDER_KEYS, len(checked.inline_keys), path="router")
+        stored = _store_inline_keys(configuration.account, by, quotas, checked)
         changes["router"] = routers.stored_form(
             changes["router"],
             {place: ids.to_text(ids.Prefix.PROVIDER_KEY, identity) for place, identity in stored.items()},
@@ -239,13 +263,14 @@ def _put(
 
 
 def _store_inline_keys(
-    account: Account, by: Principal, checked: CheckedContent
+    account: Account, by: Principal, quotas: Held, checked: CheckedContent
 ) -> dict[tuple[int, int, int], uuid.UUID]:
     """Store the new provider keys of a router. Returns {place: `aigpk_…` ID}."""
     return {
         inline.place: add_provider_key(
             account=account,
             by=by,
+            quotas=quotas,
             providers=checked.providers,
             provider_id=inline.provider,
             name=inline.name,

@@ -14,6 +14,7 @@ from typing import Any
 import environ as django_environ
 import structlog
 
+from accounts import quota_limits
 from gateway_admin import environment, logs
 from gateway_admin.database import BoundedConnection
 from gateway_core.envelopes import DocumentKeys
@@ -326,6 +327,7 @@ CELERY_TASK_DEFAULT_QUEUE = "tasks"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
     "forget expired sessions": {"task": "accounts.forget_expired_sessions", "schedule": 3600.0},
+    "forget revisions": {"task": "configurations.forget_revisions", "schedule": 86400.0},
     # An event is visible within 10 s of its request, and spent credits stop managed inference within 5 s. A message
     # expires when the next one is due.
     "ingest usage": {"task": "usage.ingest", "schedule": 1.0, "options": {"expires": 1.0}},
@@ -336,6 +338,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 
 # Usage older than so many whole months is deleted. At least two are kept, so that a late event still finds its month.
 USAGE_RETENTION_MONTHS = int(environment.read("USAGE_RETENTION_MONTHS", "13"))
+# How many objects an account may have, where an operator has not set another limit for it (accounts.quotas).
+QUOTAS = environment.parsed("QUOTAS", quota_limits.parse, dict(quota_limits.DEFAULTS))
 # The gateway's own fee, in cents per million tokens, on top of what the upstream takes.
 PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))
 # Buying credits needs a payment provider (docs/usage.md); without the key it is switched off.

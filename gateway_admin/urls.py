@@ -4,14 +4,13 @@ from django.urls import URLPattern, URLResolver, include, path
 
 import access_keys.views
 import account_settings.views
+import accounts.views
 import configurations.views
 import provider_keys.views
 import providers.catalog_views
 import providers.views
 import snapshots.views
 import usage.views
-from accounts.owned.views import routes_of
-from accounts.views import ApiKeyViews
 from dashboard import sign_in
 from dashboard.site import site as dashboard
 from gateway_admin.health import HealthViews
@@ -29,7 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *provider_keys.views.ROUTES,
     *providers.views.ROUTES,
     *providers.catalog_views.ROUTES,
-    *routes_of(ApiKeyViews),
+    *accounts.views.ROUTES,
     *account_settings.views.ROUTES,
     *usage.views.ROUTES,
     *snapshots.views.ROUTES,

@@ -6,11 +6,13 @@ A value arrives wrapped (provider_keys.values) and is sealed before the row is i
 import uuid
 from typing import Any, Final, TypedDict, Unpack
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, connection
 
 from accounts.models import Account
 from accounts.owned.services import apply_changes, build, set_attributes
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import Held, QuotaReached, held
 from audit.actions import Action
 from gateway_core import ids
 from gateway_core.sealing import Binding
@@ -64,13 +66,15 @@ def create_provider_key(
 
     Raises:
         ProviderUnknown: neither the catalog nor the account has this provider.
+        QuotaReached: the account has as many provider keys as it may have, in all or of this provider.
     """
     providers = KnownProviders.of(account)
     try:
-        with transaction.atomic():
+        with held(account.id) as quotas:
             provider_key = _insert(
                 account=account,
                 by=by,
+                quotas=quotas,
                 providers=providers,
                 provider_id=provider_id,
                 value=value,
@@ -88,14 +92,23 @@ def create_provider_key(
 
 
 def add_provider_key(
-    *, account: Account, by: Principal, providers: KnownProviders, provider_id: str, name: str, value: PlainValue
+    *,
+    account: Account,
+    by: Principal,
+    quotas: Held,
+    providers: KnownProviders,
+    provider_id: str,
+    name: str,
+    value: PlainValue,
 ) -> ProviderKey:
     """Store an upstream secret as a part of another write. The caller checks the constraints after all writes.
 
     Raises:
-        ProviderUnknown: as `create_provider_key`.
+        ProviderUnknown, QuotaReached: as `create_provider_key`.
     """
-    return _insert(account=account, by=by, providers=providers, provider_id=provider_id, value=value, name=name)
+    return _insert(
+        account=account, by=by, quotas=quotas, providers=providers, provider_id=provider_id, value=value, name=name
+    )
 
 
 def update_provider_key(
@@ -134,21 +147,23 @@ def delete_provider_key(*, provider_key: ProviderKey, by: Principal, if_match: I
         ProviderKeyInUse: a routing rule names it; details name up to 10 of the configurations.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    published.delete_unless_used(
-        provider_key,
-        by=by,
-        action=Action.PROVIDER_KEY_DELETED,
-        if_match=if_match,
-        # The referring model belongs to a room that imports this one, so it is found by its foreign key.
-        users=[ProviderKey.routed_in.rel.related_model],
-        in_use=lambda: ProviderKeyInUse(details=_users_of(provider_key.id)),
-    )
+    with held(provider_key.account_id):
+        published.delete_unless_used(
+            provider_key,
+            by=by,
+            action=Action.PROVIDER_KEY_DELETED,
+            if_match=if_match,
+            # The referring model belongs to a room that imports this one, so it is found by its foreign key.
+            users=[ProviderKey.routed_in.rel.related_model],
+            in_use=lambda: ProviderKeyInUse(details=_users_of(provider_key.id)),
+        )
 
 
 def _insert(
     *,
     account: Account,
     by: Principal,
+    quotas: Held,
     providers: KnownProviders,
     provider_id: str,
     value: PlainValue,
@@ -166,6 +181,10 @@ def _insert(
         custom_provider_id=providers.custom_id(provider),
         **texts,
     )
+    quotas.take(Quota.PROVIDER_KEYS)
+    most = quotas.limit(Quota.PROVIDER_KEYS_OF_A_PROVIDER)
+    if ProviderKey.objects.filter(account=account, provider=provider)[:most].count() >= most:
+        raise QuotaReached.of(Quota.PROVIDER_KEYS_OF_A_PROVIDER, most)
     set_attributes(provider_key, _at_rest(provider_key, value))
     with published.creating(provider_key, by=by, action=Action.PROVIDER_KEY_CREATED):
         provider_key.save(force_insert=True)

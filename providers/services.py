@@ -12,6 +12,8 @@ from django.db import IntegrityError
 from accounts.models import Account
 from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import held
 from audit.actions import Action
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, model_key
@@ -88,6 +90,7 @@ def create_provider(
         ProviderIdReserved: a built-in provider has this ID.
         ProviderExists: a custom one of the account has it.
         ModelListedTwice: details name the second place.
+        QuotaReached: the account has as many providers, models or bytes of them as it may have.
     """
     if provider_id in BUILT_IN or provider_id.startswith(_ID_LEAD):
         raise ProviderIdReserved(details={"providerId": ProviderIdReserved.message()})
@@ -102,9 +105,15 @@ def create_provider(
         supported_api_surfaces=supported_api_surfaces or [],
     )
     try:
-        with published.creating(provider, by=by, action=Action.PROVIDER_CREATED):
+        with (
+            held(account.id) as quotas,
+            published.creating(provider, by=by, action=Action.PROVIDER_CREATED),
+        ):
+            quotas.take(Quota.PROVIDERS)
             provider.save(force_insert=True)
             _replace_models(provider, models or ())
+            quotas.check_grown(Quota.MODELS, path="models")
+            quotas.check_grown(Quota.SNAPSHOT_BYTES)
     except IntegrityError as refusal:
         if not is_uniqueness_violation(refusal, "one_provider_per_slug"):
             raise
@@ -120,8 +129,12 @@ def update_provider(
     Raises:
         ModelListedTwice: details name the second place.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
+        QuotaReached: as `create_provider`.
     """
-    with published.changing(provider, by=by, action=Action.PROVIDER_UPDATED, if_match=if_match) as row:
+    with (
+        held(provider.account_id) as quotas,
+        published.changing(provider, by=by, action=Action.PROVIDER_UPDATED, if_match=if_match) as row,
+    ):
         columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
         if "base_url" in changes:
             columns["base_url"] = changes["base_url"].written
@@ -130,6 +143,8 @@ def update_provider(
             # A change of the models alone changes the provider's `updated_at` and ETag too.
             columns.setdefault("slug", row.slug)
         apply_changes(row, by=by, changes=columns)
+        quotas.check_grown(Quota.MODELS, path="models")
+        quotas.check_grown(Quota.SNAPSHOT_BYTES)
     return row
 
 
@@ -140,15 +155,16 @@ def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = AN
         ProviderInUse: a provider key or a configuration names it; details name up to 10 of them.
         NotFound, PreconditionFailed: as rest.preconditions.locked.
     """
-    published.delete_unless_used(
-        provider,
-        by=by,
-        action=Action.PROVIDER_DELETED,
-        if_match=if_match,
-        # Both are of rooms above; this room knows them by their foreign keys alone.
-        users=[Provider.provider_keys.rel.related_model, Provider.named_in.rel.related_model],
-        in_use=lambda: ProviderInUse(details=_users_of(provider.id)),
-    )
+    with held(provider.account_id):
+        published.delete_unless_used(
+            provider,
+            by=by,
+            action=Action.PROVIDER_DELETED,
+            if_match=if_match,
+            # Both are of rooms above; this room knows them by their foreign keys alone.
+            users=[Provider.provider_keys.rel.related_model, Provider.named_in.rel.related_model],
+            in_use=lambda: ProviderInUse(details=_users_of(provider.id)),
+        )
 
 
 def _replace_models(provider: Provider, names: Sequence[str]) -> None:

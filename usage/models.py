@@ -83,7 +83,7 @@ class Event(models.Model):
             models.Index(
                 "access_key_id", models.F("event_time").desc(), models.F("id").desc(), name="events_of_an_access_key"
             ),
-            # The same two questions without `includeRetries`. There may be a thousand failed attempts for each final one.
+            # The same two without `includeRetries`. There may be a thousand failed attempts for each final one.
             models.Index(
                 "account_id",
                 models.F("event_time").desc(),

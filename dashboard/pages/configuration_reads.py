@@ -65,7 +65,7 @@ def revisions_of(configuration: Configuration, *, most: int, before: int | None 
         older = found[place + 1] if place + 1 < len(found) else None
         changes = [] if older is None else changes_between(State.of(older), State.of(revision))
         by = called(revision.created_by, revision.created_by_name)
-        shown.append(ShownRevision(revision.number, revision.created_at, by, changes, is_first=older is None))
+        shown.append(ShownRevision(revision.number, revision.created_at, by, changes, is_first=revision.number == 1))
     return Revisions(shown, len(found) > most)
 
 

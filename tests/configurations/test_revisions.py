@@ -12,7 +12,10 @@ from django.apps import apps
 
 from accounts.models import Account
 from accounts.principals import Principal
+from accounts.quota_limits import Quota
+from accounts.quotas import set_limits
 from audit.models import Event
+from configurations import tasks
 from configurations.models import Configuration, Revision
 from configurations.revisions import State, changes_between
 from configurations.services import (
@@ -257,6 +260,52 @@ def test_a_revision_that_is_not_there_is_not_found(configuration: Configuration,
 
     with pytest.raises(NotFound):
         restore_revision(configuration=other, number=2, by=principal)
+
+
+# ── how many are kept ──
+
+
+def numbers_of(configuration: Configuration) -> list[int]:
+    return list(configuration.revisions.order_by("number").values_list("number", flat=True))
+
+
+def test_the_oldest_revisions_go_when_there_are_more_than_are_kept(account: Account, principal: Principal) -> None:
+    configuration = create_configuration(account=account, by=principal, name="c")
+    set_limits(account.id, {Quota.REVISIONS_OF_A_CONFIGURATION: 3})
+
+    for change in range(5):
+        update_configuration(configuration=configuration, by=principal, name=f"name {change}")
+
+    assert numbers_of(configuration) == [4, 5, 6]
+    restore_revision(configuration=configuration, number=4, by=principal)
+    assert numbers_of(configuration) == [5, 6, 7]
+    with pytest.raises(NotFound):
+        restore_revision(configuration=configuration, number=4, by=principal)
+
+
+def test_the_newest_revision_stays_whatever_the_limit(account: Account, principal: Principal) -> None:
+    configuration = create_configuration(account=account, by=principal, name="c")
+    set_limits(account.id, {Quota.REVISIONS_OF_A_CONFIGURATION: 0})
+
+    update_configuration(configuration=configuration, by=principal, name="again")
+
+    assert numbers_of(configuration) == [2]
+
+
+def test_a_write_deletes_few_revisions_and_the_task_the_others(account: Account, principal: Principal) -> None:
+    configuration = create_configuration(account=account, by=principal, name="c")
+    for change in range(30):
+        update_configuration(configuration=configuration, by=principal, name=f"name {change}")
+    other = create_configuration(account=account, by=principal, name="other")
+    set_limits(account.id, {Quota.REVISIONS_OF_A_CONFIGURATION: 2})
+
+    update_configuration(configuration=configuration, by=principal, name="last")
+
+    assert numbers_of(configuration) == list(range(11, 33))
+    assert tasks.forget_revisions() == 20
+    assert numbers_of(configuration) == [31, 32]
+    assert numbers_of(other) == [1]
+    assert tasks.forget_revisions() == 0
 
 
 # ── the migration ──

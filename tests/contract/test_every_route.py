@@ -76,6 +76,7 @@ ROUTES: dict[str, Route] = {
     "providers/<str:id>": Route(ITEM, {}, PROVIDER),
     "api-keys": Route(LIST, {}),
     "api-keys/<str:id>": Route(ITEM, {}, API_KEY),
+    "quotas": Route(("GET",)),
     "gateway-config": Route(("GET", "PATCH"), {}),
     "catalog/providers": Route(("GET",)),
     "catalog/models": Route(("GET",)),
