@@ -248,7 +248,7 @@ class _Words:
         return Suggestion(
             f"Add a rule for {provider} with a `user` step that names a stored key of it.",
             path="router.rules",
-            add=stored[0],
+            add=next(iter(stored)),
         )
 
     def _surfaces(self, provider: str) -> list[str]:

@@ -8,6 +8,7 @@ Source: contract, sections 3 and 9; docs/decisions/0010-policy.md.
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from typing import Final, NamedTuple
 
 from gateway_core.catalog import BUILT_IN, Catalog, Surface, model_key, nearest_providers
@@ -49,7 +50,12 @@ class DenialCode(StrEnum):
     NO_CREDITS = "no_credits"
 
 
+# The attempts of one request, where the operator did not set another bound.
+MOST_ATTEMPTS: Final = 16
+# The model names of one request.
+MOST_MODELS: Final = 16
 _SHOWN_CHARACTERS: Final = 100
+_MODELS_AT_ONCE: Final = 100
 _NEARNESS: Final = {code: place for place, code in enumerate(DenialCode)}
 
 
@@ -95,6 +101,8 @@ class Plan(NamedTuple):
 
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
+    # Whether there would be more attempts than a request may make.
+    is_cut: bool = False
 
 
 class Verdict(NamedTuple):
@@ -126,6 +134,7 @@ def resolve(
     configuration: str | None,
     requested: Sequence[str],
     surface: Surface,
+    most_attempts: int = MOST_ATTEMPTS,
 ) -> Plan | Denial:
     """Decide which attempts a request may make.
 
@@ -135,6 +144,7 @@ def resolve(
         configuration: the `aigac_…` ID that the access key is linked to, or None for a key without one.
         requested: the model names of the request in order, at least one.
         surface: the API that the request came to.
+        most_attempts: where the plan ends. What lies behind is not looked at.
 
     Returns:
         A plan with each (provider, model, key) at most once, or the denial with its reason.
@@ -161,12 +171,15 @@ def resolve(
         for outcome in view.attempts(candidate, place):
             if isinstance(outcome, Skipped):
                 skipped.append(outcome)
-            else:
-                attempts.setdefault((outcome.provider, outcome.model, outcome.provider_key), outcome)
+                continue
+            key = (outcome.provider, outcome.model, outcome.provider_key)
+            if len(attempts) >= most_attempts and key not in attempts:
+                return Plan(tuple(attempts.values()), tuple(skipped), is_cut=True)
+            attempts.setdefault(key, outcome)
     if attempts:
         return Plan(tuple(attempts.values()), tuple(skipped))
     nearest = max(skipped, key=lambda refusal: _NEARNESS[refusal.code])
-    return Denial(nearest.code, nearest.message, tuple(skipped))
+    return Denial(nearest.code, view.with_suggestions(nearest).message, tuple(skipped))
 
 
 def judge(
@@ -186,7 +199,7 @@ def judge(
     """
     view = _View(account, catalog, _configuration(account, configuration))
     return [
-        found if isinstance(found, Skipped) else view.verdict(found, surface)
+        view.with_suggestions(found) if isinstance(found, Skipped) else view.verdict(found, surface)
         for name in requested
         for found in _each(view.candidates(name))
     ]
@@ -198,20 +211,20 @@ def _each(found: list[Candidate] | Skipped) -> Sequence[Candidate | Skipped]:
 
 def reachable_models(
     account: AccountSnapshot, catalog: Catalog, *, configuration: str | None
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[list[tuple[str, str]]]:
     """Every (provider, model) that a key may reach and has credentials for, built-in providers first.
+
+    Yields a list, which may be empty, for each few models that were looked at: a large account has many thousands, and
+    others want their turn meanwhile. Where the snapshot changes meanwhile, the later lists are of the newer one.
 
     Raises:
         SnapshotIncomplete: as `resolve`.
     """
     view = _View(account, catalog, _configuration(account, configuration))
     for provider in (*BUILT_IN, *account.providers):
-        for model in view.served_models(provider):
-            candidate = Candidate(model, provider, model)
-            if view.scope_refusal(candidate) is None and any(
-                isinstance(outcome, Attempt) for outcome in view.attempts(candidate, 0)
-            ):
-                yield provider, model
+        waiting = iter(view.served_models(provider))
+        while models := tuple(islice(waiting, _MODELS_AT_ONCE)):
+            yield [(provider, model) for model in models if view.is_reachable(provider, model)]
 
 
 def _configuration(account: AccountSnapshot, configuration: str | None) -> CompiledConfiguration | None:
@@ -255,10 +268,19 @@ class _View(NamedTuple):
         if serving := self.serving(name):
             return [Candidate(name, provider, model) for provider, model in serving]
         if is_qualified:
-            near = nearest_providers(head, self.account.providers)
-            return Skipped(name, None, None, DenialCode.PROVIDER_UNKNOWN, _unknown("provider", head, near))
-        near = self.catalog.nearest_models(name)
-        return Skipped(name, None, None, DenialCode.MODEL_UNKNOWN, _unknown("model", name, near))
+            return Skipped(name, None, None, DenialCode.PROVIDER_UNKNOWN, _unknown("provider", head))
+        return Skipped(name, None, None, DenialCode.MODEL_UNKNOWN, _unknown("model", name))
+
+    def with_suggestions(self, refusal: Skipped) -> Skipped:
+        """A refusal of an unknown name with the known names that look like it. It costs much more than the refusal."""
+        near: Sequence[str] = ()
+        if refusal.code is DenialCode.PROVIDER_UNKNOWN:
+            near = nearest_providers(refusal.requested.partition(":")[0], self.account.providers)
+        elif refusal.code is DenialCode.MODEL_UNKNOWN:
+            near = self.catalog.nearest_models(refusal.requested)
+        if not near:
+            return refusal
+        return refusal._replace(message=f"{refusal.message} Did you mean {' or '.join(near)}?")
 
     def is_provider(self, name: str) -> bool:
         return name in BUILT_IN or name in self.account.providers
@@ -268,10 +290,15 @@ class _View(NamedTuple):
             return custom.models
         return (model.id for model in self.catalog.models(provider))
 
+    def is_reachable(self, provider: str, model: str) -> bool:
+        candidate = Candidate(model, provider, model)
+        return self.scope_refusal(candidate) is None and any(
+            isinstance(outcome, Attempt) for outcome in self.attempts(candidate, 0)
+        )
+
     def denotes_own_model(self, owner: str, own: str) -> bool:
-        if custom := self.account.providers.get(owner):
-            key = model_key(owner, own)
-            if any(model_key(owner, model) == key for model in custom.models):
+        if owner in self.account.providers:
+            if self.account.spelling(owner, own) is not None:
                 return True
         elif owner not in BUILT_IN:
             return False
@@ -283,20 +310,11 @@ class _View(NamedTuple):
         found = self.catalog.serving(name)
         if not self.account.providers:
             return found
-        folded = name.casefold()
-        custom = [
-            (provider.id, slug, model)
-            for slug, provider in self.account.providers.items()
-            for model in provider.models
-            if model.casefold() == folded
-        ]
-        # TypeIDs sort by age. The order in which the documents arrived must not matter.
-        return [*found, *((slug, model) for _, slug, model in sorted(custom))]
+        return [*found, *self.account.serving(name)]
 
     def spelling(self, provider: str, model: str) -> str:
-        if custom := self.account.providers.get(provider):
-            key = model_key(provider, model)
-            return next((served for served in custom.models if model_key(provider, served) == key), model)
+        if provider in self.account.providers:
+            return self.account.spelling(provider, model) or model
         return self.catalog.spelling(provider, model) or model
 
     # ── whether a candidate is allowed ──
@@ -438,9 +456,8 @@ def _skip(candidate: Candidate, code: DenialCode, message: str, step: int | None
     return Skipped(candidate.requested, candidate.provider, candidate.model, code, message, step)
 
 
-def _unknown(what: str, name: str, near: Sequence[str]) -> str:
-    sentence = f"The {what} '{_shown(name)}' is not known."
-    return f"{sentence} Did you mean {' or '.join(near)}?" if near else sentence
+def _unknown(what: str, name: str) -> str:
+    return f"The {what} '{_shown(name)}' is not known."
 
 
 def _shown(name: str) -> str:

@@ -24,7 +24,8 @@ to load it.
 Source: docs/decisions/0009-snapshots.md.
 """
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar
 
 import msgspec
@@ -313,9 +314,10 @@ class AccountSnapshot:
         self.providers: dict[str, ProviderDocument] = {}
         self.provider_keys: dict[str, ProviderKeyDocument] = {}
         # IDs of provider keys by provider, newest first. An access key without a configuration uses them in this order.
-        self.keys_of: dict[str, tuple[str, ...]] = {}
+        self.keys_of: dict[str, NewestFirst] = {}
         # `aigp_…` to providerId.
         self.provider_ids: dict[str, str] = {}
+        self._models_of: dict[str, ProviderModels] = {}
 
     def apply(self, version: int, documents: Mapping[str, msgspec.Struct | None]) -> None:
         """Apply the documents of a newer version.
@@ -348,27 +350,81 @@ class AccountSnapshot:
             case "provider", ProviderDocument():
                 self._forget_provider(key)
                 self.providers[key] = document
+                self._models_of[key] = ProviderModels(key, document)
                 self.provider_ids[document.id] = key
             case "provider", None:
                 self._forget_provider(key)
             case "providerKey", ProviderKeyDocument():
                 self._forget_provider_key(key)
                 self.provider_keys[key] = document
-                # TypeIDs sort by age.
-                others = (*self.keys_of.get(document.provider, ()), key)
-                self.keys_of[document.provider] = tuple(sorted(others, reverse=True))
+                self.keys_of.setdefault(document.provider, NewestFirst()).add(key)
             case "providerKey", None:
                 self._forget_provider_key(key)
             case _:
                 pass  # `version`, or a kind that only a newer control plane knows
 
+    def spelling(self, provider: str, model: str) -> str | None:
+        """A custom provider's own spelling of one of its models; None where it does not list it."""
+        known = self._models_of.get(provider)
+        return None if known is None else known.spellings.get(model_key(provider, model))
+
+    def serving(self, name: str) -> list[tuple[str, str]]:
+        """The custom providers that list a model of this name, as (provider, spelling), the oldest first."""
+        folded = name.casefold()
+        found = [
+            (known.id, slug, model)
+            for slug, known in self._models_of.items()
+            for model in known.named.get(folded, ())
+        ]  # fmt: skip
+        # TypeIDs sort by age. The order in which the documents arrived must not matter.
+        return [(slug, model) for _, slug, model in sorted(found)]
+
     def _forget_provider(self, slug: str) -> None:
         if gone := self.providers.pop(slug, None):
             self.provider_ids.pop(gone.id, None)
+            del self._models_of[slug]
 
     def _forget_provider_key(self, key: str) -> None:
         if gone := self.provider_keys.pop(key, None):
-            self.keys_of[gone.provider] = tuple(other for other in self.keys_of[gone.provider] if other != key)
+            self.keys_of[gone.provider].remove(key)
+
+
+class NewestFirst:
+    """IDs of one kind, the newest first. TypeIDs sort by age."""
+
+    __slots__ = ("_oldest_first",)
+
+    def __init__(self) -> None:
+        self._oldest_first: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return reversed(self._oldest_first)
+
+    def __len__(self) -> int:
+        return len(self._oldest_first)
+
+    def add(self, one: str) -> None:
+        """Put one in its place."""
+        insort(self._oldest_first, one)
+
+    def remove(self, one: str) -> None:
+        """Take one out that is in it."""
+        del self._oldest_first[bisect_left(self._oldest_first, one)]
+
+
+class ProviderModels:
+    """A custom provider's models indexed for look-ups."""
+
+    __slots__ = ("id", "named", "spellings")
+
+    def __init__(self, slug: str, document: ProviderDocument) -> None:
+        self.id = document.id
+        # By model key, the first of each; and all by their names without case.
+        self.spellings: dict[str, str] = {}
+        self.named: dict[str, list[str]] = {}
+        for model in document.models:
+            self.spellings.setdefault(model_key(slug, model), model)
+            self.named.setdefault(model.casefold(), []).append(model)
 
 
 class CompiledConfiguration:

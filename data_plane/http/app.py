@@ -230,9 +230,13 @@ class App:
         document = _document(token)
         account: HeldAccount = token.account
         try:
-            found = list(
-                reachable_models(account.snapshot, self._follower.store.catalog, configuration=document.configuration)
-            )
+            found = [
+                model
+                for models in reachable_models(
+                    account.snapshot, self._follower.store.catalog, configuration=document.configuration
+                )
+                for model in models
+            ]
         except SnapshotIncomplete:
             raise errors.SnapshotUnfit from None
         return [

@@ -12,11 +12,13 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from functools import lru_cache
 from importlib import resources
+from itertools import islice
 from typing import Annotated, Final
 
 import msgspec
+
+from gateway_core.catalog.suggestions import NameIndex
 
 
 class Surface(StrEnum):
@@ -113,6 +115,7 @@ class ModelsDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=
 # A dated or `-latest` release of a catalogued model is that model, and goes upstream as written.
 _RELEASE: Final = re.compile(r"(?:[-@](?:\d{8}|\d{4}-\d{2}-\d{2})|-latest)\Z")
 _SUGGESTED_FROM: Final = 100  # only the first 100 characters of an unknown name are compared
+_MOST_COMPARED: Final = 100  # with so many custom providers
 
 
 def model_key(provider: str, model: str) -> str:
@@ -140,7 +143,7 @@ class Catalog:
         for provider, served in self._models.items():
             for model in served.values():
                 self._serving.setdefault(model.id.casefold(), []).append((provider, model.id))
-        self.nearest_models = lru_cache(maxsize=1024)(self._nearest_models)
+        self._names = NameIndex(self._serving)
 
     def find(self, provider: str, model: str) -> Model | None:
         """The catalogued model that a name means at a built-in provider, dated releases included.
@@ -175,12 +178,16 @@ class Catalog:
         """The models that a built-in provider serves."""
         return self._models.get(provider, {}).values()
 
-    def _nearest_models(self, name: str) -> tuple[str, ...]:
-        asked = name[:_SUGGESTED_FROM].casefold()
-        near = difflib.get_close_matches(asked, self._serving, n=3, cutoff=0.7)
+    def nearest_models(self, name: str) -> tuple[str, ...]:
+        """Up to three catalogued models that look like an unknown name."""
+        near = self._names.nearest(name, cutoff=0.7)
         return tuple(f"{provider}:{model}" for text in near for provider, model in self._serving[text][:1])
 
 
 def nearest_providers(name: str, custom: Iterable[str] = ()) -> tuple[str, ...]:
     """Up to three known provider IDs that look like an unknown one."""
-    return tuple(difflib.get_close_matches(name[:_SUGGESTED_FROM].casefold(), [*BUILT_IN, *custom], n=3, cutoff=0.6))
+    return tuple(
+        difflib.get_close_matches(
+            name[:_SUGGESTED_FROM].casefold(), [*BUILT_IN, *islice(custom, _MOST_COMPARED)], n=3, cutoff=0.6
+        )
+    )

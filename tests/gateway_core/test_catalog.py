@@ -1,11 +1,22 @@
-"""Holds: gateway_core.catalog
+"""Holds: gateway_core.catalog, gateway_core.catalog.suggestions
 
 The catalog: our own facts on the built-in providers, and the models that the price data knows.
 """
 
 import pytest
 
-from gateway_core.catalog import BUILT_IN, Catalog, Format, Model, ModelsDocument, Surface, model_key, nearest_providers
+from gateway_core.catalog import (
+    BUILT_IN,
+    Catalog,
+    Format,
+    Model,
+    ModelsDocument,
+    Surface,
+    model_key,
+    nearest_providers,
+    suggestions,
+)
+from gateway_core.catalog.suggestions import NameIndex
 from providers.catalog import build_models_document
 
 
@@ -83,3 +94,25 @@ def test_suggestions_are_near_and_few():
 
 def test_only_a_provider_that_may_be_managed_can_be():
     assert Catalog(ModelsDocument(providers={}), managed=["openai", "groq"]).managed == {"openai"}
+
+
+def test_a_name_is_compared_with_few_of_the_known_ones(monkeypatch: pytest.MonkeyPatch):
+    compared: list[int] = []
+    index = NameIndex([f"gpt-{number}-mini" for number in range(5_000)])
+
+    def compare(_name: str, names: list[str], **_options: object) -> list[str]:
+        compared.append(len(names))
+        return []
+
+    monkeypatch.setattr("gateway_core.catalog.suggestions.difflib.get_close_matches", compare)
+
+    index.nearest("gpt-imin-" * 60, cutoff=0.7)
+
+    assert compared == [12]
+
+
+def test_names_that_look_alike_are_found_among_many():
+    index = NameIndex([f"gpt-{number}-mini" for number in range(2_000)])
+
+    assert index.nearest("GPT1234mini", cutoff=0.7)[0] == "gpt-1234-mini"
+    assert index.nearest("", cutoff=0.7) == []

@@ -425,7 +425,7 @@ def test_a_rules_key_that_is_not_there_or_not_the_providers_stops_the_decision(h
 def test_the_reachable_models_are_those_that_a_request_would_get():
     snapshot = scoped(models=(("openai", "gpt-4o"), ("", "openai/gpt-oss-120b")))
 
-    reachable = list(reachable_models(snapshot, CATALOG, configuration=CONFIGURATION))
+    reachable = [model for part in reachable_models(snapshot, CATALOG, configuration=CONFIGURATION) for model in part]
 
     assert reachable == [("openai", "gpt-4o"), ("groq", "openai/gpt-oss-120b"), ("openrouter", "openai/gpt-oss-120b")]
 
@@ -473,3 +473,34 @@ def test_whatever_is_planned_is_in_scope_has_credentials_and_stands_once(request
         assert (attempt.source is KeySource.USER) == (attempt.provider_key is not None)
         if models is not None and attempt.provider == "openai":
             assert ("openai", attempt.model) in models
+
+
+def test_a_plan_ends_at_the_bound_and_nothing_behind_it_is_looked_at():
+    key = ProviderKeyDocument(provider="openai", mask="m", sealed=b"")
+    account = snapshot_of("ac_x", 1, [(f"providerKey:{number:05}", key) for number in range(5_000)])
+
+    plan = resolve(account, CATALOG, configuration=None, requested=["openai:gpt-4o", "openai:x"], surface=CHAT)
+
+    assert isinstance(plan, Plan)
+    assert [attempt.provider_key for attempt in plan.attempts] == [f"{4_999 - place:05}" for place in range(16)]
+    assert plan.is_cut
+
+
+def test_a_plan_of_exactly_the_bound_is_not_cut():
+    account = snapshot_of("ac_x", 1, [("providerKey:1", ProviderKeyDocument(provider="openai", mask="m", sealed=b""))])
+
+    plan = resolve(account, CATALOG, configuration=None, requested=["openai:x"] * 2, surface=CHAT, most_attempts=1)
+
+    assert isinstance(plan, Plan)
+    assert len(plan.attempts) == 1
+    assert not plan.is_cut
+
+
+def test_only_the_refusal_that_is_told_gets_suggestions():
+    denial = resolve(
+        snapshot_of("ac_x", 1, []), CATALOG, configuration=None, requested=["gpt-4oo", "gpt-4ooo"], surface=CHAT
+    )
+
+    assert isinstance(denial, Denial)
+    assert "Did you mean" in denial.message
+    assert not any("Did you mean" in skipped.message for skipped in denial.skipped)
