@@ -72,19 +72,22 @@ _ROUTING: Final = (
     *("bootstrap_port", "bootstrap_room", "data_parallel_rank"),
 )
 _ROUTING_LEADS: Final = ("litellm", "azure", "aws", "vertex", "helicone", "portkey", "openrouter")
-# To JavaScript these are not members of the object.
-_PROTOTYPE: Final = frozenset({"__proto__", "constructor", "prototype"})
+# To JavaScript `__proto__`, `constructor` and `prototype` are not members of the object.
+_PROTOTYPE_KEYS: Final = frozenset({"proto", "constructor", "prototype"})
 _LONGEST_NAME: Final = 128
-_LONGEST_CONTAINER: Final = 64 * 1024
+# Of all containers of a body together.
+_LONGEST_CONTAINERS: Final = 16 * 1024
+_MARKS: Final = dict.fromkeys(one for one in range(128) if not chr(one).isalnum())
 _REMEMBERED: Final = 4096
 
 
 def _key(name: str) -> str:
     """A name as the most lenient upstream might compare it: its letters and digits, without case and accents."""
-    if not name.isascii():
-        # Twice: what upper case makes of a letter may have an accent of its own.
-        name = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).upper().casefold())
-    return "".join(filter(str.isalnum, name.lower()))
+    if name.isascii():
+        return name.lower().translate(_MARKS)
+    # Twice: what upper case makes of a letter may have an accent of its own.
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).upper().casefold())
+    return "".join(filter(str.isalnum, plain))
 
 
 _GOVERNED_BY_KEY: Final = {_key(name): name for name in _GOVERNED}
@@ -102,11 +105,11 @@ _list_of_objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
 @lru_cache(maxsize=_REMEMBERED)
 def _governed_name(name: str) -> str | None:
-    """The governed member that an upstream may take this name for; the name itself if it is that member's."""
-    known = _GOVERNED_BY_KEY.get(_key(name)) or _GOVERNED_BY_KEY.get(_key(name.partition("\0")[0]))
-    if known is None and (name in _PROTOTYPE or "\0" in name):
+    """The governed member that an upstream may take this name for. The name itself if no body may have it."""
+    key = _key(name)
+    if key in _PROTOTYPE_KEYS or "\0" in name:
         return name
-    return known
+    return _GOVERNED_BY_KEY.get(key)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -125,24 +128,26 @@ def check(members: dict[str, msgspec.Raw]) -> None:
     """
     if members.keys() <= _PLAIN:
         return
+    length = 0
     for name in members.keys() - _PLAIN:
         if name == "stream":
             if bytes(members[name]).strip() not in _BOOLEANS:
                 # Some upstreams read "true" and 1 as true.
                 raise MemberInvalid("'stream' must be true or false.", param=name)
         elif name == "stream_options":
+            length += _bounded(name, members[name], length)
             options = _decoded(name, members[name])
             _check_inside(name, options, but="include_usage")
             members[name] = msgspec.Raw(msgspec.json.encode(options))
         else:
             _check_name(name)
             if _is_container(name):
+                length += _bounded(name, members[name], length)
                 _check_inside(name, _decoded(name, members[name]))
 
 
 def _check_name(name: str) -> None:
-    if len(name) > _LONGEST_NAME:
-        raise MemberInvalid(f"A member's name is longer than {_LONGEST_NAME} characters.")
+    _check_length(name)
     known = _governed_name(name)
     if known is not None and name != known:
         raise MemberAmbiguous(f"A member is named nearly like '{known}', and an upstream may read it so.", param=known)
@@ -150,9 +155,15 @@ def _check_name(name: str) -> None:
         raise MemberAmbiguous(f"'{_shown(known)}' may not stand here.", param=_shown(known))
 
 
+def _check_length(name: str) -> None:
+    if len(name) > _LONGEST_NAME:
+        raise MemberInvalid(f"A member's name is longer than {_LONGEST_NAME} characters.")
+
+
 def _check_inside(container: str, value: Any, *, but: str = "") -> None:
     for name in _names(value):
-        if name != but and len(name) <= _LONGEST_NAME and (known := _governed_name(name)) is not None:
+        _check_length(name)
+        if name != but and (known := _governed_name(name)) is not None:
             raise MemberAmbiguous(
                 f"'{_shown(known)}' is set beside '{_shown(container)}', not in it.", param=_shown(known)
             )
@@ -216,9 +227,17 @@ def _routing_name(name: str, providers: Iterable[str]) -> str | None:
     return next((found for one in providers if (found := _ROUTING_OF.get(one, {}).get(key))), None)
 
 
+def _bounded(name: str, value: msgspec.Raw, before: int) -> int:
+    """The length of a container, where it and those before it are not too long together."""
+    length = len(memoryview(value))
+    if before + length > _LONGEST_CONTAINERS:
+        raise MemberInvalid(
+            f"'{_shown(name)}' and its like are longer than {_LONGEST_CONTAINERS} bytes.", param=_shown(name)
+        )
+    return length
+
+
 def _decoded(name: str, value: msgspec.Raw) -> Any:
-    if len(bytes(value)) > _LONGEST_CONTAINER:
-        raise MemberInvalid(f"'{_shown(name)}' is longer than {_LONGEST_CONTAINER} bytes.", param=_shown(name))
     try:
         return msgspec.json.decode(value)
     except RecursionError:
