@@ -24,6 +24,9 @@ class GatewayConfiguration(models.Model):
     )
     total_timeout = models.CharField(max_length=64, default=_DEFAULTS.total_timeout)
     per_request_timeout = models.CharField(max_length=64, default=_DEFAULTS.per_request_timeout)
+    stream_timeout = models.CharField(
+        max_length=64, default=_DEFAULTS.stream_timeout, db_default=_DEFAULTS.stream_timeout
+    )
     max_input_tokens = models.BigIntegerField(null=True)
     max_output_tokens = models.BigIntegerField(null=True)
     metadata = models.CharField(max_length=4096, null=True)
@@ -68,6 +71,7 @@ class GatewayConfiguration(models.Model):
         return {
             "totalTimeout": self.total_timeout,
             "perRequestTimeout": self.per_request_timeout,
+            "streamTimeout": self.stream_timeout,
             "maxInputTokens": self.max_input_tokens,
             "maxOutputTokens": self.max_output_tokens,
             "metadata": self.metadata,

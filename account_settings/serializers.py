@@ -42,12 +42,17 @@ class GatewayConfigurationForm(StrictSerializer):
     """PATCH of the gateway configuration."""
 
     total_timeout = DurationField(
-        help_text="A Go duration above zero (30s, 2m, 1m30s, 1.5h): the limit for all attempts of a request together. "
+        help_text="A Go duration above zero (30s, 2m, 1m30s, 1.5h): the limit for all attempts of a request together, "
+        "of a stream until its first content. "
         "Null restores the default, 120s."
     )
     per_request_timeout = DurationField(
         help_text="A Go duration above zero: the limit for one attempt. For a stream it applies until the first byte "
         "and then between chunks. Null restores the default, 60s. The total limit applies as well."
+    )
+    stream_timeout = DurationField(
+        help_text="A Go duration above zero: the limit for a running stream, from its first content to its end. "
+        "Null restores the default, 30m."
     )
     max_input_tokens = StrictIntegerField(
         required=False, min_value=1, help_text="A request with more estimated input tokens is refused; null: no cap."
@@ -65,6 +70,7 @@ class GatewayConfigurationSerializer(ShownSerializer):
     uri = serializers.SerializerMethodField()
     total_timeout = serializers.CharField()
     per_request_timeout = serializers.CharField()
+    stream_timeout = serializers.CharField()
     max_input_tokens = serializers.IntegerField(allow_null=True)
     max_output_tokens = serializers.IntegerField(allow_null=True)
     metadata = serializers.CharField(allow_null=True)

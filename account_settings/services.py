@@ -20,6 +20,7 @@ class Changes(TypedDict, total=False):
 
     total_timeout: str | None
     per_request_timeout: str | None
+    stream_timeout: str | None
     max_input_tokens: int | None
     max_output_tokens: int | None
     metadata: str | None

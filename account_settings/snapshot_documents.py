@@ -41,6 +41,7 @@ def _build(accounts: Collection[Account]) -> dict[uuid.UUID, SettingsDocument]:
         document = SettingsDocument(
             total_timeout=settings.total_timeout,
             per_request_timeout=settings.per_request_timeout,
+            stream_timeout=settings.stream_timeout,
             max_input_tokens=settings.max_input_tokens,
             max_output_tokens=settings.max_output_tokens,
             has_credits=account.id in rich,

@@ -5,25 +5,44 @@ A class's docstring is the message, `code` is for programs. Each code stands in 
 Source: contract, section 9.
 """
 
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
-import msgspec
-
-from gateway_core.catalog import Format
+from gateway_core.catalog import Surface
 from gateway_core.policy import Denial, DenialCode
 
 
 class GatewayError(Exception):
     """The gateway failed to answer this request."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str | None = None, *, param: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        param: str | None = None,
+        retry_after: float | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        """
+        Args:
+            message: what the caller reads; the class's docstring by default.
+            param: the member that is meant.
+            retry_after: seconds after which the caller may try again.
+            headers: of an upstream, which go with the error.
+        """
         self.message = message or type(self).__doc__ or ""
         self.param = param
         self.retry_after = retry_after
+        self.headers = headers
         super().__init__(self.message)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same request would get the same answer again, so that clients are told not to send it."""
+        return is_lasting(self.status)
 
 
 class NotAuthorized(GatewayError):
@@ -194,7 +213,7 @@ class TooManyHeaders(GatewayError):
 class NotServed(GatewayError):
     """Nothing that this request names may be reached with this access key."""
 
-    status = 422
+    status = 404
     code = "not_served"
 
 
@@ -241,6 +260,27 @@ class AttemptsFailed(GatewayError):
     status = 502
     code = "attempts_failed"
 
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after: float | None = None,
+        headers: Sequence[tuple[bytes, bytes]] = (),
+        by_keys: bool = False,
+    ) -> None:
+        """
+        Args:
+            message, retry_after, headers: as every error has them.
+            by_keys: whether each attempt failed by its key.
+        """
+        super().__init__(message, retry_after=retry_after, headers=headers)
+        self._by_keys = by_keys
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether each attempt failed by its key: the keys are the same at the next time."""
+        return self._by_keys
+
 
 class AnswerCut(GatewayError):
     """The upstream ended its answer before it was complete."""
@@ -254,6 +294,13 @@ class TotalTimeout(GatewayError):
 
     status = 504
     code = "total_timeout"
+
+
+class StreamTimeout(GatewayError):
+    """The account's stream timeout passed before the stream ended."""
+
+    status = 504
+    code = "stream_timeout"
 
 
 class Unavailable(GatewayError):
@@ -319,38 +366,21 @@ _DENIALS: Final[dict[DenialCode, type[GatewayError]]] = {
 }
 
 
-def of_denial(denial: Denial) -> GatewayError:
-    """The error for a denial of the policy."""
-    return _DENIALS[denial.code](denial.message, param="model")
+def of_denial(denial: Denial, surface: Surface | None = None) -> GatewayError:
+    """The error for a denial of the policy, with the status that the surface's clients show to their users."""
+    error = _DENIALS[denial.code](denial.message, param="model")
+    if surface is Surface.RESPONSES and isinstance(error, NotServed):
+        error.status = BadRequest.status
+    return error
 
 
-_OPENAI_TYPES: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
-_ANTHROPIC_TYPES: Final = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-_SERVER_ERROR: Final = 500
+# Of 4xx, these alone may be mended by the same request at another time.
+_PASSING: Final = frozenset({408, 409, 425, 429})
 
 
-def body(error: GatewayError, written_as: Format) -> bytes:
-    """The error as the caller's client library reads it."""
-    is_ours = error.status >= _SERVER_ERROR
-    told: dict[str, Any]
-    if written_as is Format.ANTHROPIC:
-        kind = _ANTHROPIC_TYPES.get(error.status, "api_error" if is_ours else "invalid_request_error")
-        told = {"type": "error", "error": {"type": kind, "message": error.message}}
-    else:
-        kind = _OPENAI_TYPES.get(error.status, "server_error" if is_ours else "invalid_request_error")
-        told = {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
-    return msgspec.json.encode(told)
+def is_lasting(status: int) -> bool:
+    """Whether a refusal with this status comes again when its request does."""
+    return status in _REFUSALS and status not in _PASSING
 
 
-def event(error: GatewayError, written_as: Format) -> bytes:
-    """The error as the last event of a stream that has already begun."""
-    lead = b"event: error\n" if written_as is Format.ANTHROPIC else b""
-    return lead + b"data: " + body(error, written_as) + b"\n\n"
+_REFUSALS: Final = range(400, 500)

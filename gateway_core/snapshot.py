@@ -79,6 +79,8 @@ class SettingsDocument(_Document, frozen=True):
 
     total_timeout: _Name = "120s"
     per_request_timeout: _Name = "60s"
+    # Of a stream, from its first content to its end.
+    stream_timeout: _Name = "30m"
     max_input_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     has_credits: bool = False
@@ -286,12 +288,20 @@ def provider_key_document(provider_key: str) -> str:
 class CompiledSettings:
     """An account's settings with their durations in seconds."""
 
-    __slots__ = ("has_credits", "max_input_tokens", "max_output_tokens", "per_request_timeout", "total_timeout")
+    __slots__ = (
+        "has_credits",
+        "max_input_tokens",
+        "max_output_tokens",
+        "per_request_timeout",
+        "stream_timeout",
+        "total_timeout",
+    )
 
     def __init__(self, document: SettingsDocument) -> None:
         try:
             self.total_timeout = durations.to_seconds(durations.parse(document.total_timeout))
             self.per_request_timeout = durations.to_seconds(durations.parse(document.per_request_timeout))
+            self.stream_timeout = durations.to_seconds(durations.parse(document.stream_timeout))
         except durations.InvalidDuration:
             raise DocumentRefused("a SettingsDocument with an invalid duration") from None
         self.max_input_tokens = document.max_input_tokens

@@ -85,6 +85,8 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     key_source: Literal["user", "ngrok", "none"]
     # The HTTP status of the upstream; 0 where it gave none.
     status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
+    # The status that the upstream's answer means by its dialect, where it comes under another one; else 0.
+    meant_status: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
     timed_out: bool = False
     is_error: bool = False
     is_streaming: bool = False

@@ -264,7 +264,7 @@ def key_outcomes(events: Iterable[UsageEvent]) -> list[KeyOutcomes]:
     refusals: dict[tuple[str, str, str], UsageEvent] = {}
     for event in events:
         if event.is_error:
-            found = refusals if is_failover_status(event.status) else None
+            found = refusals if is_failover_status(_meant(event)) else None
         else:
             found = successes if event.status in _SUCCESS else None
         if event.provider_key is None or event.mask is None or found is None:
@@ -279,10 +279,15 @@ def key_outcomes(events: Iterable[UsageEvent]) -> list[KeyOutcomes]:
             mask=mask,
             success_at=_moment(success) if (success := successes.get((key, account, mask))) else None,
             refusal_at=_moment(refusal) if (refusal := refusals.get((key, account, mask))) else None,
-            refusal_status=refusal.status if refusal else None,
+            refusal_status=_meant(refusal) if refusal else None,
         )
         for key, account, mask in sorted(successes.keys() | refusals.keys())
     ]
+
+
+def _meant(event: UsageEvent) -> int:
+    """The status by which a key's health goes."""
+    return event.meant_status or event.status
 
 
 def _is_newer(event: UsageEvent, other: UsageEvent | None) -> bool:

@@ -16,7 +16,8 @@ FIELDS: Final = (
     Field(
         "totalTimeout",
         "Total time-out",
-        hint="All attempts of a request together, and a stream to its end. A duration: 30s, 2m, 1m30s. Empty: 120s.",
+        hint="All attempts of a request together, up to a stream's first content. A duration: 30s, 2m, 1m30s. "
+        "Empty: 120s.",
         placeholder="120s",
     ),
     Field(
@@ -24,6 +25,12 @@ FIELDS: Final = (
         "Time-out of one attempt",
         hint="Until the answer is there; of a stream until its first byte, then between its pieces. Empty: 60s.",
         placeholder="60s",
+    ),
+    Field(
+        "streamTimeout",
+        "Time-out of a stream",
+        hint="From a stream's first content to its end. Empty: 30m.",
+        placeholder="30m",
     ),
     Field(
         "maxInputTokens",

@@ -1,13 +1,14 @@
 """The attempt machine: carries a plan out, one attempt after the other, until an answer has begun to go to the caller.
 
 An attempt ends in one of three ways. It **answers**: its answer goes to the caller and nothing else is tried. It
-**fails** (no connection, no first byte in time, 401, 402, 403, 408, 429, 5xx, a redirect): the next attempt is made. It
-**refuses the request** (any other 4xx): the next candidate is tried, or the refusal is the answer if there is none.
+**fails** (no connection, no content in time, 401, 402, 403, 408, 429, 5xx, a redirect, an error under a good status, or
+one that means the key by the provider's dialect): the next attempt is made. It **refuses the request** (any other 4xx):
+the next candidate is tried, or the refusal is the answer if there is none.
 
 An answer without events is held back until it is whole, up to a limit, so that one that breaks off is a failure like
-any other. A stream begins to pass with its first event; from then on it can only end well, or in an error event.
+any other. A stream begins to pass with its first content; from then on it can only end well, or in an error event.
 
-Source: contract, section 9; docs/decisions/0051-attempts.md.
+Source: contract, section 9; docs/decisions/0051-attempts.md, docs/decisions/0084-dialects.md.
 """
 
 from typing import Final
@@ -16,8 +17,17 @@ from data_plane.errors import AttemptsFailed, GatewayError, KeysUnusable, RateLi
 from data_plane.forwarding.beginnings import close
 from data_plane.forwarding.call import AttemptCall, Machinery, Running
 from data_plane.forwarding.exchange import Exchange
+from data_plane.forwarding.failure_log import log_failure
 from data_plane.forwarding.one_attempt import OneAttempt, mask_of
-from data_plane.forwarding.outcomes import AttemptFailed, Failure, KeyUnusable, RequestRefused, listed_failures
+from data_plane.forwarding.outcomes import (
+    KEY_STATUSES,
+    AttemptFailed,
+    Failure,
+    KeyUnusable,
+    RequestRefused,
+    listed_failures,
+    shortest_wait,
+)
 from data_plane.forwarding.passing_on import relay
 from data_plane.forwarding.time_limit import TimeLimit
 from gateway_core.catalog import Format, Surface
@@ -73,18 +83,31 @@ class AttemptMachine:
     def _note(self, attempt: Attempt, failed: AttemptFailed) -> None:
         mask = mask_of(self._running, attempt)
         mask = mask or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")
-        self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.retry_after))
+        self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.means, failed.said))
         self._unusable += isinstance(failed, KeyUnusable)
         self._running.shared.metrics.failed.inc()
+        log_failure(
+            request_id=self._exchange.request_id,
+            account=self._running.call.account.id,
+            provider=attempt.provider,
+            reason=failed.status,
+        )
 
     def _exhausted(self) -> GatewayError:
         failures = self._failures
         if len(failures) == self._unusable:
             return KeysUnusable()
-        if all(failure.status == str(_RATE_LIMITED) for failure in failures):
-            waits = [failure.retry_after for failure in failures if failure.retry_after is not None]
-            return RateLimited(listed_failures(RateLimited.__doc__, failures), retry_after=min(waits, default=1))
-        return AttemptsFailed(listed_failures(AttemptsFailed.__doc__, failures))
+        wait = shortest_wait(failures)
+        limits = next((one.said.limits for one in reversed(failures) if one.said.limits), [])
+        if all(failure.means == _RATE_LIMITED for failure in failures):
+            message = listed_failures(RateLimited.__doc__, failures)
+            return RateLimited(message, retry_after=1 if wait is None else wait, headers=limits)
+        return AttemptsFailed(
+            listed_failures(AttemptsFailed.__doc__, failures),
+            retry_after=wait,
+            headers=limits,
+            by_keys=all(failure.means in KEY_STATUSES for failure in failures),
+        )
 
 
 def format_of(surface: Surface) -> Format:

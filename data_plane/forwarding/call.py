@@ -46,7 +46,18 @@ class Machinery(NamedTuple):
 class Running:
     """One request on its way through its plan."""
 
-    __slots__ = ("call", "clock", "deadline", "exchange", "limit", "per_request", "shared", "usage", "usage_option")
+    __slots__ = (
+        "call",
+        "clock",
+        "deadline",
+        "exchange",
+        "limit",
+        "per_request",
+        "shared",
+        "stream_timeout",
+        "usage",
+        "usage_option",
+    )
 
     def __init__(self, machinery: Machinery, call: AttemptCall, exchange: Exchange, limit: TimeLimit) -> None:
         settings = call.account.snapshot.settings
@@ -57,7 +68,9 @@ class Running:
         # Seconds that an attempt may take to its first event, and from one chunk of a stream to the next.
         self.per_request = settings.per_request_timeout
         self.clock = asyncio.get_running_loop().time
-        # When all attempts together have to have ended, by that clock.
+        # Seconds that a stream may run from its first content on.
+        self.stream_timeout = settings.stream_timeout
+        # When all attempts together have to have ended, by that clock; of a running stream: when it has.
         self.deadline = self.clock() + settings.total_timeout
         members = call.body.members
         # What to ask an OpenAI stream for, if its caller did not: its usage.

@@ -2,15 +2,21 @@
 
 import asyncio
 import os
+import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
-from data_plane import errors
+from data_plane import error_forms, errors
 from data_plane.forwarding.bodies import Receive
 from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.sse import TAIL, apart_from
-from gateway_core.catalog import Format
+from gateway_core.catalog import Format, Surface
+
+# A caller's own `x-request-id` that is kept.
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number" ?: ?([0-9]{1,9})')
+_RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -20,12 +26,21 @@ def new_request_id() -> str:
     return f"req_{os.urandom(12).hex()}"
 
 
+def _request_id(headers: Headers) -> str:
+    """The caller's own, if it is well-formed; else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode("ascii")
+    return new_request_id()
+
+
 class Exchange:
     """The answer to one request. After `is_started` the head was sent, and no other answer is possible."""
 
     __slots__ = (
+        "_first",
+        "_last",
         "_send",
-        "_tail",
         "attempts",
         "format",
         "has_left",
@@ -38,15 +53,24 @@ class Exchange:
         "receive",
         "request_id",
         "status",
+        "surface",
+        "upstream_request_id",
     )
 
-    def __init__(self, scope: Any, receive: Receive, send: Send, written_as: Format) -> None:
+    def __init__(
+        self, scope: Any, receive: Receive, send: Send, written_as: Format, surface: Surface | None = None
+    ) -> None:
         self.receive = receive
         self._send = send
-        # The last bytes that were passed on.
-        self._tail = b""
+        # The first and the last piece that was passed on.
+        self._first = b""
+        self._last = b""
         self.format = written_as
-        self.request_id = new_request_id()
+        # None for a path that is not forwarded.
+        self.surface = surface
+        self.request_id = _request_id(scope["headers"])
+        # The name that the upstream of the last attempt gave the request; empty if it gave none.
+        self.upstream_request_id = b""
         self.is_head = scope["method"] == "HEAD"
         self.is_started = False
         # An event stream: it can still end in an error event.
@@ -74,6 +98,10 @@ class Exchange:
             (b"x-request-id", self.request_id.encode()),
             (b"gateway-attempts", b"%d" % self.attempts),
         ]
+        if self.format is Format.ANTHROPIC:
+            told.append((b"request-id", self.request_id.encode()))
+        if self.upstream_request_id:
+            told.append((b"gateway-upstream-request-id", self.upstream_request_id))
         if self.provider:
             told += ((b"gateway-provider", self.provider.encode()), (b"gateway-model", _visible(self.model)))
         await self._send({"type": "http.response.start", "status": status, "headers": told})
@@ -81,7 +109,9 @@ class Exchange:
     async def pass_on(self, chunk: bytes) -> None:
         """Send a piece of the body. Waits while the caller reads slowly."""
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
-        self._tail = chunk[-TAIL:]
+        self._last = chunk
+        if not self._first:
+            self._first = chunk
 
     async def end(self, chunk: bytes = b"") -> None:
         """Send the last piece."""
@@ -100,16 +130,22 @@ class Exchange:
         see that the answer is incomplete.
         """
         if not self.is_started:
-            headers: Headers = [(b"content-type", b"application/json")]
-            if error.retry_after is not None:
-                headers.append((b"retry-after", b"%d" % error.retry_after))
-            if isinstance(error, errors.NotAuthorized):
-                headers.append((b"www-authenticate", b"Bearer"))
-            if isinstance(error, errors.MethodNotAllowed):
-                headers.append((b"allow", error.allow.encode()))
-            await self.answer(error.status, headers, errors.body(error, self.format))
+            body = error_forms.body(error, self.format, self.request_id)
+            await self.answer(error.status, error_forms.headers(error), body)
         elif self.is_stream:
-            await self.end(apart_from(self._tail) + errors.event(error, self.format))
+            await self.end(apart_from(self._last[-TAIL:]) + self._last_events(error))
+
+    def _last_events(self, error: errors.GatewayError) -> bytes:
+        if self.surface is not Surface.RESPONSES:
+            return error_forms.event(error, self.format, self.request_id)
+        numbers = _SEQUENCE_NUMBER.findall(self._last)
+        found = _RESPONSE_ID.search(self._first)
+        begun = error_forms.BegunResponse(
+            id=found[1].decode() if found else f"resp_{self.request_id}",
+            model=self.model,
+            sequence_number=int(numbers[-1]) if numbers else 0,
+        )
+        return error_forms.response_events(error, begun)
 
 
 @lru_cache(maxsize=1024)

@@ -37,7 +37,7 @@ _DOWNSTREAM: Final = frozenset(
         *("content-type", "content-language", "content-disposition"),
         *("cache-control", "expires", "etag", "last-modified", "age", "vary", "pragma", "x-accel-buffering"),
         *("retry-after", "retry-after-ms", "x-should-retry", "deprecation", "sunset", "warning"),
-        *("ratelimit", "openai-processing-ms", "openai-version", "openai-model", "request-id", "x-generation-id"),
+        *("ratelimit", "openai-processing-ms", "openai-version", "openai-model", "x-generation-id"),
         *("x-reasoning-included", "x-models-etag"),
     )
 )

@@ -1,13 +1,15 @@
 """One attempt: where it goes, what it shows, what it sends, and the beginning of what it gets."""
 
+import re
 from typing import Final
 
 import aiohttp
 
 from data_plane.errors import TotalTimeout
 from data_plane.forwarding import headers as header_rules
-from data_plane.forwarding.beginnings import Begun, beginning_of, close, discard
+from data_plane.forwarding.beginnings import Begun, NotAnAnswer, beginning_of, close, error_body
 from data_plane.forwarding.call import Running
+from data_plane.forwarding.connection_faults import word_for
 from data_plane.forwarding.guarding import guard
 from data_plane.forwarding.limits import lowered_maxima
 from data_plane.forwarding.outcomes import (
@@ -15,17 +17,25 @@ from data_plane.forwarding.outcomes import (
     AttemptOutcome,
     KeyUnusable,
     RequestRefused,
+    Said,
+    cleaned,
+    limits_of,
     outcome_of,
-    retry_after_of,
+    wait_of,
 )
 from data_plane.forwarding.targets import Target
 from data_plane.forwarding.upstream import Answer
 from gateway_core.catalog import Surface
+from gateway_core.dialects.error_texts import ErrorText, read
 from gateway_core.policy import Attempt, KeySource
 from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
 
 LOOP_HEADER: Final = b"gateway-loop"
-_RATE_LIMITED: Final = 429
+_BAD_GATEWAY: Final = 502
+_REDIRECTS: Final = range(300, 400)
+_LONGEST_ERROR: Final = 64 * 1024
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,200}")
+_LONGEST_NAME: Final = 40
 # With a key of the operator's these are not the caller's to choose.
 _OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
@@ -102,15 +112,8 @@ class OneAttempt:
                 )
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
-                verdict = outcome_of(response.status)
-                if verdict is AttemptOutcome.FAILED:
-                    retry_after = retry_after_of(response) if response.status == _RATE_LIMITED else None
-                    await discard(response)
-                    raise AttemptFailed(str(response.status), retry_after)
-                if verdict is AttemptOutcome.REFUSED and not is_last:
-                    await discard(response)
-                    raise RequestRefused(str(response.status))
-                begun = await beginning_of(response, running.call.surface)
+                running.exchange.upstream_request_id = self._request_id(response)
+                begun = await self._judged(response, is_last=is_last)
                 is_kept = True
                 return begun
         except TimeoutError:
@@ -118,11 +121,53 @@ class OneAttempt:
             if running.clock() >= running.deadline:
                 raise TotalTimeout from None
             raise AttemptFailed("timeout") from None
-        except (aiohttp.ClientError, OSError, ValueError):
-            raise AttemptFailed("connection_failed") from None
+        except (aiohttp.ClientError, OSError, ValueError) as fault:
+            word = word_for(fault)
+            raise AttemptFailed(f"connection_failed ({word})" if word else "connection_failed") from None
         finally:
             if response is not None and not is_kept:
                 close(response)
+
+    async def _judged(self, response: Answer, *, is_last: bool) -> Begun:
+        verdict = outcome_of(response.status)
+        if verdict is AttemptOutcome.FAILED:
+            # What a redirect says is not for anybody here.
+            body = b"" if response.status in _REDIRECTS else await error_body(response)
+            raise self._failed(response, read(body), response.status)
+        try:
+            begun = await beginning_of(response, self.running)
+        except NotAnAnswer as failure:
+            error = failure.error
+            raise self._failed(response, error, error.status or _BAD_GATEWAY) from None
+        if verdict is AttemptOutcome.REFUSED:
+            error = read(begun.first) if len(begun.first) <= _LONGEST_ERROR else ErrorText()
+            if means := self.target.dialect.meaning(error):
+                raise self._failed(response, error, means)
+            if not is_last:
+                raise RequestRefused(str(response.status), said=self._said(response, error))
+        return begun
+
+    def _failed(self, response: Answer, error: ErrorText, status: int) -> AttemptFailed:
+        means = self.target.dialect.meaning(error) or status
+        if means != response.status:
+            self.running.usage.meant_status = means
+        told = str(response.status)
+        if outcome_of(response.status) is AttemptOutcome.ANSWERED:
+            told += " without an answer"
+        return AttemptFailed(told, means=means, said=self._said(response, error))
+
+    def _said(self, response: Answer, error: ErrorText) -> Said:
+        if self.attempt.source is KeySource.MANAGED:
+            # It would speak of the operator's account.
+            return Said(wait=wait_of(response))
+        return Said(cleaned(error.message), wait_of(response), limits_of(response))
+
+    def _request_id(self, response: Answer) -> bytes:
+        names = self.target.dialect.request_ids
+        # Not `response.headers`: only these are guarded.
+        found = {name.lower(): value for name, value in response.raw_headers if len(name) <= _LONGEST_NAME}
+        ids = (found.get(name.encode(), b"") for name in names)
+        return next((one for one in ids if _REQUEST_ID.fullmatch(one)), b"")
 
     def _body(self) -> bytes:
         call, target, changes = self.running.call, self.target, {}

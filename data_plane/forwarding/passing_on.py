@@ -1,14 +1,28 @@
-"""An answer's way to the caller, once its attempt counts: whole, or as it comes."""
+"""An answer's way to the caller, once its attempt counts: whole, or as it comes.
+
+Source: docs/decisions/0051-attempts.md, docs/decisions/0086-streams.md.
+"""
+
+from typing import Final
 
 import aiohttp
 
-from data_plane.errors import AnswerCut, TotalTimeout
+from data_plane.errors import AnswerCut, StreamTimeout, TotalTimeout, is_lasting
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.beginnings import Begun
+from data_plane.forwarding.contents import fails_within
+from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.one_attempt import OneAttempt
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
+from data_plane.forwarding.sse import STOPPED
 from data_plane.forwarding.upstream import Answer
 from data_plane.usage.token_counting import reader_of
+
+# No cache and no proxy keeps a stream back.
+_OF_A_STREAM: Final[Headers] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_STREAM_NAMES: Final = frozenset({b"cache-control", b"x-accel-buffering"})
+_EVENT_STREAM: Final = b"text/event-stream"
+_ERROR_WORDS: Final = (b'"error"', b"event: error")
 
 
 async def relay(begun: Begun, one: OneAttempt) -> None:
@@ -19,7 +33,7 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
         one: the attempt whose answer it is.
 
     Raises:
-        AnswerCut, TotalTimeout: it did not come to its end.
+        AnswerCut, StreamTimeout, TotalTimeout: it did not come to its end.
     """
     running = one.running
     response, exchange, usage = begun.response, running.exchange, running.usage
@@ -30,23 +44,32 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
         is_stripping = running.asks_for_usage(one.target)
         usage.read_with(reader_of(running.call.surface, is_stream=begun.is_event_stream, is_stripping=is_stripping))
         first = usage.feed(first)
+    elif is_lasting(response.status) and not any(name == b"x-should-retry" for name, _ in passed):
+        passed.append((b"x-should-retry", b"false"))
+    if begun.events is not None:
+        # The total timeout was for the way here.
+        running.deadline = running.clock() + running.stream_timeout
     try:
         with running.limit.until(running.deadline):
             if begun.is_whole:
-                if is_refusal:
+                if is_refusal or (begun.is_event_stream and _has_error(begun.first)):
                     usage.close(has_left=False)
                 else:
                     usage.complete()
                 await exchange.answer(response.status, passed, first)
                 return
-            exchange.is_stream = begun.events is not None
-            if begun.events is None and response.content_length is not None:
+            if begun.events is not None:
+                exchange.is_stream = True
+                passed = _of_a_stream(passed)
+            elif response.content_length is not None:
                 passed.append((b"content-length", b"%d" % response.content_length))
             await exchange.start(response.status, passed)
             await _pass_on(begun, first, one)
     except (aiohttp.ClientError, OSError) as fault:
         usage.is_timed_out = isinstance(fault, TimeoutError)
-        raise (TotalTimeout if running.clock() >= running.deadline else AnswerCut) from None
+        if running.clock() < running.deadline:
+            raise AnswerCut from None
+        raise (TotalTimeout if begun.events is None else StreamTimeout) from None
 
 
 async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
@@ -55,7 +78,15 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
     response, events = begun.response, begun.events
     exchange, content, usage, limit = running.exchange, response.content, running.usage, running.limit
     whole, length = first, len(begun.first)
+    is_framed = _is_framed(response)
+    # Whether an event says why the model stopped. It is looked for where only the connection's end may be the end.
+    has_stopped = has_failed = False
     while True:
+        if events is not None and whole:
+            if not has_failed and _has_error(whole):
+                has_failed = True
+                usage.close(has_left=False)
+            has_stopped = has_stopped or (not is_framed and STOPPED.search(whole) is not None)
         if length == response.content_length or (events is not None and events.has_ended):
             usage.complete()
         if whole:
@@ -70,10 +101,28 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
         whole = usage.feed(chunk if events is None else events.feed(chunk))
     limit.move(running.deadline)
     rest = b"" if events is None else usage.feed(events.rest())
-    if events is not None and not events.has_ended and not _is_framed(response):
-        raise AnswerCut
+    if events is not None:
+        has_failed = has_failed or _has_error(rest)
+        has_stopped = has_stopped or has_failed or STOPPED.search(rest) is not None
+        if not (events.has_ended or has_stopped or is_framed):
+            raise AnswerCut
+    if has_failed:
+        usage.close(has_left=False)
     usage.complete()
     await exchange.end(rest)
+
+
+def _has_error(events: bytes) -> bool:
+    return any(word in events for word in _ERROR_WORDS) and fails_within(events)
+
+
+def _of_a_stream(passed: Headers) -> Headers:
+    kept = [(name, value) for name, value in passed if name not in _STREAM_NAMES]
+    kept = [
+        (name, _EVENT_STREAM if name == b"content-type" and _EVENT_STREAM not in value.lower() else value)
+        for name, value in kept
+    ]
+    return kept + _OF_A_STREAM
 
 
 def _is_framed(response: Answer) -> bool:

@@ -16,13 +16,15 @@ from gateway_core.catalog import Surface
 _LONGEST_HELD: Final = 1024 * 1024
 # As many bytes as the longest end of an event has.
 TAIL: Final = 4
-_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 # What the last event of a whole answer begins with, in each of the formats. Anchored where a line begins: a model may
 # write the same words, but a JSON text has no line ends in it.
 _TERMINAL: Final = re.compile(
     rb"(?:\A|[\r\n])(?:data: ?\[DONE\]|event: ?message_stop|data: ?\{\"type\": ?\"message_stop\""
-    rb"|event: ?response\.(?:completed|incomplete|failed))"
+    rb"|(?:event: ?|data: ?\{\"type\": ?\")response\.(?:completed|incomplete|failed))"
 )
+# An answer is complete too, though its last event is missing, once it says why the model stopped.
+STOPPED: Final = re.compile(rb'"(?:finish_reason|stop_reason)" ?: ?"')
 _TERMINAL_WORDS: Final = {
     Surface.MESSAGES: (b"message_stop",),
     Surface.RESPONSES: (b"response.", b"[DONE]"),
@@ -96,6 +98,6 @@ def apart_from(tail: bytes) -> bytes:
 
 def _last_end(data: bytes) -> int:
     end = 0
-    for found in _EVENT_END.finditer(data):
+    for found in EVENT_END.finditer(data):
         end = found.end()
     return end

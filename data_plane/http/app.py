@@ -87,7 +87,7 @@ class App:
         surface = _SURFACES.get(scope["path"])
         # Taken out: scope and caller would hold each other.
         caller: Caller = scope.pop("caller")
-        exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface))
+        exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface), surface)
         self.requests += 1
         try:
             if surface is not None:
@@ -149,7 +149,7 @@ class App:
         except SnapshotIncomplete:
             raise errors.SnapshotUnfit from None
         if isinstance(outcome, Denial):
-            raise errors.of_denial(outcome)
+            raise errors.of_denial(outcome, surface)
         check_routing(body.members, outcome, token.account.snapshot, document.configuration)
         settings = token.account.snapshot.settings
         if settings.max_input_tokens is not None:

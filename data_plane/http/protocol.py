@@ -25,7 +25,7 @@ from typing import Any, Final, Protocol
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from data_plane import errors
+from data_plane import error_forms, errors
 from data_plane.forwarding.exchange import new_request_id
 from data_plane.http.connections import Gate, network_of
 from gateway_core.catalog import Format
@@ -57,6 +57,8 @@ class _Cycle(RequestResponseCycle):
     on_leave: Callable[[], object] | None = None
     # The answer's, until its first piece goes out.
     _head = b""
+    # HTTP/1.0 knows no chunks: an answer without a length ends with its connection.
+    _ends_with_connection = False
 
     async def send(self, message: Any) -> None:
         """ASGI's. Headers come in lower case and well-formed (data_plane.forwarding.headers); they are not checked."""
@@ -85,6 +87,9 @@ class _Cycle(RequestResponseCycle):
         if self.scope["method"] == "HEAD":
             self.chunked_encoding = False
             self.expected_content_length = 0
+        elif self.chunked_encoding is None and self.scope["http_version"] == "1.0":
+            self.chunked_encoding = False
+            self._ends_with_connection = True
         elif self.chunked_encoding is None and status not in _BODILESS:
             self.chunked_encoding = True
             parts.append(b"transfer-encoding: chunked\r\n")
@@ -96,6 +101,8 @@ class _Cycle(RequestResponseCycle):
         if self.chunked_encoding:
             piece = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             self.transport.write(b"%b%b0\r\n\r\n" % (head, piece) if is_last else head + piece)
+        elif self._ends_with_connection:
+            self.transport.write(head + body)
         else:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0 or (is_last and self.expected_content_length):
@@ -407,12 +414,12 @@ class CallerProtocol(HttpToolsProtocol):
         answering = self._answering
         is_answering = answering is not None and not answering.response_complete
         if answering is None or not is_answering or not answering.response_started:
-            body = errors.body(error, Format.OPENAI)
-            again = b"" if error.retry_after is None else b"retry-after: %d\r\n" % error.retry_after
+            body = error_forms.body(error, Format.OPENAI)
+            headers = b"".join(b"%b: %b\r\n" % header for header in error_forms.headers(error))
             self.transport.write(
-                b"%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b"
+                b"%b%bcontent-length: %d\r\nx-request-id: %b\r\n"
                 b"gateway-attempts: 0\r\nconnection: close\r\n\r\n%b"
-                % (STATUS_LINE[error.status], len(body), new_request_id().encode(), again, body)
+                % (STATUS_LINE[error.status], headers, len(body), new_request_id().encode(), body)
             )
         self.deadline = self.loop.time() + _LINGER_SECONDS
         if is_answering or not self.transport.can_write_eof():

@@ -39,6 +39,7 @@ class RequestUsage:
         "_request_id",
         "_requested_model",
         "is_timed_out",
+        "meant_status",
         "status",
     )
 
@@ -76,6 +77,8 @@ class RequestUsage:
         # Of that attempt: the upstream's status, 0 until there is one; and whether its time ran out.
         self.status = 0
         self.is_timed_out = False
+        # The status that the upstream's answer means, where that is another one; else 0.
+        self.meant_status = 0
 
     def begin(self, attempt: Attempt, mask: str | None) -> None:
         """An attempt is about to be sent; the one before it was not the last.
@@ -93,6 +96,7 @@ class RequestUsage:
         self._reader = None
         self.status = 0
         self.is_timed_out = False
+        self.meant_status = 0
 
     def read_with(self, reader: UsageReader) -> None:
         """This attempt answers. Pass each piece of its answer to `feed`."""
@@ -135,6 +139,7 @@ class RequestUsage:
                 is_final=is_final,
                 key_source=attempt.source.value,
                 status=self.status,
+                meant_status=self.meant_status,
                 timed_out=self.is_timed_out,
                 is_error=is_error,
                 is_streaming=self._is_streaming,

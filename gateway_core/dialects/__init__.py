@@ -10,11 +10,23 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway_core.catalog import Surface
-from gateway_core.dialects import anthropic, openai
+from gateway_core.dialects import (
+    anthropic,
+    deepseek,
+    fireworks,
+    google,
+    groq,
+    mistral,
+    moonshot,
+    openai,
+    openrouter,
+    xai,
+)
 from gateway_core.dialects.facts import Dialect
 
+_MODULES: Final = (openai, anthropic, google, deepseek, groq, openrouter, mistral, xai, fireworks, moonshot)
 # By ID. The first two are those of the formats.
-DIALECTS: Final[Mapping[str, Dialect]] = {one.id: one for one in (openai.DIALECT, anthropic.DIALECT)}
+DIALECTS: Final[Mapping[str, Dialect]] = {one.DIALECT.id: one.DIALECT for one in _MODULES}
 
 
 def dialect_of(name: str, surface: Surface) -> Dialect:

@@ -21,6 +21,7 @@ from snapshots.outbox import NotInTransaction
 DEFAULTS = {
     "totalTimeout": "120s",
     "perRequestTimeout": "60s",
+    "streamTimeout": "30m",
     "maxInputTokens": None,
     "maxOutputTokens": None,
     "metadata": None,
@@ -55,6 +56,7 @@ def test_what_is_written_is_read_as_it_was_written(api):
     wanted = {
         "totalTimeout": "1m30s",
         "perRequestTimeout": "+1.5h",
+        "streamTimeout": "2h",
         "maxInputTokens": 1,
         "maxOutputTokens": 2**63 - 1,
         "metadata": "a\tb\nc",

@@ -26,6 +26,7 @@ def typed(**given):
     return {
         "totalTimeout": "120s",
         "perRequestTimeout": "60s",
+        "streamTimeout": "30m",
         "maxInputTokens": "",
         "maxOutputTokens": "",
         "metadata": "",

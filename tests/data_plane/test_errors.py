@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from data_plane import errors
+from data_plane import error_forms, errors
 from data_plane.errors import GatewayError
 from gateway_core.catalog import Format
 from gateway_core.policy import Denial, DenialCode
@@ -41,8 +41,8 @@ def test_every_denial_has_its_error(code: DenialCode):
 
 @pytest.mark.parametrize("kind", list(tree()), ids=lambda kind: kind.code)
 def test_every_error_can_be_told_in_both_formats(kind: type[GatewayError]):
-    openai = msgspec.json.decode(errors.body(kind(), Format.OPENAI))
-    anthropic = msgspec.json.decode(errors.body(kind(), Format.ANTHROPIC))
+    openai = msgspec.json.decode(error_forms.body(kind(), Format.OPENAI))
+    anthropic = msgspec.json.decode(error_forms.body(kind(), Format.ANTHROPIC))
 
     assert set(openai["error"]) == {"message", "type", "param", "code"}
     assert set(anthropic) == {"type", "error"}

@@ -248,8 +248,8 @@ async def test_a_surface_that_a_provider_lacks_is_refused_before_anything_is_sen
     refused = await client.message(token, "chatty:m")
     embedding = await client.request("POST", "/v1/embeddings", token, data=b'{"model":"chatty:m","input":"x"}')
 
-    assert refused.status == 422
-    assert (embedding.status, embedding.code) == (422, "surface_not_served")
+    assert refused.status == 404
+    assert (embedding.status, embedding.code) == (404, "surface_not_served")
     assert upstream.calls == []
 
 

@@ -58,14 +58,32 @@ async def test_a_cut_anthropic_stream_ends_in_an_error_event_and_without_stop(cl
     assert events[-1][1]["type"] == "error"
 
 
-async def test_a_stream_that_ends_with_its_connection_and_without_its_last_event_is_an_error(
+async def test_a_stream_that_ends_with_its_connection_is_whole_once_it_says_why_the_model_stopped(
     client: Client, alice: Tenant
 ):
     openai = await client.chat(alice.routed(UNFINISHED), stream=True)
     anthropic = await client.message(alice.routed(UNFINISHED, provider="anthropic"), stream=True)
 
-    assert events_of(openai.body)[-1][1]["error"]["code"] == "answer_cut"
-    assert events_of(anthropic.body)[-1][0] == "error"
+    assert events_of(openai.body)[-1][1]["choices"][0]["finish_reason"] == "stop"
+    assert events_of(anthropic.body)[-1][0] == "message_delta"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":null}]}',
+        b'data: {"choices":[{"delta":{"content":"\\"finish_reason\\":\\"stop\\""},"finish_reason":null}]}',
+        b'data: {"choices":[{"delta":{"content":"[DONE]"}}]}',
+    ],
+)
+async def test_a_stream_that_ends_with_its_connection_before_that_is_an_error(
+    client: Client, alice: Tenant, event: bytes
+):
+    async with saying(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + event + b"\n\n") as url:
+        alice.provider("mine", url)
+        answer = await client.chat(alice.token(), "mine:x", stream=True)
+
+    assert events_of(answer.body)[-1][1]["error"]["code"] == "answer_cut"
 
 
 async def test_an_answer_without_events_that_breaks_off_is_a_failure_before_its_first_byte(
@@ -91,14 +109,18 @@ async def test_the_time_between_chunks_is_bounded(worker: Running, alice: Tenant
     await eventually(lambda: upstream.cut_off == 1)
 
 
-async def test_the_total_timeout_bounds_a_stream_too(worker: Running, alice: Tenant, upstream: StandIn):
+async def test_a_running_stream_is_bounded_by_its_own_limit_and_not_by_the_total(
+    worker: Running, alice: Tenant, upstream: StandIn
+):
     token = alice.routed(GOOD)
-    await worker.reaches(alice.settings(total_timeout="700ms"))
+    await worker.reaches(alice.settings(total_timeout="300ms", stream_timeout="900ms"))
     upstream.pause, upstream.events = 0.1, 100
 
+    began = time.monotonic()
     answer = await worker.client.chat(token, stream=True)
 
-    assert events_of(answer.body)[-1][1]["error"]["code"] == "total_timeout"
+    assert time.monotonic() - began > 0.8
+    assert events_of(answer.body)[-1][1]["error"]["code"] == "stream_timeout"
     await eventually(lambda: upstream.cut_off == 1)
 
 

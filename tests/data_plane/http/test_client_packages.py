@@ -97,7 +97,7 @@ async def test_openai_knows_the_errors_by_their_classes(openai: ModuleType, work
         with pytest.raises(openai.AuthenticationError):
             await client.models.list()
     async with openai.AsyncOpenAI(base_url=url, api_key=alice.token(), max_retries=0) as client:
-        with pytest.raises(openai.UnprocessableEntityError) as refusal:
+        with pytest.raises(openai.NotFoundError) as refusal:
             await client.chat.completions.create(model="gpt-4oo", messages=MESSAGES)
     assert refusal.value.code == "model_unknown"
 

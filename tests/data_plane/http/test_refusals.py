@@ -64,11 +64,11 @@ async def test_expiry_and_disabling_are_judged_by_the_workers_own_clock(worker: 
 @pytest.mark.parametrize(
     ("model", "status", "code"),
     [
-        ("gpt-4oo", 422, "model_unknown"),
-        ("opena:gpt-4o", 422, "provider_unknown"),
-        ("anthropic:claude-sonnet-4-5", 422, "provider_not_allowed"),
-        ("openai:gpt-4o-mini", 422, "model_not_allowed"),
-        ("groq:anything", 422, "provider_not_allowed"),
+        ("gpt-4oo", 404, "model_unknown"),
+        ("opena:gpt-4o", 404, "provider_unknown"),
+        ("anthropic:claude-sonnet-4-5", 404, "provider_not_allowed"),
+        ("openai:gpt-4o-mini", 404, "model_not_allowed"),
+        ("groq:anything", 404, "provider_not_allowed"),
     ],
 )
 async def test_a_policys_denial_is_told_with_its_code(
@@ -99,7 +99,7 @@ async def test_a_surface_that_a_provider_lacks_is_refused_before_anything_is_sen
 
     answer = await client.message(alice.token(), "openai:gpt-4o")
 
-    assert answer.status == 422
+    assert answer.status == 404
     assert answer.json() == {
         "type": "error",
         "error": {"type": "invalid_request_error", "message": "openai does not serve the messages API."},
@@ -157,9 +157,9 @@ DEEP = 100_000
         (b'{"models":["openai:gpt-4o",7]}', 400),
         (b'{"models":[' + b'"a:b",' * 200 + b'"a:b"]}', 400),
         (b'{"model":"' + b"x" * 100_000 + b'"}', 400),
-        (b'{"model":":","messages":[]}', 422),
-        (b'{"model":"/","messages":[]}', 422),
-        (b'{"model":"openai:","messages":[]}', 422),
+        (b'{"model":":","messages":[]}', 404),
+        (b'{"model":"/","messages":[]}', 404),
+        (b'{"model":"openai:","messages":[]}', 404),
         (b'{"models":["openai:gpt-4o"],"messages":[]}', 200),
         (b'{"model":"openai:gpt-4o","messages":[' + b'{"content":"[{"},' * 5000 + b"1]}", 200),
         (b'{"model":"openai:gpt-4o","messages":1e999999}', 200),

@@ -246,7 +246,7 @@ async def test_the_catalog_follows_its_publications(worker: Running, writer: Sna
 
     alice.keys(GOOD)
     token = alice.token()
-    assert await worker.client.status(token, model="brand-new") == 422
+    assert await worker.client.status(token, model="brand-new") == 404
 
     writer.catalog(ModelsDocument(providers={"openai": (Model(id="brand-new"),)}))
     await eventually(lambda: worker.store.catalog.find("openai", "brand-new"))

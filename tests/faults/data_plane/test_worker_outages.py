@@ -107,7 +107,7 @@ async def test_redis_stopped_under_traffic_costs_no_request_and_no_valid_key_a_4
     server.restart()
 
     async def serves_again() -> bool:
-        return await client.status(unseen[0], model="nobody:x") == 422
+        return await client.status(unseen[0], model="nobody:x") == 404
 
     await eventually(serves_again)
     assert await traffic.end() == {200: len(traffic.statuses)}
@@ -141,7 +141,7 @@ async def test_redis_that_answers_nothing_costs_no_request(
     assert set(await traffic.end()) == {200}
 
     async def serves_again() -> bool:
-        return await client.status(unseen, model="nobody:x") == 422
+        return await client.status(unseen, model="nobody:x") == 404
 
     await eventually(serves_again)
 

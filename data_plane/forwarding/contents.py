@@ -1,0 +1,170 @@
+"""Whether an answer with the status 200 says something, or is a failure that only looks like an answer.
+
+What came is searched for a few words first. Nothing is decoded where none of them is found, and in a stream nothing
+behind its first content.
+
+Source: docs/decisions/0085-failures-under-200.md.
+"""
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from data_plane.forwarding.sse import EVENT_END
+from gateway_core.catalog import Surface
+from gateway_core.dialects.error_texts import ErrorText, error_text, is_error
+
+
+class Sight(Enum):
+    """What events of a stream are to its caller."""
+
+    # Comments, empty lines, and events that say only that there will be an answer.
+    LIFE = "life"
+    CONTENT = "content"
+    # The stream's end. Without content before it that is no answer.
+    END = "end"
+    FAILURE = "failure"
+
+
+class Seen(NamedTuple):
+    """What some events are, and what an error among them says."""
+
+    sight: Sight
+    error: ErrorText = ErrorText()
+
+
+# An event without any of these words is content. The others are looked at.
+_LOOKED_AT: Final[dict[Surface, re.Pattern[bytes]]] = {
+    Surface.MESSAGES: re.compile(rb'"(?:message_start|ping|message_stop|error)"|event: ?error'),
+    Surface.RESPONSES: re.compile(rb'"response\.(?:created|in_progress|queued|failed)"|"error"|event: ?error|\[DONE\]'),
+}
+_USUALLY_LOOKED_AT: Final = re.compile(rb'"role"|"error"|event: ?error|"choices": ?\[\]|"text": ?""|\[DONE\]')
+_LIFE_TYPES: Final = frozenset({"message_start", "ping", "response.created", "response.in_progress", "response.queued"})
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_BLANK: Final = b" \t\r\n\xef\xbb\xbf"
+_END_MARK: Final = b"[DONE]"
+_NAMED_ERROR: Final = b"error"
+# How the answers of each surface are recognised.
+_ANSWERS: Final = {
+    Surface.CHAT_COMPLETIONS: "choices",
+    Surface.COMPLETIONS: "choices",
+    Surface.RESPONSES: "output",
+    Surface.EMBEDDINGS: "data",
+    Surface.MESSAGES: "content",
+}
+_ERROR_MEMBER: Final = re.compile(rb'"error"\s*:\s*(?!null)|"base_resp"')
+# An answer that has none of these besides what is missing may be of a kind that is not known here.
+_COMPLAINTS: Final = frozenset({"error", "detail", "message", "msg", "errors", "error_msg", "base_resp"})
+
+
+def see(events: bytes, surface: Surface) -> Seen:
+    """What whole events are, up to the first that is not only a sign of life."""
+    for event in _split(events):
+        found = _see_one(event, surface)
+        if found.sight is not Sight.LIFE:
+            return found
+    return Seen(Sight.LIFE)
+
+
+def fails_within(events: bytes) -> bool:
+    """Whether an error is among whole events, of which one has the word."""
+    return any(
+        (b'"error"' in event or b"event: error" in event or b"event:error" in event)
+        and _see_one(event, Surface.RESPONSES).sight is Sight.FAILURE
+        for event in _split(events)
+    )
+
+
+def failure_in(body: bytes, surface: Surface) -> ErrorText | None:
+    """Why a whole answer is none; None if it is one."""
+    text = body.lstrip(_BLANK)
+    if not text.startswith(b"{"):
+        return ErrorText(message="The answer is empty." if not text else "The answer is not JSON.")
+    wanted = _ANSWERS[surface]
+    if b'"%b"' % wanted.encode() in text and not _ERROR_MEMBER.search(text):
+        return None
+    payload = _decoded(text)
+    if not isinstance(payload, dict):
+        return ErrorText(message="The answer is not JSON.")
+    if is_error(payload) or (payload.get(wanted) is None and payload.keys() & _COMPLAINTS):
+        return error_text(payload)
+    return None
+
+
+def is_stream_of_events(beginning: bytes) -> bool:
+    """Whether a body that begins so is one of server-sent events, whatever its content type says."""
+    return beginning.lstrip(_BLANK).startswith((b"data:", b"event:", b": ", b"id:", b"retry:", b":\n"))
+
+
+def _see_one(event: bytes, surface: Surface) -> Seen:
+    name, data = _fields(event)
+    if not data:
+        return Seen(Sight.LIFE)
+    if not _LOOKED_AT.get(surface, _USUALLY_LOOKED_AT).search(event):
+        return Seen(Sight.CONTENT)
+    if data.strip() == _END_MARK:
+        return Seen(Sight.END)
+    payload = _decoded(data)
+    if name == _NAMED_ERROR or is_error(payload):
+        error = error_text(payload)
+        return Seen(
+            Sight.FAILURE, error if error.message or payload is not None else error._replace(message=_text(data))
+        )
+    if not isinstance(payload, dict):
+        return Seen(Sight.CONTENT)
+    kind = payload.get("type")
+    if kind == "message_stop":
+        return Seen(Sight.END)
+    if isinstance(kind, str) and kind in _LIFE_TYPES:
+        return Seen(Sight.LIFE)
+    if isinstance(choices := payload.get("choices"), list):
+        return _see_choices(choices)
+    return Seen(Sight.CONTENT)
+
+
+def _see_choices(choices: list[Any]) -> Seen:
+    for choice in choices:
+        if not isinstance(choice, dict):
+            return Seen(Sight.CONTENT)
+        reason = choice.get("finish_reason")
+        if reason == "error":
+            return Seen(Sight.FAILURE, error_text(choice))
+        delta = choice.get("delta")
+        said = any(value for name, value in delta.items() if name != "role") if isinstance(delta, dict) else False
+        if reason or said or choice.get("text") or choice.get("message"):
+            return Seen(Sight.CONTENT)
+    return Seen(Sight.LIFE)
+
+
+def _split(events: bytes) -> Iterator[bytes]:
+    begin = 0
+    for found in EVENT_END.finditer(events):
+        yield events[begin : found.end()]
+        begin = found.end()
+    if begin < len(events):
+        yield events[begin:]
+
+
+def _fields(event: bytes) -> tuple[bytes, bytes]:
+    """An event's name and its data."""
+    name, data = b"", []
+    for line in _LINE_END.split(event.lstrip(b"\xef\xbb\xbf")):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
+        elif line.startswith(b"event:"):
+            name = line[6:].strip()
+    return name, b"\n".join(data)
+
+
+def _decoded(text: bytes) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _text(data: bytes) -> str:
+    return data[:1000].decode("utf-8", "replace")
