@@ -102,8 +102,10 @@ async def test_a_surface_that_a_provider_lacks_is_refused_before_anything_is_sen
     assert answer.status == 404
     assert answer.json() == {
         "type": "error",
-        "error": {"type": "invalid_request_error", "message": "openai does not serve the messages API."},
+        "error": {"type": "not_found_error", "message": "openai does not serve the messages API."},
+        "request_id": answer.headers["request-id"],
     }
+    assert answer.headers["gateway-error"] == "surface_not_served"
     assert not upstream.calls
 
 
