@@ -3,7 +3,7 @@
 A stream begins with its first content. What comes before (comments, empty lines, the events by which an upstream says
 that there will be an answer) is held back, in order, and goes out with it: until then another attempt may answer.
 
-Source: docs/decisions/0085-failures-under-200.md.
+Source: docs/decisions/0085-failures-in-disguise.md.
 """
 
 import asyncio

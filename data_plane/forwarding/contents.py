@@ -3,7 +3,7 @@
 What came is searched for a few words first. Nothing is decoded where none of them is found, and in a stream nothing
 behind its first content.
 
-Source: docs/decisions/0085-failures-under-200.md.
+Source: docs/decisions/0085-failures-in-disguise.md.
 """
 
 import re

@@ -1,6 +1,6 @@
 """What an attempt's end means for the plan, and what its upstream says about it.
 
-Source: contract, section 9; docs/decisions/0085-failures-under-200.md.
+Source: contract, section 9; docs/decisions/0085-failures-in-disguise.md.
 """
 
 import email.utils

@@ -73,7 +73,7 @@ def test_an_event_arrives_as_it_was_told(account: Account, emit: Emit) -> None:
 
     row = Event.objects.get()
     told = msgspec.structs.asdict(event)
-    for name in ("id", "time", "account", "access_key", "provider_key"):
+    for name in ("id", "time", "account", "access_key", "provider_key", "meant_status"):
         del told[name]
     assert {name: getattr(row, name) for name in told} == told
     assert row.text_id == event.id
@@ -380,11 +380,13 @@ def test_a_provider_key_tells_how_its_present_value_fares(
     assert told(5, 500) == (0, 6, 429, True), "never backwards"
     assert told(7, 200) == (7, 6, 429, False)
     assert told(70, 0) == (7, 70, 0, True)
+    assert told(140, 400, meant_status=402) == (7, 140, 402, True), "by its dialect an empty balance"
+    assert told(210, 200, is_error=True, meant_status=502) == (7, 210, 502, True), "an error under 200"
 
     value = PlainValue("sk-" + "n" * 40)
     provider_keys.rotate_provider_key(provider_key=provider_key, by=principal, name="k", value=value)
-    assert told(71, 401) == (None, None, None, False), "of the value before"
-    assert told(72, 200, value.mask) == (72, None, None, False)
+    assert told(211, 401) == (None, None, None, False), "of the value before"
+    assert told(212, 200, value.mask) == (212, None, None, False)
 
 
 def test_another_accounts_key_is_not_touched(other_account: Account, emit: Emit, access_key: AccessKey) -> None:
