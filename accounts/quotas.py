@@ -129,6 +129,11 @@ def uses_of(account_id: uuid.UUID) -> list[QuotaUse]:
     ]
 
 
+def nearly_full(uses: list[QuotaUse]) -> list[QuotaUse]:
+    """The quotas of which 80 % or more are used, the fullest first."""
+    return sorted((use for use in uses if use.level), key=lambda use: use.percent, reverse=True)
+
+
 def set_limits(account_id: uuid.UUID, limits: Mapping[Quota, int | None]) -> None:
     """Set limits of one account; None puts the deployment's limit back. What the account has above a limit stays."""
     with transaction.atomic():

@@ -47,6 +47,7 @@ SETTINGS: Final = Section(
         Tab("Gateway configuration", "gateway-configuration"),
         Tab("API keys", "api-keys"),
         Tab("Members", "members"),
+        Tab("Quotas", "quotas"),
     ),
 )
 

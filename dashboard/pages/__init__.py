@@ -37,6 +37,7 @@ from dashboard.pages import (
     overview,
     provider_keys,
     providers,
+    quotas,
     search,
     settings,
 )
@@ -54,6 +55,7 @@ PAGES: Final[tuple[type[Page], ...]] = (
     *settings.PAGES,
     *api_keys.PAGES,
     *members.PAGES,
+    *quotas.PAGES,
     *accounts.PAGES,
     *search.PAGES,
 )

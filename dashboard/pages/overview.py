@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from access_keys.models import AccessKey
 from accounts.models import Account
+from accounts.quotas import nearly_full, uses_of
 from configurations.models import Configuration
 from dashboard.kit.charts import Chart, Number, Series, stacked
 from dashboard.kit.lists import Filter, Filters
@@ -89,6 +90,7 @@ class OverviewPage(Page):
             keys=self._keys(),
             workers=_workers(account),
             steps=self._steps(),
+            full=nearly_full(uses_of(account.id)),
             commands=_COMMANDS.format(base=uris.base_of(request)),
         )
 
