@@ -17,4 +17,5 @@ class AccessKeysConfig(AppConfig):
             "token",
             documents=snapshot_documents.documents,
             all_documents=snapshot_documents.all_documents,
+            owners=snapshot_documents.owners,
         )

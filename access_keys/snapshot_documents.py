@@ -36,6 +36,13 @@ def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str,
         yield account, token_document(digest), _document(text, columns)
 
 
+def owners(names: Collection[str]) -> dict[str, Account]:
+    """The account of each named access key. For the comparison of Redis alone, which finds a digest without one."""
+    digests = [name.partition(":")[2] for name in names]
+    found = AccessKey.objects.filter(digest__in=digests).select_related("account")
+    return {access_key.snapshot_document: access_key.account for access_key in found}
+
+
 def build(account: Account, access_key: AccessKey) -> TokenDocument:
     """The document of one access key."""
     return _document(account.text_id, [getattr(access_key, column) for column in _COLUMNS])

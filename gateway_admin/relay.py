@@ -31,6 +31,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 SWEEP_SECONDS: Final = 0.1
 RECONCILE_SECONDS: Final = 1.0
 WORKERS_SECONDS: Final = 10.0
+REFUSALS_SECONDS: Final = 2.0
 VERSIONS_SECONDS: Final = 30.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
 CHAIN_SECONDS: Final = 1.0
@@ -120,6 +121,7 @@ class Relay:
             {
                 upkeep.repair_accounts: RECONCILE_SECONDS,
                 upkeep.forget_silent_workers: WORKERS_SECONDS,
+                upkeep.look_at_refusals: REFUSALS_SECONDS,
                 upkeep.compare_versions: VERSIONS_SECONDS,
                 upkeep.compare_documents: DOCUMENTS_SECONDS,
             },

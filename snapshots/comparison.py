@@ -168,7 +168,7 @@ def _compare_accounts(store: SnapshotRedis, accounts: list[Account]) -> Iterator
     for account, found in suspects.items():
         names = list(found)
         for start in range(0, len(names), CHUNK):
-            yield from _confirm(store, account, names[start : start + CHUNK])
+            yield from confirm(store, account, names[start : start + CHUNK])
 
 
 def _suspects(store: SnapshotRedis, accounts: list[Account]) -> Iterator[tuple[Account, str]]:
@@ -198,7 +198,8 @@ def _suspects(store: SnapshotRedis, accounts: list[Account]) -> Iterator[tuple[A
         yield from ((account, name) for name in fields)
 
 
-def _confirm(store: SnapshotRedis, account: Account, names: list[str]) -> list[Difference]:
+def confirm(store: SnapshotRedis, account: Account, names: list[str]) -> list[Difference]:
+    """How some documents of an account differ, read under the lock of its publications."""
     with transaction.atomic(durable=True):
         bound_waiting(lock="5s", idle="30s")
         publication = lock_publication(account.id)
@@ -301,7 +302,7 @@ def _scan(store: SnapshotRedis, kind: str) -> Iterator[list[str]]:
 def _unknown_accounts(store: SnapshotRedis) -> Iterator[Difference]:
     for chunk in _scan(store, "account"):
         by_text = {key.rpartition(":")[2]: key for key in chunk}
-        known = _accounts(set(by_text))
+        known = accounts_of(set(by_text))
         for text, key in by_text.items():
             if text not in known:
                 yield Difference(None, key, Fault.UNKNOWN)
@@ -320,7 +321,7 @@ def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
                 names[snapshot.decode(TokenDocument, found.body).account].append(name)
             except (NotAuthentic, DocumentRefused):
                 yield Difference(None, key, Fault.REFUSED)
-        known = _accounts(set(names))
+        known = accounts_of(set(names))
         for text, tokens in names.items():
             if text not in known:
                 yield from (Difference(None, keys().prefix + name, Fault.UNKNOWN) for name in tokens)
@@ -335,7 +336,8 @@ def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
                     yield Difference(account, name, Fault.UNKNOWN)
 
 
-def _accounts(texts: set[str]) -> dict[str, Account]:
+def accounts_of(texts: set[str]) -> dict[str, Account]:
+    """The accounts with these `ac_…` IDs, of those that exist."""
     identities = []
     for text in texts:
         with suppress(ids.InvalidId):

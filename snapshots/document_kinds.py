@@ -18,6 +18,8 @@ Documents = Callable[[Account, Collection[str]], Mapping[str, msgspec.Struct | N
 # Yields (account, name, document) for every document of the kind of these accounts, row by row. One account may have a
 # million of them, and a rebuild asks for many small accounts at once.
 AllDocuments = Callable[[Collection[Account]], Iterator[tuple[Account, str, msgspec.Struct]]]
+# Returns the account of each named document whose object exists.
+Owners = Callable[[Collection[str]], Mapping[str, Account]]
 # Returns every document of the catalog by name; one of them is `models`.
 CatalogDocuments = Callable[[], Mapping[str, msgspec.Struct]]
 
@@ -33,6 +35,8 @@ class Kind:
     name: str
     documents: Documents
     all_documents: AllDocuments
+    # Only where a name does not stand below its account in Redis.
+    owners: Owners | None = None
 
 
 # In reading order: a kind comes before the kinds that it refers to. So a document is never read later than the
@@ -55,15 +59,16 @@ def port_of(name: str) -> Port[Kind]:
     return _KINDS[name]
 
 
-def provide(name: str, *, documents: Documents, all_documents: AllDocuments) -> None:
+def provide(name: str, *, documents: Documents, all_documents: AllDocuments, owners: Owners | None = None) -> None:
     """Provide a kind of document.
 
     Args:
         name: the first part of the documents' names, without the colon.
         documents: returns the current documents with these names; it makes one query or a few.
         all_documents: streams every document of these accounts.
+        owners: finds the accounts of documents by their names alone.
     """
-    port_of(name).provide(Kind(name, documents, all_documents))
+    port_of(name).provide(Kind(name, documents, all_documents, owners))
 
 
 def kinds() -> list[Kind]:

@@ -25,6 +25,7 @@ from snapshots import comparison, rebuild, workers
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
 from snapshots.redis_client import SnapshotRedis, keys
+from snapshots.refused_documents import RefusedDocuments, compare_place
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -78,6 +79,7 @@ class Upkeep:
         self._stop = stop
         self._on_another_redis = on_another_redis or (lambda: None)
         self._pauses = _Pauses()
+        self._refused = RefusedDocuments()
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
@@ -127,6 +129,16 @@ class Upkeep:
         """Remove workers from the count that have been silent for longer than their staleness limit."""
         if gone := workers.forget_silent_workers(self._store):
             log.info("workers were silent for too long and left the count", workers=gone)
+
+    def look_at_refusals(self) -> None:
+        """Publish again what workers refuse and what differs from PostgreSQL, and remove what it does not know."""
+        if not self._is_settled():
+            return
+        for place in self._refused.take(workers.read_workers(self._store).reports):
+            for difference in compare_place(self._store, place):
+                log.error("somebody else writes to this Redis", put_right=[place], fault=difference.fault)
+                with self._heeding_refusals():
+                    self._repair(difference)
 
     def repair_accounts(self) -> None:
         """Publish those accounts again whose publisher has found Redis ahead of PostgreSQL."""

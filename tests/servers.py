@@ -13,12 +13,14 @@ import ipaddress
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import sys
 import unicodedata
 from collections.abc import Generator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -76,6 +78,18 @@ class FaultyRedis(RedisServer):
         """Forget everything, as after a failover to an empty replica."""
         with Redis.from_url(self.url) as client:
             client.flushall()
+
+
+class DebianRedis(FaultyRedis):
+    """A Redis of another maker, where the machine has one: what is promised for Redis has to hold there too."""
+
+    @property
+    def program(self) -> Path:
+        """The program on the path."""
+        found = shutil.which("redis-server")
+        if found is None:
+            pytest.skip("there is no redis-server on the path")
+        return Path(found)
 
 
 class FaultyPostgres(PostgresServer):

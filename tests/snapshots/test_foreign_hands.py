@@ -4,6 +4,7 @@ Whatever somebody else makes of a key in Redis, the relay puts this key right, a
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,10 @@ from redis.exceptions import RedisError
 from accounts.models import Account
 from gateway_core import snapshot
 from gateway_core.redis_errors import Trouble, trouble_of
+from gateway_core.worker_reports import Refusal, WorkerReport, seal_report
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch
 from snapshots.publisher import pause
-from snapshots.redis_client import keys, patient_store
+from snapshots.redis_client import document_keys, keys, patient_store
 from snapshots.upkeep import Upkeep
 from tests.servers import FaultyRedis
 from tests.snapshots.rows import (
@@ -28,6 +30,7 @@ from tests.snapshots.rows import (
     make_account,
     make_configuration,
     make_provider_key,
+    stream,
 )
 
 pytestmark = pytest.mark.usefixtures("_live")
@@ -252,3 +255,66 @@ def test_the_number_of_an_epoch_has_bounds() -> None:
     found = [snapshot.EpochInRedis.of([b"id", b"1", number]).number for number in numbers]
 
     assert found == [7, -1, -1, -1, -1, 10**15 - 1, -1]
+
+
+def report_of(*refusals: Refusal) -> None:
+    """A worker's report that names refusals, in Redis."""
+    now = time.time_ns() // 1000
+    report = WorkerReport(
+        id="aigw_" + "0" * 26, host="h", process=1, started_at=1, heartbeat_at=now, last_refusals=refusals
+    )
+    patient_store().redis.hset(keys().workers, report.id, seal_report(keys(), document_keys(), report))
+
+
+@pytest.mark.parametrize("harm", ["another type", "forged", "empty", "another's"])
+def test_a_token_that_a_worker_refuses_is_published_again(
+    account: Account, redis: Redis, upkeep: Upkeep, harm: str
+) -> None:
+    with transaction.atomic():
+        key = make_access_key(account)
+        other = make_access_key(account)
+    name = keys().token(key.digest)
+    if harm == "another type":
+        make_of_another_type(redis, name, "a set")
+    else:
+        copied: Any = redis.get(keys().token(other.digest))
+        redis.set(name, {"forged": b"x", "empty": b"", "another's": copied}[harm])
+    report_of(Refusal(location=name, reason="…", refused_at=1))
+
+    upkeep.look_at_refusals()
+
+    assert held_token(redis, key)
+    assert len(stream(redis)) == 2
+
+
+def test_a_field_that_a_worker_refuses_is_published_again_and_an_unknown_token_is_removed(
+    account: Account, redis: Redis, upkeep: Upkeep
+) -> None:
+    with transaction.atomic():
+        configuration = make_configuration(account)
+    hashed = keys().account(account.text_id)
+    redis.hset(hashed, configuration.snapshot_document, b"x")
+    unknown = keys().token("f" * 64)
+    redis.set(unknown, b"x")
+    places = (f"{hashed} {configuration.snapshot_document}", unknown, f"{keys().changes} x", "", "x y", f"{hashed} odd")
+    report_of(*(Refusal(location=place, reason="…", refused_at=1) for place in places))
+
+    upkeep.look_at_refusals()
+
+    assert not redis.exists(unknown)
+    assert differences() == []
+
+
+def test_a_refusal_is_looked_at_once(account: Account, redis: Redis, upkeep: Upkeep) -> None:
+    with transaction.atomic():
+        key = make_access_key(account)
+    report_of(Refusal(location=keys().token(key.digest), reason="…", refused_at=1))
+    upkeep.look_at_refusals()
+    redis.set(keys().token(key.digest), b"x")
+
+    upkeep.look_at_refusals()
+    assert redis.get(keys().token(key.digest)) == b"x"
+    report_of(Refusal(location=keys().token(key.digest), reason="…", refused_at=2))
+    upkeep.look_at_refusals()
+
+    assert held_token(redis, key)

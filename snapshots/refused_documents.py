@@ -1,0 +1,60 @@
+"""Documents that workers report as refused: each is compared at once, and does not wait for the daily comparison.
+
+Source: docs/decisions/0013-errors-of-redis.md.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from gateway_core import snapshot
+from gateway_core.worker_reports import WorkerReport
+from snapshots import comparison, document_kinds
+from snapshots.comparison import Difference, Fault
+from snapshots.redis_client import SnapshotRedis, keys
+
+
+class RefusedDocuments:
+    """What workers have refused since the last look."""
+
+    def __init__(self) -> None:
+        # The time of the newest refusal that was looked at, by worker.
+        self._seen: dict[str, int] = {}
+
+    def take(self, reports: Iterable[WorkerReport]) -> list[str]:
+        """The places of newly refused documents, each once."""
+        found: dict[str, None] = {}
+        seen = {}
+        for report in reports:
+            last = self._seen.get(report.id, 0)
+            for refusal in report.last_refusals:
+                if refusal.refused_at > last:
+                    found[refusal.location] = None
+            seen[report.id] = max([last, *(refusal.refused_at for refusal in report.last_refusals)])
+        self._seen = seen
+        return list(found)
+
+
+def compare_place(store: SnapshotRedis, place: str) -> Iterator[Difference]:
+    """Yield how the document at one place differs, if it does.
+
+    Args:
+        store: the Redis to compare.
+        place: as a worker reports it: the Redis key, and for a hash a blank and the field. Changes, versions and the
+            catalog are compared elsewhere and yield nothing.
+    """
+    key, _, name = place.partition(" ")
+    prefix = keys().prefix
+    if key.startswith(prefix + "token:"):
+        name = key.removeprefix(prefix)
+        owners = document_kinds.kind_of(name).owners
+        owner = owners([name]).get(name) if owners is not None else None
+        if owner is not None:
+            yield from comparison.confirm(store, owner, [name])
+        elif store.redis.exists(key):
+            yield Difference(None, key, Fault.UNKNOWN)
+    elif key.startswith(keys().account("")) and name != snapshot.VERSION_DOCUMENT:
+        try:
+            document_kinds.kind_of(name)
+        except document_kinds.UnknownKind:
+            return
+        for account in comparison.accounts_of({key.removeprefix(keys().account(""))}).values():
+            yield from comparison.confirm(store, account, [name])
