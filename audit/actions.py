@@ -40,6 +40,8 @@ class Action(StrEnum):
     MANAGED_KEY_RESEALED = "managed_key.resealed"
     MANAGED_KEY_REMOVED = "managed_key.removed"
     GATEWAY_CONFIGURATION_UPDATED = "gateway_configuration.updated"
+    # The oldest events were deleted, by age.
+    AUDIT_FORGOTTEN = "audit.forgotten"
     CREDITS_GRANTED = "credits.granted"
     CREDITS_CHECKOUT_STARTED = "credits.checkout_started"
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.db.models import Exists, OuterRef
 
+from audit.actions import Action
 from audit.models import Event, Link, PendingEvent
 
 BATCH: Final = 500
@@ -46,7 +47,7 @@ COLUMNS: Final = (
     "request_id",
 )
 _CHANGES: Final = COLUMNS.index("changes")
-# The key of an advisory lock: only one relay extends the chain at a time.
+# The key of an advisory lock: only one process extends or shortens the chain at a time.
 _LOCK: Final = 0x61756469745F6C6B
 _CHUNK: Final = 2000
 
@@ -85,6 +86,7 @@ class Fault(StrEnum):
     EVENT_MISSING = "its event is missing"
     LINK_MISSING = "the link is missing"
     EVENT_INSERTED = "the event is in the table, but was not recorded: it is neither chained nor pending"
+    NOTED_FORGOTTEN = "the noted head is older than the events that are kept; compare with a newer one"
     NOT_NOTED = "the noted head is not in the chain: the chain was shortened or rewritten"
 
 
@@ -124,6 +126,25 @@ def head() -> ChainHead:
     return ChainHead(found[0], bytes(found[1])) if found else EMPTY
 
 
+def lock() -> bool:
+    """Whether this transaction alone may change the chain from now on. It does not wait for another one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
+        return bool(cursor.fetchone()[0])
+
+
+def forgotten_through(number: int) -> ChainHead | None:
+    """The link with this number, if it was the last one of a beginning that was deleted by age (audit.retention)."""
+    events = Event.objects.of_operator().with_actions(Action.AUDIT_FORGOTTEN).on_object(str(number))
+    for changes in events.values_list("changes", flat=True)[:1]:
+        try:
+            last = ChainHead.parse(changes["head"][1])
+        except (KeyError, TypeError, IndexError, ValueError):
+            return None
+        return last if last.number == number else None
+    return None
+
+
 @transaction.atomic
 def extend(limit: int = BATCH) -> int:
     """Add pending events to the chain, oldest first.
@@ -133,10 +154,8 @@ def extend(limit: int = BATCH) -> int:
     Returns:
         The number of events that were chained. If it equals `limit`, more may be pending.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [_LOCK])
-        if cursor.fetchone() != (True,):
-            return 0
+    if not lock():
+        return 0
     # In the order of their IDs, which is the order of creation. An event that commits late is chained late.
     waiting = list(PendingEvent.objects.order_by("event_id").values_list("event_id", flat=True)[:limit])
     if not waiting:
@@ -157,6 +176,8 @@ class Verification:
 
     # A head that was noted earlier; it must still be in the chain.
     noted: ChainHead | None = None
+    # The last deleted link, where the beginning was deleted by age; the chain continues from it.
+    start: ChainHead = EMPTY
     # The last valid link.
     head: ChainHead = EMPTY
     broken: Break | None = None
@@ -171,6 +192,9 @@ class Verification:
         is_noted = self.noted is None or self.noted == EMPTY
         with transaction.atomic():
             for number, stored, event in _walk():
+                if self.head == EMPTY and number > 1:
+                    self.start = self.head = forgotten_through(number - 1) or EMPTY
+                    is_noted |= self.head == self.noted
                 self.broken = self._break_at(number, stored, event)
                 if self.broken is not None:
                     return
@@ -178,7 +202,9 @@ class Verification:
                 is_noted |= self.head == self.noted
                 yield number
             self.waiting = PendingEvent.objects.count()
-        if not is_noted and self.noted is not None:
+        if not is_noted and self.noted is not None and self.noted.number < self.start.number:
+            self.broken = Break(Fault.NOTED_FORGOTTEN, f"link {self.noted.number}")
+        elif not is_noted and self.noted is not None:
             self.broken = Break(Fault.NOT_NOTED, f"link {self.noted.number}")
         else:
             self.broken = _inserted()

@@ -2,7 +2,8 @@
 
 An `Event` is written in the transaction of the change that it describes, with a `PendingEvent` row beside it. The relay
 gives each pending event a `Link`, whose hash covers the event and the link before it (audit.chain). Rows of events and
-links are only added: triggers of migration 0001 refuse UPDATE, DELETE and TRUNCATE, also in SQL written by hand.
+links are only added, until they are deleted by age (audit.retention): triggers refuse UPDATE, TRUNCATE, and DELETE
+within 30 days, also in SQL written by hand.
 
 Source: docs/decisions/0100-audit.md.
 """

@@ -327,6 +327,7 @@ CELERY_TASK_DEFAULT_QUEUE = "tasks"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "forget expired answers": {"task": "accounts.forget_expired_answers", "schedule": 3600.0},
     "forget expired sessions": {"task": "accounts.forget_expired_sessions", "schedule": 3600.0},
+    "forget audit events": {"task": "audit.forget_events", "schedule": 86400.0},
     "forget revisions": {"task": "configurations.forget_revisions", "schedule": 86400.0},
     # An event is visible within 10 s of its request, and spent credits stop managed inference within 5 s. A message
     # expires when the next one is due.
@@ -340,6 +341,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
 USAGE_RETENTION_MONTHS = int(environment.read("USAGE_RETENTION_MONTHS", "13"))
 # How many objects an account may have, where an operator has not set another limit for it (accounts.quotas).
 QUOTAS = environment.parsed("QUOTAS", quota_limits.parse, dict(quota_limits.DEFAULTS))
+# Events of the audit that are older are deleted; 0 keeps them for ever. The database keeps each for 30 days at least.
+AUDIT_RETENTION_DAYS = int(environment.read("AUDIT_RETENTION_DAYS", "400"))
 # The gateway's own fee, in cents per million tokens, on top of what the upstream takes.
 PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))
 # Buying credits needs a payment provider (docs/usage.md); without the key it is switched off.

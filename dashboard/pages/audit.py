@@ -28,6 +28,7 @@ _KINDS: Final = {
     "account": "Account",
     "credits": "Credits",
     "managed_key": "Managed key",
+    "audit": "Audit",
 }
 _RANGES: Final = {"24h": timedelta(days=1), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 # The route of an object's page, by the kind of object.

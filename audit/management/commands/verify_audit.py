@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.chain import ChainHead, Verification
+from audit.chain import EMPTY, ChainHead, Verification
 
 _PROGRESS_SECONDS: Final = 5.0
 
@@ -33,7 +33,9 @@ class Command(BaseCommand):
                 self.stderr.write(f"{number} links …")
         if walk.broken is not None:
             raise CommandError(f"The audit is broken. {walk.broken}. The last valid link is {walk.head}.")
-        self.stdout.write(f"{walk.head.number} events are chained and unchanged.")
+        self.stdout.write(f"{walk.head.number - walk.start.number} events are chained and unchanged.")
+        if walk.start != EMPTY:
+            self.stdout.write(f"{walk.start.number} events before them were deleted by age, up to {walk.start}.")
         self.stdout.write(f"{walk.waiting} events wait to be chained by the relay.")
         self.stdout.write(f"head {walk.head}")
 
