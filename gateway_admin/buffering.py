@@ -4,7 +4,8 @@ A request's body is taken in before a thread is taken, within a size and a time.
 the application makes it, and waits for its reader in a file. A slow client therefore costs a connection, and no thread.
 
 Threads come in lanes. A lane's threads serve the paths of that lane alone: when all others are busy, `/healthz`,
-`/readyz`, static files and sign-ins still have theirs, and password hashes never take more than two processors.
+`/readyz`, sign-ins, and static files with the OpenAPI document still have theirs. Password hashes never take more than
+two processors.
 
 Source: docs/decisions/0113-no-thread-waits.md; PEP 3333; the ASGI specification, HTTP.
 """
@@ -44,6 +45,7 @@ _IN_MEMORY: Final = 32 * 1024
 _PIECE: Final = 64 * 1024
 _SIGN_IN_THREADS: Final = 2
 _STATIC_THREADS: Final = 2
+_OPEN: Final = frozenset({"/openapi.json", "/docs"})
 _CLOSE: Final = (b"connection", b"close")
 
 log = structlog.get_logger(__name__)
@@ -125,7 +127,8 @@ class Buffered:
         path = scope["path"]
         if path in self._probes:
             return self._probes[path]
-        if path.startswith("/static/"):
+        # Large, and for everybody: clients that ask for these without a key wait for each other alone.
+        if path.startswith("/static/") or path in _OPEN:
             return self._static
         # Each of these may hash a password.
         if scope["method"] == "POST" and path.startswith(("/dashboard/login", "/dashboard/join", "/dashboard/you/")):

@@ -353,7 +353,7 @@ class CallerProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        if self._behind:
+        if self._behind and not self._is_busy():
             data, self._behind = self._behind, b""
             # What is still not looked at then goes before what comes.
             self._take(data)
