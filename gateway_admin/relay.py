@@ -122,6 +122,7 @@ class Relay:
                 upkeep.repair_accounts: RECONCILE_SECONDS,
                 upkeep.forget_silent_workers: WORKERS_SECONDS,
                 upkeep.look_at_refusals: REFUSALS_SECONDS,
+                upkeep.walk_over_tokens: RECONCILE_SECONDS,
                 upkeep.compare_versions: VERSIONS_SECONDS,
                 upkeep.compare_documents: DOCUMENTS_SECONDS,
             },

@@ -25,7 +25,7 @@ from snapshots import comparison, rebuild, workers
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
 from snapshots.redis_client import SnapshotRedis, keys
-from snapshots.refused_documents import RefusedDocuments, compare_place
+from snapshots.refused_documents import RefusedDocuments, TokenWalk, compare_place
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -80,6 +80,7 @@ class Upkeep:
         self._on_another_redis = on_another_redis or (lambda: None)
         self._pauses = _Pauses()
         self._refused = RefusedDocuments()
+        self._walk = TokenWalk()
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
@@ -134,7 +135,15 @@ class Upkeep:
         """Publish again what workers refuse and what differs from PostgreSQL, and remove what it does not know."""
         if not self._is_settled():
             return
-        for place in self._refused.take(workers.read_workers(self._store).reports):
+        self._put_right(self._refused.take(workers.read_workers(self._store).reports))
+
+    def walk_over_tokens(self) -> None:
+        """Look at the next tokens in Redis, and publish again those whose key is of another type."""
+        if self._is_settled():
+            self._put_right(self._walk.step(self._store))
+
+    def _put_right(self, places: list[str]) -> None:
+        for place in places:
             for difference in compare_place(self._store, place):
                 log.error("somebody else writes to this Redis", put_right=[place], fault=difference.fault)
                 with self._heeding_refusals():

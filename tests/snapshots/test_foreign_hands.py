@@ -305,6 +305,19 @@ def test_a_field_that_a_worker_refuses_is_published_again_and_an_unknown_token_i
     assert differences() == []
 
 
+def test_a_token_of_another_type_that_nobody_reads_is_found_by_the_walk(
+    account: Account, redis: Redis, upkeep: Upkeep
+) -> None:
+    with transaction.atomic():
+        key = make_access_key(account)
+    make_of_another_type(redis, keys().token(key.digest), "a list")
+
+    upkeep.walk_over_tokens()
+
+    assert held_token(redis, key)
+    assert differences() == []
+
+
 def test_a_refusal_is_looked_at_once(account: Account, redis: Redis, upkeep: Upkeep) -> None:
     with transaction.atomic():
         key = make_access_key(account)
