@@ -66,7 +66,7 @@ _SNAPSHOT_HEADERS: Final = {
     },
     "Preference-Applied": {
         "description": "wait=N: the limit in seconds that this request asked for and that was applied.",
-        "schema": {"type": "string", "pattern": "^wait=([0-9]|10)$"},
+        "schema": {"type": "string", "pattern": f"^wait=({'|'.join(map(str, range(MOST_SECONDS + 1)))})$"},
     },
 }
 _LIMIT: Final = {
