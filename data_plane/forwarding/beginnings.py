@@ -56,13 +56,24 @@ async def beginning_of(response: Answer, running: Running) -> Begun:
     first = b""
     if not response.is_event_stream:
         if running.call.body.is_streaming:
-            first = await response.content.readany()
+            first = await _not_blank(response, running)
         if not first or not is_stream_of_events(first):
             begun = await _whole(response, running, first)
             if begun.is_whole and (error := failure_in(begun.first, running.call.surface)) is not None:
                 raise NotAnAnswer(error)
             return begun
     return await _stream(response, running, first)
+
+
+async def _not_blank(response: Answer, running: Running) -> bytes:
+    """The first chunk that is not empty lines alone, with those before it."""
+    first = b""
+    while len(first) < _ERROR_BYTES and (chunk := await response.content.readany()):
+        first += chunk
+        if chunk.strip():
+            break
+        running.limit.move(running.bound)
+    return first
 
 
 async def _stream(response: Answer, running: Running, chunk: bytes) -> Begun:

@@ -11,9 +11,11 @@ import pytest
 
 from data_plane.forwarding.sse import TAIL, EventStream, apart_from
 from gateway_core.catalog import Surface
+from gateway_core.snapshot import SurfaceSupport
 from local.stand_in import StandIn
 from tests.patience import eventually, stretched
-from tests.workers import Client, Running, Tenant, events_of, saying
+from tests.scripted_upstream import GOOD_STREAM, head, scripted
+from tests.workers import Client, Running, SnapshotWriter, Tenant, events_of, saying
 
 GOOD = "sk-good-0123456789abcdefghij"
 CUT = "sk-demo-cut-0123456789abcdef"
@@ -84,6 +86,81 @@ async def test_a_stream_that_ends_with_its_connection_before_that_is_an_error(
         answer = await client.chat(alice.token(), "mine:x", stream=True)
 
     assert events_of(answer.body)[-1][1]["error"]["code"] == "answer_cut"
+
+
+@pytest.mark.parametrize(
+    ("path", "events"),
+    [
+        ("chat/completions", b'data: {"choices":[{"delta":{"content":"x"},"finish_reason": "length"}]}\n\n'),
+        ("completions", b'data: {"choices":[{"text":"x","finish_reason":"stop"}]}\n\n'),
+        ("messages", b'data: {"type":"message_delta","delta":{"stop_reason":"end_turn"}}\n\n'),
+        ("responses", b'data: {"type":"response.completed","response":{}}\n\n'),
+        ("responses", b'event: response.incomplete\ndata: {"type":"response.incomplete","response":{}}\n\n'),
+    ],
+)
+async def test_the_reason_why_a_model_stopped_is_the_end_of_a_stream_that_its_connection_ends(
+    client: Client, alice: Tenant, writer: SnapshotWriter, path: str, events: bytes
+):
+    async with scripted(**{GOOD: [head(), events, 0.05]}) as upstream:
+        alice.provider("mine", upstream.url, *map(SurfaceSupport, Surface))
+        body = json.dumps(
+            {"model": "mine:m", "messages": [], "input": "", "prompt": "", "max_tokens": 1, "stream": True}
+        )
+        answer = await client.request("POST", f"/v1/{path}", alice.routed(GOOD, provider="mine"), data=body)
+
+    assert answer.body == events
+    (event,) = await writer.usage_of(1)
+    assert not event.is_error
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/octet-stream", "application/json", "application/x-ndjson"]
+)
+@pytest.mark.parametrize("lead", [b"", b": hello\n\n", b"\n\n", b"\xef\xbb\xbf"])
+async def test_a_stream_under_another_content_type_passes_as_it_comes(
+    client: Client, alice: Tenant, content_type: str, lead: bytes
+):
+    first, _, rest = GOOD_STREAM.partition(b"\n\n")
+    script = [head(content_type), lead, 0.02, first + b"\n\n", 0.3, rest]
+    async with scripted(**{GOOD: script}) as upstream:
+        alice.provider("mine", upstream.url)
+        headers = {"authorization": f"Bearer {alice.routed(GOOD, provider='mine')}"}
+        body = json.dumps({"model": "mine:m", "messages": [], "stream": True})
+        async with client.session.post(f"{client.url}/v1/chat/completions", data=body, headers=headers) as response:
+            seen = await response.content.readany()
+            whole = seen + await response.content.read()
+
+    assert b"[DONE]" not in seen
+    assert whole == lead + GOOD_STREAM
+    assert response.content_type == "text/event-stream"
+
+
+async def test_no_proxy_and_no_cache_holds_a_stream_back(client: Client, alice: Tenant, upstream: StandIn):
+    upstream.headers["cache-control"] = "public, max-age=600"
+    upstream.headers["x-accel-buffering"] = "yes"
+    answer = await client.chat(alice.routed(GOOD), stream=True)
+
+    assert answer.headers.getall("cache-control") == ["no-cache"]
+    assert answer.headers.getall("x-accel-buffering") == ["no"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_caller_of_http_1_0_gets_no_chunks(worker: Running, alice: Tenant, *, stream: bool):
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(worker.client.url.rpartition(":")[2]))
+    body = json.dumps({"model": "gpt-4o", "messages": [], "stream": stream}).encode()
+    token = alice.routed(GOOD)
+    writer.write(
+        f"POST /v1/chat/completions HTTP/1.0\r\nauthorization: Bearer {token}\r\n"
+        f"content-length: {len(body)}\r\n\r\n".encode()
+        + body
+    )
+    answer = await reader.read()
+    writer.close()
+
+    told, _, rest = answer.partition(b"\r\n\r\n")
+    assert b"200" in told.split(b"\r\n")[0]
+    assert b"transfer-encoding" not in told.lower()
+    assert (rest.startswith(b"data: {") and rest.endswith(b"[DONE]\n\n")) if stream else json.loads(rest)["choices"]
 
 
 async def test_an_answer_without_events_that_breaks_off_is_a_failure_before_its_first_byte(
