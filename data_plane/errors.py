@@ -101,6 +101,18 @@ class ModelInvalid(BadRequest):
     code = "model_invalid"
 
 
+class TooManyModels(BadRequest):
+    """The request asks for more models than one request may."""
+
+    code = "too_many_models"
+
+
+class TooManyMembers(BadRequest):
+    """The body has more members than a body may."""
+
+    code = "too_many_members"
+
+
 class MemberInvalid(BadRequest):
     """A member of the body is not as it must be."""
 
@@ -173,6 +185,13 @@ class BodyTooLarge(GatewayError):
 
     status = 413
     code = "body_too_large"
+
+
+class MembersTooLong(GatewayError):
+    """The members of the body that the gateway does not know are over 1 MiB together."""
+
+    status = 413
+    code = "members_too_long"
 
 
 class InputTooLong(GatewayError):
@@ -252,6 +271,20 @@ class RateLimited(GatewayError):
 
     status = 429
     code = "rate_limited"
+
+
+class RequestsInFlight(GatewayError):
+    """There are as many requests in flight as there may be."""
+
+    status = 429
+    code = "requests_in_flight"
+
+
+class BodiesInFlight(GatewayError):
+    """The bodies of the requests in flight are as long as they may be together."""
+
+    status = 429
+    code = "bodies_in_flight"
 
 
 class AttemptsFailed(GatewayError):
@@ -341,6 +374,12 @@ class ShuttingDown(Unavailable):
     """This worker is shutting down."""
 
     code = "shutting_down"
+
+
+class WorkerFull(Unavailable):
+    """This worker has as many requests, or bytes of their bodies, in flight as it takes; try again."""
+
+    code = "worker_full"
 
 
 class TooManyConnections(Unavailable):

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,6 +35,17 @@ class Metrics:
         )
         self.connections_refused = {reason: refused.labels(reason) for reason in CONNECTION_REASONS}
         self.connections = Gauge("gateway_connections", "Connections from callers.", registry=registry)
+        self.loop_lag = Histogram(
+            "gateway_loop_lag_seconds",
+            "How late the event loop came to a timer that is due every 10 ms.",
+            buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5),
+            registry=registry,
+        )
+        self.longest_step = Gauge(
+            "gateway_loop_longest_step_seconds",
+            "The longest step of the event loop since the start, in seconds of the processor.",
+            registry=registry,
+        )
         self.left = Counter("gateway_callers_left", "Callers that left before their answer ended.", registry=registry)
         self.refusals = Gauge("gateway_document_refusals", "Documents of the snapshot refused.", registry=registry)
         self.position = Gauge("gateway_snapshot_position", "The newest change applied.", registry=registry)

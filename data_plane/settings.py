@@ -16,7 +16,9 @@ from gateway_core.catalog import BUILT_IN
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.environment import EVALUATION, EnvironmentIncomplete, listed, mode, ports_of, upstream_rules
 from gateway_core.environment import port as parse_port
+from gateway_core.policy import MOST_ATTEMPTS, MOST_MODELS
 from gateway_core.sealing import Keyring
+from gateway_core.usage_events import MOST_RECORDED_ATTEMPTS
 
 _Value = TypeVar("_Value")
 
@@ -39,6 +41,28 @@ class CallerLimits(msgspec.Struct, frozen=True, kw_only=True):
     keepalive_timeout: float = 75.0
     # How long a caller may take nothing of an answer that waits for it.
     unread_timeout: float = 30.0
+
+
+class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What requests with an access key may cost: one by itself, and those in flight together."""
+
+    # Model names that one request may ask for.
+    models: int = MOST_MODELS
+    # Attempts of one request, and the bytes of their bodies together; the first attempt is always made.
+    attempts: int = MOST_ATTEMPTS
+    upstream_bytes: int = 128 * 1024 * 1024
+    # Members of one body, at its top.
+    members: int = 1000
+    # Requests in flight of this worker, of one account and of one access key.
+    requests: int = 4096
+    requests_per_account: int = 2048
+    requests_per_key: int = 1024
+    # Bytes of the bodies of requests in flight.
+    body_bytes: int = 512 * 1024 * 1024
+    body_bytes_per_account: int = 256 * 1024 * 1024
+    body_bytes_per_key: int = 128 * 1024 * 1024
+    # Seconds of the loop's own processor time in one step, over which a warning is logged.
+    step_warning: float = 0.1
 
 
 class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +108,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout: float = 60.0
     caller_limits: CallerLimits = CallerLimits()
     upstream_limits: UpstreamLimits = UpstreamLimits()
+    request_limits: RequestLimits = RequestLimits()
     log_level: str = "INFO"
     # Where usage is kept for the moment until Redis has it; without, it is lost with a worker that is killed.
     usage_spool: Path | None = None
@@ -158,6 +183,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
     body_timeout = env.optional("REQUEST_BODY_TIMEOUT", _seconds, 60.0)
     caller_limits = _caller_limits(env)
     upstream_limits = _upstream_limits(env)
+    request_limits = _request_limits(env)
     snapshot_directory = env.text("SNAPSHOT_DIRECTORY")
     usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
@@ -179,6 +205,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
         body_timeout=body_timeout,
         caller_limits=caller_limits,
         upstream_limits=upstream_limits,
+        request_limits=request_limits,
         log_level=log_level,
         usage_spool=Path(usage_spool) if usage_spool else None,
     )
@@ -196,6 +223,23 @@ def _caller_limits(env: _Environment) -> CallerLimits:
         head_timeout=env.optional("REQUEST_HEAD_TIMEOUT", _seconds, default.head_timeout),
         keepalive_timeout=env.optional("KEEPALIVE_TIMEOUT", _seconds, default.keepalive_timeout),
         unread_timeout=env.optional("UNREAD_ANSWER_TIMEOUT", _seconds, default.unread_timeout),
+    )
+
+
+def _request_limits(env: _Environment) -> RequestLimits:
+    default = RequestLimits()
+    return RequestLimits(
+        models=env.optional("REQUEST_MODELS", _count, default.models),
+        attempts=env.optional("REQUEST_ATTEMPTS", _attempts, default.attempts),
+        upstream_bytes=env.optional("REQUEST_UPSTREAM_BYTES", _count, default.upstream_bytes),
+        members=env.optional("REQUEST_MEMBERS", _count, default.members),
+        requests=env.optional("REQUESTS_IN_FLIGHT", _count, default.requests),
+        requests_per_account=env.optional("REQUESTS_IN_FLIGHT_PER_ACCOUNT", _count, default.requests_per_account),
+        requests_per_key=env.optional("REQUESTS_IN_FLIGHT_PER_KEY", _count, default.requests_per_key),
+        body_bytes=env.optional("BODY_BYTES_IN_FLIGHT", _count, default.body_bytes),
+        body_bytes_per_account=env.optional("BODY_BYTES_IN_FLIGHT_PER_ACCOUNT", _count, default.body_bytes_per_account),
+        body_bytes_per_key=env.optional("BODY_BYTES_IN_FLIGHT_PER_KEY", _count, default.body_bytes_per_key),
+        step_warning=env.optional("STEP_WARNING", _seconds, default.step_warning),
     )
 
 
@@ -251,6 +295,13 @@ def _count_or_none(text: str) -> int:
 def _count(text: str) -> int:
     if not (number := _count_or_none(text)):
         raise ValueError("not a whole number above zero")
+    return number
+
+
+def _attempts(text: str) -> int:
+    number = _count(text)
+    if number > MOST_RECORDED_ATTEMPTS:
+        raise ValueError(f"above {MOST_RECORDED_ATTEMPTS}")
     return number
 
 

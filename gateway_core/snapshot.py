@@ -342,9 +342,13 @@ class AccountSnapshot:
         """
         if version <= self.version:
             raise DocumentRefused("an account's version that is not newer")
+        self.prepare(documents)
+        self.version = version
+
+    def prepare(self, documents: Mapping[str, msgspec.Struct | None]) -> None:
+        """Take in some documents of a snapshot that is not in use yet and gets its version last."""
         for name, document in documents.items():
             self._put(name, document)
-        self.version = version
 
     def _put(self, name: str, document: msgspec.Struct | None) -> None:
         kind, _, key = name.partition(":")

@@ -57,6 +57,10 @@ class BatchRefused(ValueError):
     """No holder of a document key wrote this usage batch, or it is out of bounds. None of its events counts."""
 
 
+# A worker makes no more attempts for one request (its REQUEST_ATTEMPTS).
+MOST_RECORDED_ATTEMPTS: Final = 10_000
+
+
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """One attempt at one upstream.
 
@@ -78,7 +82,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     # The model name in the caller's request.
     requested_model: _Name
     # From 1 within a request.
-    attempt: Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+    attempt: Annotated[int, msgspec.Meta(ge=1, le=MOST_RECORDED_ATTEMPTS)]
     # Whether the caller received the outcome of this attempt.
     is_final: bool
     # "user": a stored provider key; "ngrok": managed inference; "none": a custom provider without credentials.

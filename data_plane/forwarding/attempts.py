@@ -57,12 +57,15 @@ class AttemptMachine:
             self._running.usage.close(has_left=self._exchange.has_left)
 
     async def _answer_by(self, plan: Plan) -> None:
-        exchange, metrics = self._exchange, self._running.shared.metrics
+        exchange, running = self._exchange, self._running
+        metrics = running.shared.metrics
         last_candidate = plan.attempts[-1].candidate
         refused_candidate = -1
         for attempt in plan.attempts:
             if attempt.candidate == refused_candidate:
                 continue
+            if exchange.attempts and running.sent + running.call.body.length > running.shared.limits.upstream_bytes:
+                raise self._exhausted(f"one request may send {running.shared.limits.upstream_bytes} bytes upstream")
             exchange.provider, exchange.model = attempt.provider, attempt.model
             try:
                 one = OneAttempt(self._running, attempt)
@@ -78,7 +81,7 @@ class AttemptMachine:
                 finally:
                     close(begun.response)
                 return
-        raise self._exhausted()
+        raise self._exhausted(f"one request may make {len(plan.attempts)}" if plan.is_cut else "")
 
     def _note(self, attempt: Attempt, failed: AttemptFailed) -> None:
         mask = mask_of(self._running, attempt)
@@ -93,7 +96,12 @@ class AttemptMachine:
             reason=failed.status,
         )
 
-    def _exhausted(self) -> GatewayError:
+    def _exhausted(self, bound: str) -> GatewayError:
+        """The error for attempts that all failed.
+
+        Args:
+            bound: why others were not made; "" where there are no others.
+        """
         failures = self._failures
         if len(failures) == self._unusable:
             return KeysUnusable()
@@ -102,8 +110,9 @@ class AttemptMachine:
         if all(failure.means == _RATE_LIMITED for failure in failures):
             message = listed_failures(RateLimited.__doc__, failures)
             return RateLimited(message, retry_after=1 if wait is None else wait, headers=limits)
+        told = listed_failures(AttemptsFailed.__doc__, failures)
         return AttemptsFailed(
-            listed_failures(AttemptsFailed.__doc__, failures),
+            f"{told} Other attempts were not made: {bound}." if bound else told,
             retry_after=wait,
             headers=limits,
             by_keys=all(failure.means in KEY_STATUSES for failure in failures),

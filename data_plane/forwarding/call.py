@@ -10,6 +10,7 @@ from data_plane.forwarding.targets import Target, Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Upstream
 from data_plane.metrics import Metrics
+from data_plane.settings import RequestLimits
 from data_plane.state.held import HeldAccount
 from data_plane.state.store import WorkerState
 from data_plane.usage.attempt_record import Record, RequestUsage
@@ -41,6 +42,7 @@ class Machinery(NamedTuple):
     metrics: Metrics
     loop_marker: bytes
     record_usage: Record
+    limits: RequestLimits
 
 
 class Running:
@@ -53,6 +55,7 @@ class Running:
         "exchange",
         "limit",
         "per_request",
+        "sent",
         "shared",
         "stream_timeout",
         "usage",
@@ -65,6 +68,8 @@ class Running:
         self.call = call
         self.exchange = exchange
         self.limit = limit
+        # Bytes of all bodies that went upstream.
+        self.sent = 0
         # Seconds that an attempt may take to its first event, and from one chunk of a stream to the next.
         self.per_request = settings.per_request_timeout
         self.clock = asyncio.get_running_loop().time

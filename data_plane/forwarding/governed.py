@@ -28,7 +28,7 @@ MAXIMA: Final = (
 # The members that ask for several answers at once.
 COUNTS: Final = ("n", "best_of", "n_cmpl", "num_return_sequences", "candidate_count", "num_generations")
 # What the gateway reads or sets.
-_GOVERNED: Final = (
+GOVERNED: Final = (
     *("model", "models", "stream", "stream_options", *COUNTS, "service_tier", "store", "background"),
     *("messages", "prompt", "suffix", "input", "system", "instructions", "tools", "functions", "response_format"),
     *("previous_response_id", "include_usage", *MAXIMA),
@@ -90,7 +90,7 @@ def _key(name: str) -> str:
     return "".join(filter(str.isalnum, plain))
 
 
-_GOVERNED_BY_KEY: Final = {_key(name): name for name in _GOVERNED}
+_GOVERNED_BY_KEY: Final = {_key(name): name for name in GOVERNED}
 _CONTAINER_KEYS: Final = frozenset(map(_key, _CONTAINERS))
 _GENERAL_ROUTING: Final = {_key(name): name for name in _ROUTING}
 # What a provider's facts add to the members that route anywhere.
@@ -98,7 +98,7 @@ _ROUTING_OF: Final = {
     provider.id: {_key(name): name for name in provider.routing_members} for provider in BUILT_IN.values()
 }
 # Names that need no second look; of `stream_options` also the content is looked at.
-_PLAIN: Final = frozenset((*_GOVERNED, *HARMLESS)) - {"stream_options", "stream", "include_usage"}
+_PLAIN: Final = frozenset((*GOVERNED, *HARMLESS)) - {"stream_options", "stream", "include_usage"}
 _BOOLEANS: Final = frozenset({b"true", b"false", b"null"})
 _list_of_objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 

@@ -107,8 +107,10 @@ class OneAttempt:
         usage.begin(self.attempt, mask_of(running, self.attempt))
         try:
             with running.limit.until(running.bound):
+                body = self._body()
+                running.sent += len(body)
                 response = await running.shared.upstream.send(
-                    self.target.way, self._headers(), self._body(), running.call.query
+                    self.target.way, self._headers(), body, running.call.query
                 )
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status

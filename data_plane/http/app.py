@@ -17,6 +17,7 @@ from data_plane.forwarding import bodies
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import AttemptMachine, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
+from data_plane.forwarding.budget import Budget
 from data_plane.forwarding.call import AttemptCall, Machinery
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
@@ -25,16 +26,17 @@ from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Upstream
+from data_plane.http.models import ModelLists
 from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
-from data_plane.state.held import HeldAccount, HeldToken
+from data_plane.state.held import HeldToken
 from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
-from gateway_core.policy import Denial, Plan, SnapshotIncomplete, reachable_models
+from gateway_core.policy import Denial, Plan, SnapshotIncomplete
 from gateway_core.snapshot import TokenDocument
 
 log = structlog.get_logger("data_plane.http.app")
@@ -70,6 +72,8 @@ class App:
         self._usage = usage
         self._metrics = metrics
         self._loop_guard = LoopGuard(settings.document_keys)
+        self._model_lists = ModelLists()
+        self._budget = Budget(settings.request_limits)
         self._machinery = Machinery(
             store=follower.store,
             keyring=settings.keyring,
@@ -78,6 +82,7 @@ class App:
             metrics=self._metrics,
             loop_marker=self._loop_guard.marker,
             record_usage=usage.record,
+            limits=settings.request_limits,
         )
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -118,13 +123,14 @@ class App:
         if scope["method"] != "POST":
             raise errors.MethodNotAllowed(allow="POST")
         token, text, digest = await self._authorise(scope)
+        share = self._budget.enter(token.account.id, _document(token).access_key)
         limit = TimeLimit()
         try:
-            raw = await bodies.read(exchange.receive, limit, within=self._settings.body_timeout)
+            raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)
             if self._follower.store.tokens.get(digest) is not token:
                 # Changed while the body came: a key that is deleted by now starts nothing any more.
                 token, text, digest = await self._authorise(scope)
-            call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw))
+            call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw, self._budget.limits))
             if caller.disconnected:
                 raise ClientLeft
             caller.on_leave = partial(exchange.leave, limit.task)
@@ -132,6 +138,7 @@ class App:
         finally:
             caller.on_leave = None
             limit.close()
+            share.leave()
 
     async def _judge(
         self, scope: Any, token: HeldToken, text: bytes, surface: Surface, body: Body
@@ -144,7 +151,11 @@ class App:
         document = _document(token)
         try:
             outcome = token.account.resolve(
-                self._follower.store.catalog, document.configuration, body.requested, surface
+                self._follower.store.catalog,
+                document.configuration,
+                body.requested,
+                surface,
+                self._budget.limits.attempts,
             )
         except SnapshotIncomplete:
             raise errors.SnapshotUnfit from None
@@ -219,30 +230,18 @@ class App:
         elif path == "/metrics":
             await self._tell_metrics(exchange)
         else:
-            token, _, _ = await self._authorise(scope)
-            listed = self._models(token)
-            if is_model:
-                await exchange.answer(200, [_JSON], _found_model(listed, path.removeprefix(f"{_MODELS}/")))
-            else:
-                await exchange.answer(200, [_JSON], msgspec.json.encode({"object": "list", "data": listed}))
+            await self._tell_models(scope, exchange, path.removeprefix(f"{_MODELS}/") if is_model else "")
 
-    def _models(self, token: HeldToken) -> list[dict[str, object]]:
+    async def _tell_models(self, scope: Any, exchange: Exchange, name: str) -> None:
+        token, _, _ = await self._authorise(scope)
         document = _document(token)
-        account: HeldAccount = token.account
+        asked = (token.account, self._follower.store.catalog, document.configuration)
+        share = self._budget.enter(token.account.id, document.access_key)
         try:
-            found = [
-                model
-                for models in reachable_models(
-                    account.snapshot, self._follower.store.catalog, configuration=document.configuration
-                )
-                for model in models
-            ]
-        except SnapshotIncomplete:
-            raise errors.SnapshotUnfit from None
-        return [
-            {"id": f"{provider}:{model}", "object": "model", "created": 0, "owned_by": provider}
-            for provider, model in found
-        ]
+            told = await (self._model_lists.one(*asked, name) if name else self._model_lists.whole(*asked))
+            await exchange.answer(200, [_JSON], told)
+        finally:
+            share.leave()
 
     async def _tell_readiness(self, exchange: Exchange) -> None:
         follower = self._follower
@@ -314,13 +313,6 @@ def _document(token: HeldToken) -> TokenDocument:
     if token.document is None:
         raise errors.AccessKeyUnknown
     return token.document
-
-
-def _found_model(listed: list[dict[str, object]], name: str) -> bytes:
-    for model in listed:
-        if model["id"] == name or str(model["id"]).partition(":")[2] == name:
-            return msgspec.json.encode(model)
-    raise errors.ModelNotReachable
 
 
 def _query(scope: Any, token: bytes) -> bytes:

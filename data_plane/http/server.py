@@ -22,6 +22,7 @@ from data_plane.state.follower import Follower
 from data_plane.state.keeper import Keeper
 from data_plane.state.reading import redis_client
 from data_plane.usage.emitter import UsageEmitter
+from data_plane.watchdog import Watchdog
 
 log = structlog.get_logger("data_plane.http.server")
 
@@ -50,6 +51,7 @@ class Worker:
         metrics = Metrics()
         self.app = App(settings, self.follower, self.upstream, self.usage, metrics)
         self.gate = Gate(settings.caller_limits, metrics)
+        self.watchdog = Watchdog(metrics, warning=settings.request_limits.step_warning)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -59,9 +61,11 @@ class Worker:
         worker.follower.start()
         worker.keeper.start(worker.follower)
         worker.usage.start()
+        worker.watchdog.start()
         try:
             yield worker
         finally:
+            worker.watchdog.close()
             await worker.upstream.close()
             await worker.usage.close()
             await worker.keeper.close(worker.follower)

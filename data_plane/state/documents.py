@@ -20,6 +20,7 @@ from gateway_core.snapshot import (
     MANAGED_DOCUMENT,
     MAX_DOCUMENT_BYTES,
     MODELS_DOCUMENT,
+    AccountSnapshot,
     ChangeDocument,
     DocumentNotUnderstood,
     DocumentRefused,
@@ -65,6 +66,8 @@ class Contents(NamedTuple):
     version: int
     documents: dict[str, Versioned]
     refused: frozenset[str]
+    # Made of these documents, for the one who installs them; without its version.
+    prepared: AccountSnapshot | None = None
 
 
 class DocumentReader:

@@ -7,13 +7,15 @@ all of them forgotten when the account changes.
 from collections.abc import Mapping
 from typing import Final
 
-from data_plane.state.documents import Versioned, not_understood
+from data_plane.state.documents import Contents, Versioned, not_understood
 from gateway_core.catalog import Catalog, Surface
-from gateway_core.policy import Denial, Plan, SnapshotIncomplete, resolve
+from gateway_core.policy import MOST_ATTEMPTS, Denial, Plan, SnapshotIncomplete, resolve
 from gateway_core.sealing import Binding, Keyring, SealBroken
 from gateway_core.snapshot import AccountSnapshot, ProviderKeyDocument, TokenDocument
 
-_PLANS: Final = 2_000
+# How many bytes the remembered plans of one account may have, and about how many an attempt or a refusal has.
+_PLANS_BYTES: Final = 1024 * 1024
+_PLAN_BYTES: Final = 512
 
 
 class HeldAccount:
@@ -23,6 +25,7 @@ class HeldAccount:
         "_opened",
         "_plans",
         "_plans_of",
+        "_plans_weight",
         "documents",
         "id",
         "is_stale",
@@ -50,6 +53,7 @@ class HeldAccount:
         self._opened: dict[str, tuple[ProviderKeyDocument, str | None]] = {}
         self._plans: dict[tuple[str | None, tuple[str, ...], Surface], Plan | Denial] = {}
         self._plans_of: Catalog | None = None
+        self._plans_weight = 0
 
     @property
     def is_whole(self) -> bool:
@@ -71,10 +75,25 @@ class HeldAccount:
         documents: dict[str, Versioned],
         unfit: frozenset[str],
         refused: frozenset[str] = frozenset(),
+        contents: Contents | None = None,
     ) -> None:
-        """Go to a state that was loaded whole, but for what was refused; its tokens are another matter."""
-        fresh = AccountSnapshot(self.id)
-        fresh.apply(version, {name: read.document for name, read in documents.items() if read.document is not None})
+        """Go to a state that was loaded whole, but for what was refused; its tokens are another matter.
+
+        Args:
+            version, documents, unfit, refused: the state.
+            contents: what was read. A snapshot that was prepared of it is taken, and must not be taken again.
+        """
+        prepared = None if contents is None else contents.prepared
+        fresh = AccountSnapshot(self.id) if prepared is None else prepared
+        known = {} if contents is None or prepared is None else contents.documents
+        fresh.apply(
+            version,
+            {
+                name: read.document
+                for name, read in documents.items()
+                if read is not known.get(name) and (read.document is not None or name in known)
+            },
+        )
         self.snapshot = fresh
         self.documents = documents
         self.unfit = unfit | not_understood(documents)
@@ -84,12 +103,18 @@ class HeldAccount:
 
     def _forget(self) -> None:
         self._plans.clear()
+        self._plans_weight = 0
         self.targets.clear()
         held = self.snapshot.provider_keys
         self._opened = {key: opened for key, opened in self._opened.items() if held.get(key) is opened[0]}
 
     def resolve(
-        self, catalog: Catalog, configuration: str | None, requested: tuple[str, ...], surface: Surface
+        self,
+        catalog: Catalog,
+        configuration: str | None,
+        requested: tuple[str, ...],
+        surface: Surface,
+        most_attempts: int = MOST_ATTEMPTS,
     ) -> Plan | Denial:
         """The policy's answer, remembered for as long as snapshot and catalog stay as they are.
 
@@ -98,16 +123,27 @@ class HeldAccount:
         """
         if self._plans_of is not catalog:
             self._plans.clear()
+            self._plans_weight = 0
             self._plans_of = catalog
         asked = (configuration, requested, surface)
         outcome = self._plans.get(asked)
         if outcome is None:
-            outcome = resolve(self.snapshot, catalog, configuration=configuration, requested=requested, surface=surface)
+            outcome = resolve(
+                self.snapshot,
+                catalog,
+                configuration=configuration,
+                requested=requested,
+                surface=surface,
+                most_attempts=most_attempts,
+            )
             if isinstance(outcome, Denial) and (self.unfit or catalog.version == 0):
                 raise SnapshotIncomplete("a denial from a snapshot that is not whole")
-            if len(self._plans) >= _PLANS:
+            weight = _PLAN_BYTES * (1 + len(outcome.skipped) + _attempts_of(outcome)) + 4 * sum(map(len, requested))
+            if self._plans_weight + weight > _PLANS_BYTES:
                 self._plans.clear()
+                self._plans_weight = 0
             self._plans[asked] = outcome
+            self._plans_weight += weight
         return outcome
 
     def value_of(self, provider_key: str, keyring: Keyring) -> tuple[str | None, bool]:
@@ -126,6 +162,10 @@ class HeldAccount:
             value = None
         self._opened[provider_key] = (document, value)
         return value, True
+
+
+def _attempts_of(outcome: Plan | Denial) -> int:
+    return len(outcome.attempts) if isinstance(outcome, Plan) else 0
 
 
 class HeldToken:

@@ -7,7 +7,7 @@ Source: architecture, decision 8; docs/decisions/0050-worker-store.md.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 import structlog
@@ -21,7 +21,15 @@ from data_plane.state.documents import CATALOG_DOCUMENTS, Contents, DocumentNotT
 from data_plane.state.store import Loading, WorkerState
 from data_plane.state.sync import NotInSync, Sync
 from gateway_core.redis_errors import Trouble, trouble_of
-from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, EpochInRedis, Keys, token_document
+from gateway_core.snapshot import (
+    CATALOG,
+    MODELS_DOCUMENT,
+    VERSION_DOCUMENT,
+    AccountSnapshot,
+    EpochInRedis,
+    Keys,
+    token_document,
+)
 
 log = structlog.get_logger("data_plane.state.reading")
 
@@ -31,8 +39,9 @@ _REDIS_TIMEOUT: Final = 2.0
 _ENTRIES_AT_ONCE: Final = 100
 _WAIT_FOR_POSITION: Final = 2.0
 _READS_AT_ONCE: Final = 16
-# So many documents are verified before other requests get their turn.
-_DOCUMENTS_AT_ONCE: Final = 100
+# So many documents, or bytes of them, are verified before other requests get their turn.
+_DOCUMENTS_AT_ONCE: Final = 50
+_BYTES_AT_ONCE: Final = 64 * 1024
 TOKENS_AT_ONCE: Final = 500
 # The highest second part of an entry's ID. Entries of ours have 0 there.
 _LAST_OF_NUMBER: Final = 2**64 - 1
@@ -213,15 +222,18 @@ class SnapshotReader:
         """Verify an account's documents (name, envelope) in pieces. Those that do not verify stand in `refused`."""
         documents: dict[str, Versioned] = {}
         refused: set[str] = set()
-        for start in range(0, len(envelopes), _DOCUMENTS_AT_ONCE):
-            piece = envelopes[start : start + _DOCUMENTS_AT_ONCE]
+        prepared = AccountSnapshot(account)
+        for piece in _in_pieces(envelopes):
             part, refusals = self._store.reader.contents(account, version, piece)
             documents |= part.documents
             refused |= part.refused
+            prepared.prepare(
+                {name: read.document for name, read in part.documents.items() if read.document is not None}
+            )
             for refusal in refusals:
                 self._store.refuse(refusal)
             await asyncio.sleep(0)
-        return Contents(version, documents, frozenset(refused))
+        return Contents(version, documents, frozenset(refused), prepared)
 
     def verify(self, account: str, name: str, envelope: bytes) -> Versioned:
         """Verify one document. A refusal is remembered and logged.
@@ -247,6 +259,20 @@ class SnapshotReader:
         for refusal in self._store.news:
             log.error("a document was refused", location=refusal.location, reason=refusal.reason)
         self._store.news.clear()
+
+
+def _in_pieces(envelopes: list[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
+    """Documents that are verified before other requests get their turn."""
+    piece: list[tuple[str, bytes]] = []
+    length = 0
+    for name, envelope in envelopes:
+        piece.append((name, envelope))
+        length += len(envelope)
+        if len(piece) >= _DOCUMENTS_AT_ONCE or length >= _BYTES_AT_ONCE:
+            yield piece
+            piece, length = [], 0
+    if piece:
+        yield piece
 
 
 def redis_client(url: str) -> Redis:

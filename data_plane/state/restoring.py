@@ -16,7 +16,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from data_plane.state.documents import Contents, DocumentNotTaken, Versioned
+from data_plane.state.documents import DocumentNotTaken, Versioned
 from data_plane.state.held import HeldToken
 from data_plane.state.reading import TOKENS_AT_ONCE, SnapshotReader, reason_of
 from data_plane.state.snapshot_file import FileContents
@@ -96,7 +96,8 @@ class FileRestorer:
             contents = await self._reader.verify_all(account, found.version, envelopes)
             gone = {name: Versioned(version, None) for name, version, envelope in found.documents if envelope is None}
             unfit = contents.refused | (found.unfit - set(contents.documents))
-            self._store.restore_account(account, Contents(found.version, contents.documents | gone, unfit))
+            whole = contents._replace(version=found.version, documents=contents.documents | gone, refused=unfit)
+            self._store.restore_account(account, whole)
 
     def _restore_token(self, found: FileContents, digest: str) -> None:
         account = found.account_of.get(digest)

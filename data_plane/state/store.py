@@ -288,7 +288,7 @@ class WorkerState:
             documents.setdefault(name, read)
         if held is None:
             held = self.accounts[account] = HeldAccount(account)
-        held.become(contents.version, documents, unfit=frozenset(unfit), refused=frozenset(refused))
+        held.become(contents.version, documents, frozenset(unfit), frozenset(refused), contents)
         self._report_not_understood(account, documents)
         for change in changes:
             if change.version > held.snapshot.version:
@@ -355,7 +355,7 @@ class WorkerState:
         """Take in an account as a worker before this one held it. It serves, and waits to be read anew."""
         if account not in self.accounts:
             held = self.accounts[account] = HeldAccount(account)
-            held.become(contents.version, contents.documents, contents.refused)
+            held.become(contents.version, contents.documents, contents.refused, contents=contents)
             held.is_stale = True
             self.behind[account] = (0, self.position)
 

@@ -14,7 +14,6 @@ from gateway_core.catalog import (
     Surface,
     model_key,
     nearest_providers,
-    suggestions,
 )
 from gateway_core.catalog.suggestions import NameIndex
 from providers.catalog import build_models_document
