@@ -7,6 +7,7 @@ from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from accounts.heirs import is_in_force
 from accounts.models import Account, ApiKey
 from accounts.owned.last_used import WRITTEN_EVERY, note_uses
 from accounts.principals import Principal
@@ -32,7 +33,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         An error of the database is raised unchanged and becomes a 503: it does not mean that the key is invalid.
 
         Raises:
-            Unauthenticated: the key is malformed, unknown, disabled or expired.
+            Unauthenticated: the key is malformed, unknown, disabled or expired, or a key that made it is.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
@@ -42,7 +43,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         if found is None or not tokens.is_well_formed(tokens.API_KEY_PREFIX, found[1]):
             raise Unauthenticated
         api_key = ApiKey.objects.select_related("account").filter(digest=tokens.digest(found[1])).first()
-        if api_key is None or api_key.disabled or (api_key.expires_at and api_key.expires_at <= timezone.now()):
+        if api_key is None or not is_in_force(api_key):
             raise Unauthenticated
         _note_use(api_key)
         authenticated = cast("AccountRequest", request)

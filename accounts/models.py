@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -167,6 +168,9 @@ class ApiKey(TokenModel):
 
     id_prefix = ids.Prefix.API_KEY
     path = "api-keys"
+
+    # The API keys that made this one, the first maker first; empty if a person made it (accounts.heirs).
+    makers = ArrayField(models.UUIDField(), default=list, db_default=[], editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_api_key_per_token")]

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts.heirs import bounded_expiry, makers_of
 from accounts.models import Account, ApiKey, Membership, User
 from accounts.owned.services import apply_changes, build
 from accounts.principals import Principal
@@ -111,12 +112,14 @@ def create_api_key(
     expires_at: datetime | None = None,
     disabled: bool = False,
 ) -> IssuedApiKey:
-    """Issue a token that manages the account.
+    """Issue a token that manages the account. A key that an API key makes ends with it (accounts.heirs).
 
     Raises:
+        InvalidRequest: `expires_at` is later than the expiry of the API key that makes it.
         QuotaReached: the account has as many API keys as it may have.
     """
     token = tokens.generate(tokens.API_KEY_PREFIX)
+    makers = makers_of(by)
     api_key = build(
         ApiKey,
         account=account,
@@ -124,7 +127,8 @@ def create_api_key(
         name=name,
         description=description,
         metadata=metadata,
-        expires_at=expires_at,
+        expires_at=bounded_expiry(expires_at, makers=makers, is_given=expires_at is not None),
+        makers=makers,
         disabled=disabled,
         digest=tokens.digest(token),
         key_redacted=mask(token),
@@ -139,9 +143,12 @@ def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, *
     """Change what was given: name, description, metadata, expires_at, disabled; None clears.
 
     Raises:
+        InvalidRequest: `expires_at` is later than the expiry of the API key that changes it.
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
+    if "expires_at" in changes:
+        bounded_expiry(changes["expires_at"], makers=makers_of(by), is_given=True)
     with audited.changing(api_key, by=by, action=Action.API_KEY_UPDATED, if_match=if_match) as row:
         apply_changes(row, by=by, changes=changes)
     return row

@@ -5,7 +5,6 @@ There is no registration and no reset by mail: members come by invitation, and t
 address. It counts in PostgreSQL, so that all processes share it (docs/decisions/0091-sign-in.md).
 """
 
-import base64
 import secrets
 from typing import Any, Final
 
@@ -20,9 +19,6 @@ from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
-from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.contrib.auth.signals import user_login_failed
 from django.core.cache import cache
@@ -38,6 +34,7 @@ from accounts.models import User
 from accounts.principals import Principal
 from audit.actions import Action
 from dashboard.join import join
+from dashboard.sessions import fernet
 
 # Three periods: the present one, and one before and after (MFA_TOTP_TOLERANCE).
 _CODE_IS_GOOD_SECONDS: Final = 90
@@ -71,7 +68,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
 
     def encrypt(self, text: str) -> str:
         """Encrypt an authenticator's secret."""
-        return _fernet().encrypt(text.encode()).decode()
+        return fernet("authenticators").encrypt(text.encode()).decode()
 
     def decrypt(self, encrypted_text: str) -> str:
         """Decrypt an authenticator's secret.
@@ -79,7 +76,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
         After a change of SECRET_KEY no stored secret can be decrypted. `manage.py reset_sign_in` removes an
         authenticator.
         """
-        return _fernet().decrypt(encrypted_text.encode()).decode()
+        return fernet("authenticators").decrypt(encrypted_text.encode()).decode()
 
     def can_delete_authenticator(self, authenticator: Authenticator) -> bool:
         """False where DASHBOARD_REQUIRE_TOTP requires an authenticator app."""
@@ -190,13 +187,6 @@ def reset(user: User) -> str:
     if had_totp:
         services.record_sign_in(user=user, action=Action.MEMBER_AUTHENTICATOR_REMOVED, by=None)
     return password
-
-
-def _fernet() -> Fernet:
-    derived = HKDF(SHA256(), 32, salt=None, info=b"gateway-admin dashboard authenticators").derive(
-        settings.SECRET_KEY.encode()
-    )
-    return Fernet(base64.urlsafe_b64encode(derived))
 
 
 # The names are allauth's. Pages that are not listed here (registration, mail addresses, resets) have no route.

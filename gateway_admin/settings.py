@@ -206,6 +206,7 @@ CACHES = {
     }
 }
 
+SESSION_ENGINE = "dashboard.sessions"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = environment.is_on("SECURE_COOKIES", default=IS_PRODUCTION)
 # With this prefix browsers accept the cookie only over TLS and only for this host.
 _cookie_prefix = "__Host-" if SESSION_COOKIE_SECURE else ""

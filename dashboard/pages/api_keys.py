@@ -9,6 +9,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts import services
+from accounts.heirs import is_in_force
 from accounts.models import ApiKey
 from accounts.serializers import ApiKeyForm
 from dashboard.kit import single_submit
@@ -125,7 +126,15 @@ class ApiKeyPage(Page):
     def _shown(self, api_key: ApiKey, form: Form) -> HttpResponse:
         title = api_key.name or api_key.key_redacted
         people = authors_of(self.visit.account, api_key)
-        return self.render(api_key=api_key, form=form, status=form.status, title=title, now=timezone.now(), **people)
+        return self.render(
+            api_key=api_key,
+            is_in_force=is_in_force(api_key),
+            form=form,
+            status=form.status,
+            title=title,
+            now=timezone.now(),
+            **people,
+        )
 
 
 class DeleteApiKeyPage(ConfirmedPage):
@@ -143,7 +152,12 @@ class DeleteApiKeyPage(ConfirmedPage):
         used = f"It was last used {ago(api_key.last_used)}." if api_key.last_used else "It has never been used."
         return Question(
             phrase=api_key.name or api_key.key_redacted,
-            consequences=(used, "Requests with its token are refused from then on.", "This cannot be undone."),
+            consequences=(
+                used,
+                "Requests with its token are refused from then on.",
+                "So are those with the API keys that it made.",
+                "This cannot be undone.",
+            ),
             button="Delete API key",
             back=reverse("dashboard:api-key", args=[text_id]),
         )

@@ -11,6 +11,7 @@ from django.urls import reverse
 from access_keys.models import AccessKey
 from accounts.owned.models import OwnedModel
 from configurations.models import Configuration
+from dashboard.account import Role
 from dashboard.kit.page import Page
 from dashboard.navigation import SECTIONS
 from gateway_core import ids
@@ -41,7 +42,9 @@ _KINDS: Final = (
 
 
 class SearchPage(Page):
-    """`/dashboard/search?q=…`, asked by the palette's script: `{"results": [{title, detail, icon, url}]}`.
+    """`/dashboard/search`, asked by the palette's script: `{"results": [{title, detail, icon, url}]}`.
+
+    The text is in the body of a POST (`q`), because it may be a whole key, and addresses are in logs.
 
     There is at most one query for each kind, with at most five rows. An ID is looked up by the primary key. A name is
     searched in the account's rows, from the newest on.
@@ -51,9 +54,12 @@ class SearchPage(Page):
     name = "search"
     title = "Search"
 
-    def get(self, request: HttpRequest) -> HttpResponse:
+    least_to_write = Role.VIEWER
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
         """The matches as JSON, pages first."""
-        asked = request.GET.get("q", "").replace("\x00", "").strip()[:_LONGEST]
+        asked = request.POST.get("q", "").replace("\x00", "").strip()[:_LONGEST]
         found = [*_pages(asked), *(item for kind in _KINDS for item in self._things(asked, kind))] if asked else []
         return JsonResponse({"results": found})
 

@@ -1,13 +1,17 @@
-"""Holds: accounts.views, accounts.services
+"""Holds: accounts.views, accounts.services, accounts.heirs
 
 API keys over the wire (contract, section 6).
 """
 
 import json
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
+from accounts import services
 from accounts.models import ApiKey
+from accounts.principals import Principal
 from gateway_core import ids, tokens
 from tests.fixtures import Api
 
@@ -234,3 +238,76 @@ def test_a_secret_that_is_sent_is_never_repeated(api):
     for body in bodies:
         assert secret not in api.post("api-keys", body).content.decode()
     assert secret not in api.post("api-keys", f'{{"name": "{secret}"'.encode()).content.decode()
+
+
+IN_AN_HOUR = timedelta(hours=1)
+
+
+def made(by, **body):
+    return by.post("api-keys", body).json()
+
+
+def soon():
+    return (timezone.now() + IN_AN_HOUR).replace(microsecond=0)
+
+
+def test_a_key_that_a_key_made_expires_with_it(api, assert_refused):
+    end = soon().isoformat()
+    maker = made(api, expiresAt=end)
+    heir = made(Api(maker["token"]))
+    grandchild = made(Api(heir["token"]))
+
+    assert heir["expiresAt"] == grandchild["expiresAt"] == maker["expiresAt"]
+    later = (soon() + IN_AN_HOUR).isoformat()
+    assert_refused(Api(heir["token"]).post("api-keys", {"expiresAt": later}), 422, "invalid_request", "expiresAt")
+    earlier = (soon() - IN_AN_HOUR / 2).isoformat()
+    assert Api(heir["token"]).post("api-keys", {"expiresAt": earlier}).status_code == 201
+
+
+@pytest.mark.parametrize("later", [None, "2090-01-01T00:00:00Z"])
+def test_a_key_lets_neither_itself_nor_another_live_longer(api, assert_refused, later):
+    maker = made(api, expiresAt=soon().isoformat())
+    heir = made(Api(maker["token"]))
+    hands = Api(maker["token"])
+
+    for one in (maker, heir):
+        assert_refused(hands.patch(one["uri"], {"expiresAt": later}), 422, "invalid_request", "expiresAt")
+        assert hands.get(one["uri"]).json()["expiresAt"] == maker["expiresAt"]
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("end", ["deleted", "disabled", "expired"])
+def test_a_key_that_a_key_made_is_refused_when_a_maker_has_ended(api, depth, end):
+    maker = made(api)
+    token = maker["token"]
+    for _ in range(depth):
+        token = made(Api(token))["token"]
+    assert Api(token).get("api-keys").status_code == 200
+
+    match end:
+        case "deleted":
+            api.delete(maker["uri"])
+        case "disabled":
+            api.patch(maker["uri"], {"disabled": True})
+        case _:
+            api.patch(maker["uri"], {"expiresAt": "2020-01-01T00:00:00Z"})
+
+    assert Api(token).get("api-keys").status_code == 401
+    if end == "disabled":
+        api.patch(maker["uri"], {"disabled": False})
+        assert Api(token).get("api-keys").status_code == 200
+
+
+def test_a_key_that_a_person_made_has_no_maker_to_end_with(account):
+    person = Principal("usr_01h455vb4pex5vsknk084sn02q")
+    issued = services.create_api_key(account=account, by=person)
+
+    ApiKey.objects.exclude(id=issued.api_key.id).delete()
+
+    assert Api(issued.token).get("api-keys").status_code == 200
+
+
+def test_a_key_that_was_made_while_its_maker_was_deleted_is_refused(account, principal):
+    ApiKey.objects.all().delete()
+
+    assert Api(services.create_api_key(account=account, by=principal).token).get("api-keys").status_code == 401

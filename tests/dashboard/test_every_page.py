@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 Role = Membership.Role
 VALUE = "sk-walk-0123456789abcdefghijklmnopqrstuv"
 # Where a POST needs no editor: what it does changes nothing of the account's.
-OPEN_TO_VIEWERS = {"choose-account", "create-account"}
+OPEN_TO_VIEWERS = {"search", "choose-account", "create-account"}
 BY_PATH = {page.path: page for page in PAGES}
 PATHS = sorted(BY_PATH)
 # What each kind of object in a path is, by how the path begins; the longest beginning counts.

@@ -31,7 +31,7 @@ def search_of(account, username, asked):
     user = services.create_user(username=username, email="", password="x", account=account, role="viewer")
     client = Client()
     client.force_login(user)
-    return client.get("/dashboard/search", {"q": asked}).json()["results"]
+    return client.post("/dashboard/search", {"q": asked}).json()["results"]
 
 
 def test_a_name_finds_all_kinds_of_things(account, filled):
@@ -70,4 +70,15 @@ def test_a_search_costs_six_queries(account, filled, django_assert_num_queries):
     client.force_login(user)
 
     with django_assert_num_queries(6):
-        client.get("/dashboard/search", {"q": "checkout"})
+        client.post("/dashboard/search", {"q": "checkout"})
+
+
+def test_a_text_in_the_address_is_refused(account, sign_in):
+    assert sign_in(account).get("/dashboard/search", {"q": "whole-key-of-no-known-form"}).status_code == 405
+
+
+def test_a_whole_key_of_no_known_form_finds_its_provider_key(account, principal):
+    value = "0123456789abcdefABCDEF0123456789"
+    create_provider_key(account=account, by=principal, provider_id="openai", name="odd", value=PlainValue(value))
+
+    assert [one["title"] for one in search_of(account, "alice", value)] == ["odd"]

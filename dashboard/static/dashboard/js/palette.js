@@ -1,5 +1,6 @@
 // The command search: Ctrl+K, ⌘K or /, then a few letters.
 
+import { csrfToken } from "./dashboard.js";
 import { masked } from "./masked.js";
 
 const dialog = document.getElementById("palette");
@@ -47,7 +48,11 @@ async function search() {
   const text = masked(input.value.trim());
   let results = [];
   if (text) {
-    const answer = await fetch(`${dialog.dataset.search}?q=${encodeURIComponent(text)}`);
+    const answer = await fetch(dialog.dataset.search, {
+      method: "POST",
+      headers: { "X-CSRFToken": csrfToken() },
+      body: new URLSearchParams({ q: text }),
+    });
     // A redirect leads to the sign-in page, because the session has ended.
     if (!answer.ok || answer.redirected) return;
     ({ results } = await answer.json());
