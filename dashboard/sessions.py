@@ -54,10 +54,10 @@ class SessionStore(db.SessionStore):
         """Encrypt the session's data."""
         return fernet("sessions").encrypt(super().encode(session_dict).encode()).decode()
 
-    def decode(self, session_data: str) -> dict[str, Any]:
+    def decode(self, session_data: bytes | str) -> dict[str, Any]:
         """Decrypt a session's data. Data of another SECRET_KEY are an empty session, as in Django's store."""
         try:
-            plain = fernet("sessions").decrypt(session_data.encode()).decode()
+            plain = fernet("sessions").decrypt(session_data).decode()
         except InvalidToken:
             return {}
         data: dict[str, Any] = super().decode(plain)
