@@ -15,8 +15,7 @@ import aiohttp
 from data_plane.forwarding.secrets_filter import Secret, secret_of
 from data_plane.forwarding.upstream import Answer, Content
 
-# As much is looked at, or decoded, before others get their turn.
-_SLICE: Final = 16 * 1024
+# As much is decoded before others get their turn.
 _DECODED_PIECE: Final = 64 * 1024
 _DECODERS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _OF_THE_ENCODED: Final = frozenset({b"content-encoding", b"content-length"})
@@ -62,7 +61,18 @@ def _without(
 ) -> tuple[tuple[bytes, bytes], ...]:
     if not any(secret.is_suspected_in(value) or folded in name.lower() for name, value in headers):
         return headers
-    return tuple((name, secret.hidden_in(value)) for name, value in headers if folded not in name.lower())
+    return tuple((name, _at_once(secret, value)) for name, value in headers if folded not in name.lower())
+
+
+def _at_once(secret: Secret, value: bytes) -> bytes:
+    """A header's value without the secret. It is bounded, so nobody waits."""
+    hiding = secret.hidden_in(value)
+    while True:
+        try:
+            next(hiding)
+        except StopIteration as done:
+            hidden: bytes = done.value
+            return hidden
 
 
 class _Guarded:
@@ -93,14 +103,14 @@ class _Guarded:
         return not self._held and self._content.at_eof()
 
     async def _hidden_in(self, data: bytes) -> bytes:
-        if len(data) <= _SLICE:
-            return self._secret.hidden_in(data)
-        result = bytearray(data)
-        for start in range(0, len(data), _SLICE):
-            end = min(len(data), start + _SLICE + self._secret.longest)
-            result[start:end] = self._secret.hidden_in(bytes(result[start:end]))
+        hiding = self._secret.hidden_in(data)
+        while True:
+            try:
+                next(hiding)
+            except StopIteration as done:
+                whole: bytes = done.value
+                return whole
             await asyncio.sleep(0)
-        return bytes(result)
 
 
 class _Decoded:
