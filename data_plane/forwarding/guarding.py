@@ -15,7 +15,8 @@ import aiohttp
 from data_plane.forwarding.secrets_filter import Secret, secret_of
 from data_plane.forwarding.upstream import Answer, Content
 
-# As much is decoded before others get their turn.
+# As much is searched, and then decoded, before others get their turn.
+_SLICE: Final = 16 * 1024
 _DECODED_PIECE: Final = 64 * 1024
 _DECODERS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 _OF_THE_ENCODED: Final = frozenset({b"content-encoding", b"content-length"})
@@ -88,16 +89,31 @@ class _Guarded:
     async def readany(self) -> bytes:
         while True:
             chunk = await self._content.readany()
+            is_last = self._content.at_eof()
             data = self._held + chunk if self._held else chunk
-            if self._secret.is_suspected_in(data):
-                data = await self._hidden_in(data)
-            kept = 0 if self._content.at_eof() else self._secret.unfinished_in(data)
-            if not kept:
-                self._held = b""
-                return data
-            self._held = data[-kept:]
-            if kept < len(data):
-                return data[:-kept]
+            if not self._secret.is_suspected_in(data):
+                whole = self._passed(data, is_last=is_last)
+            else:
+                whole = await self._searched(chunk, is_last=is_last)
+            if whole or is_last:
+                return whole
+
+    def _passed(self, data: bytes, *, is_last: bool) -> bytes:
+        """What of the data may go on; the rest is held."""
+        kept = 0 if is_last else self._secret.unfinished_in(data)
+        self._held = data[len(data) - kept :] if kept else b""
+        return data[:-kept] if kept else data
+
+    async def _searched(self, chunk: bytes, *, is_last: bool) -> bytes:
+        """The same for what is held and the chunk behind it, in slices that are searched one by one."""
+        passed = []
+        for start in range(0, max(1, len(chunk)), _SLICE):
+            data = await self._hidden_in(self._held + chunk[start : start + _SLICE])
+            is_end = start + _SLICE >= len(chunk)
+            passed.append(self._passed(data, is_last=is_last and is_end))
+            if not is_end:
+                await asyncio.sleep(0)
+        return b"".join(passed)
 
     def at_eof(self) -> bool:
         return not self._held and self._content.at_eof()

@@ -38,6 +38,9 @@ _GUARDS: Final = ((b"%", (b"%",)), (b"&", (b"&#",)), (b"\\", (b"\\u00", b"\\x"))
 # Escapes that only some secrets need.
 _TRIGGERS_OF: Final = {"/": b"\\/", '"': b'\\"', "'": b"\\'", "\\": b"\\\\", "&": b"&amp", "<": b"&lt", ">": b"&gt"}
 _ENTITIES: Final = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
+_STARS: Final = re.compile(rb"\*{3,}[0-9A-Za-z_-]{0,8}")
+# What others show of a key's beginning.
+_LONGEST_LEAD: Final = 16
 _ESCAPE: Final = re.compile(
     rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})|%(?:25){0,8}([0-9a-fA-F]{2})|&#[xX]0{0,4}([0-9a-fA-F]{2});"
     rb"|&#0{0,4}(\d{2,3});|&(amp|lt|gt|quot|apos);|\\{1,8}([/\"'\\])"
@@ -47,7 +50,7 @@ _ESCAPE: Final = re.compile(
 class Secret:
     """A secret, ready to be looked for."""
 
-    __slots__ = ("_beginnings", "_guards", "_half", "_lead", "_literals", "_mask", "longest")
+    __slots__ = ("_beginnings", "_guards", "_lead", "_literals", "_mask", "longest")
 
     def __init__(self, value: str, mask: str) -> None:
         """
@@ -69,7 +72,6 @@ class Secret:
         )
         # A mask that somebody else made begins as the value does.
         self._guards += ((b"*", (self._lead,)),)
-        self._half = re.compile(rb"%b[0-9A-Za-z_-]{0,12}\*{3,}[0-9A-Za-z_-]{0,8}" % re.escape(self._lead))
         # The most bytes that an occurrence may have.
         self.longest = min(_LONGEST_HELD, _EXPANSION * len(plain))
 
@@ -117,8 +119,11 @@ class Secret:
             while start >= 0:
                 found.append((start, start + len(literal)))
                 start = data.find(literal, start + len(literal))
-        if self._lead in data:
-            found += [match.span() for match in self._half.finditer(data)]
+        # A mask that somebody else made: how the value begins, stars, and perhaps how it ends.
+        for stars in _STARS.finditer(data) if self._lead in data else ():
+            start = data.rfind(self._lead, max(0, stars.start() - _LONGEST_LEAD), stars.start())
+            if start >= 0:
+                found.append((start, stars.end()))
         return found
 
     def _filled(self, length: int) -> bytes:
