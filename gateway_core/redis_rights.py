@@ -44,7 +44,20 @@ RIGHTS: Final = {
         reads=(),
         writes=(*_DOCUMENTS, "workers", "acknowledged", "usage"),
         commands=(
-            *(*_SCRIPTS, *_PUBLISHING, "hgetall", "hkeys", "hsetnx", "get", "mget", "exists", "type", "scan"),
+            *(
+                *_SCRIPTS,
+                *_PUBLISHING,
+                "hgetall",
+                "hkeys",
+                "hlen",
+                "hstrlen",
+                "hsetnx",
+                "get",
+                "mget",
+                "exists",
+                "type",
+                "scan",
+            ),
             *("info", "xread", "xlen", "xinfo|stream"),
             # `manage.py ingest_usage`.
             *("xreadgroup", "xautoclaim", "xpending", "xack", "xdel", "xgroup|create"),

@@ -19,6 +19,20 @@ for key = 1, #KEYS do
   end
 end
 
+-- Reports are small and few. A huge one would keep every reader of them busy.
+local reports = redis.call("HLEN", KEYS[4])
+if reports > 10000 then
+  redis.call("UNLINK", KEYS[4])
+  healed[#healed + 1] = KEYS[4]
+elseif reports > 0 then
+  for _, worker in ipairs(redis.call("HKEYS", KEYS[4])) do
+    if redis.call("HSTRLEN", KEYS[4], worker) > 65536 then
+      redis.call("HDEL", KEYS[4], worker)
+      healed[#healed + 1] = KEYS[4]
+    end
+  end
+end
+
 local last
 if redis.call("EXISTS", KEYS[2]) == 1 then
   local facts = redis.call("XINFO", "STREAM", KEYS[2])

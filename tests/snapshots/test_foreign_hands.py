@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from django.db import transaction
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from accounts.models import Account
 from gateway_core import snapshot
 from gateway_core.redis_errors import Trouble, trouble_of
 from gateway_core.worker_reports import Refusal, WorkerReport, seal_report
+from snapshots import publisher
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch
 from snapshots.publisher import pause
 from snapshots.redis_client import document_keys, keys, patient_store
@@ -113,6 +114,36 @@ def test_an_account_of_another_type_is_published_again_and_holds_no_other_up(
 
     assert differences() == []
     assert Epoch.objects.get() == epoch
+
+
+def test_an_account_that_redis_refuses_holds_no_other_up(upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = sorted((make_account(), make_account("Bob's")), key=lambda account: account.id)
+    commit_unpublished(lambda: make_access_key(first))
+    commit_unpublished(lambda: make_access_key(second))
+    publish = publisher.publish_account
+
+    def refuse_first(account_id: Any, **options: Any) -> Any:
+        if account_id == first.id:
+            raise ResponseError("an error that says nothing of other accounts")
+        return publish(account_id, **options)
+
+    monkeypatch.setattr("snapshots.upkeep.publish_account", refuse_first)
+
+    upkeep.sweep()
+
+    assert {change.account for change in Change.objects.all()} == {first}
+
+
+def test_huge_reports_are_removed_and_others_stay(redis: Redis, upkeep: Upkeep) -> None:
+    report_of()
+    redis.hset(keys().workers, "huge", bytes(65537))
+
+    upkeep.reconcile()
+    assert redis.hkeys(keys().workers) == [b"aigw_" + b"0" * 26]
+    redis.hset(keys().workers, mapping={str(number): b"x" for number in range(10_001)})
+    upkeep.reconcile()
+
+    assert redis.hkeys(keys().workers) == [b"aigw_" + b"0" * 26]
 
 
 def test_an_account_of_another_type_is_found_without_a_write_to_it(
