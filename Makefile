@@ -9,7 +9,7 @@ PYTEST = $(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test test-all test-steady bench bench-publish bench-propagation bench-usage bench-dashboard soak screenshots check check-web format lock openapi release-check clean
+.PHONY: help run try demo manage test test-all test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -62,6 +62,9 @@ bench-propagation: $(VENV)/.dev ## Delete 1,000 access keys under traffic, print
 
 bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage is written and read
 	$(PY) -m benchmarks.usage $(ARGS)
+
+bench-bystander: $(VENV)/.dev ## Search for the costliest bodies for ten minutes, print what another access key waits beside them
+	$(PY) -m benchmarks.bystander $(ARGS)
 
 soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
 	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)

@@ -1,0 +1,195 @@
+"""Search for the bodies that cost a worker most, and what another access key waits beside them: `make bench-bystander`.
+
+python -m benchmarks.bystander [--seconds 600] [--seed 1] [--keep DIRECTORY]
+
+Shapes of bodies are mixed and resized at random, and those that cost most are mixed further. One access key sends them;
+another asks for short answers meanwhile. The worst are printed, and kept as files where a directory is named.
+"""
+
+import argparse
+import asyncio
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import aiohttp
+import psutil
+from redis import Redis
+
+from gateway_core import envelopes, sealing
+from gateway_core.envelopes import DocumentKeys
+from gateway_core.sealing import SealingKey
+from gateway_core.snapshot import Keys
+from local.embedded import RedisServer
+from local.stand_in import running
+from tests.workers import Client, SnapshotWriter, worker_process
+
+MIB: Final = 1024 * 1024
+SIZES: Final = (MIB, 32 * MIB - 1024)
+_KEPT: Final = 12
+_KEY: Final = "sk-bystander-0123456789abcdef"
+_LONGEST_STEP: Final = "gateway_loop_longest_step_seconds "
+
+# Each fills about so many bytes with one JSON value.
+Shape = Callable[[int], bytes]
+SHAPES: Final[dict[str, Shape]] = {
+    "numbers": lambda size: b"[" + b"1," * (size // 2) + b"1]",
+    "text": lambda size: b'"' + b"a" * size + b'"',
+    "escapes": lambda size: b'"' + b"\\n" * (size // 2) + b'"',
+    "marks": lambda size: b'"' + "ä".encode() * (size // 2) + b'"',
+    "lists": lambda size: b"[" + b"[]," * (size // 3) + b"1]",
+    "objects": lambda size: b"[" + b'{"a":1},' * (size // 8) + b"1]",
+    "deep": lambda size: b"[" * min(size // 2, 900) + b"]" * min(size // 2, 900),
+    "messages": lambda size: b"[" + b'{"role":"user","content":"a"},' * (size // 30) + b'{"content":"b"}]',
+    "many names": lambda size: b"{" + b",".join(b'"%x":1' % one for one in range(size // 10)) + b"}",
+}
+NAMES: Final = ("messages", "tools", "prompt", "input", "metadata", "vendors_own", "options", "models", "stop")
+
+
+class Seed(NamedTuple):
+    """A body as the search changes it: parts as (member, shape, share of the bytes)."""
+
+    parts: tuple[tuple[str, str, float], ...]
+    is_flat: bool = False
+
+    def body(self, size: int) -> bytes:
+        """The body in about so many bytes."""
+        whole = sum(share for _, _, share in self.parts)
+        members = [
+            b'"%b":%b' % (name.encode(), SHAPES[shape](int(size * share / whole * 0.98)))
+            for name, shape, share in self.parts
+        ]
+        if self.is_flat:
+            members += [b'"f%x":1' % one for one in range(min(size, 8 * MIB) // 12)]
+        return b'{"model":"openai:gpt-4o",' + b",".join(members) + b"}"
+
+
+class Cost(NamedTuple):
+    """What one body cost."""
+
+    worst_wait: float
+    processor: float
+    status: int
+    size: int
+    seed: Seed
+
+
+def changed(seed: Seed, chance: random.Random) -> Seed:
+    """Another seed near this one."""
+    parts = {name: (shape, share) for name, shape, share in seed.parts}
+    parts[chance.choice(NAMES)] = chance.choice(list(SHAPES)), chance.choice([0.05, 0.5, 1.0])
+    while len(parts) > 1 and chance.random() < 0.5:
+        parts.pop(chance.choice(list(parts)))
+    return Seed(tuple((name, *part) for name, part in parts.items()), chance.random() < 0.1)
+
+
+class Search:
+    """One worker, one hostile access key, one bystander."""
+
+    def __init__(self, client: Client, process: psutil.Process, hostile: str, bystander: str) -> None:
+        self._client = client
+        self._process = process
+        self._hostile = hostile
+        self._bystander = bystander
+        self.waits: list[float] = []
+        self.worst: list[Cost] = []
+
+    async def wait_alone(self, count: int) -> list[float]:
+        """What the bystander waits beside nobody, in seconds."""
+        return [await self._ask() for _ in range(count)]
+
+    async def _ask(self) -> float:
+        begin = time.perf_counter()
+        await self._client.chat(self._bystander)
+        return time.perf_counter() - begin
+
+    def _processor(self) -> float:
+        return float(sum(self._process.cpu_times()[:2]))
+
+    async def measure(self, seed: Seed, size: int) -> Cost:
+        """Send a body once, and ask beside it until its answer has come."""
+        body = seed.body(size)
+        before = self._processor()
+        sending = asyncio.create_task(self._client.chat(self._hostile, raw=body))
+        waits = [await self._ask()]
+        while not sending.done():
+            waits.append(await self._ask())
+        answer = await sending
+        self.waits += waits
+        cost = Cost(max(waits), self._processor() - before, answer.status, len(body), seed)
+        self.worst = sorted([*self.worst, cost], reverse=True)[:_KEPT]
+        return cost
+
+    async def run(self, seconds: float, chance: random.Random) -> int:
+        """Search for so many seconds; how many bodies were sent."""
+        first = [Seed((("messages", shape, 1.0),)) for shape in SHAPES]
+        sent, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            seed = first.pop() if first else changed(chance.choice(self.worst).seed, chance)
+            await self.measure(seed, chance.choice(SIZES))
+            sent += 1
+        return sent
+
+    async def longest_step(self) -> float:
+        """The worker's longest step, as it reports it."""
+        text = (await self._client.get("/metrics")).body.decode()
+        return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(_LONGEST_STEP))
+
+
+def _p99(waits: Sequence[float]) -> float:
+    return statistics.quantiles(waits, n=100)[98] * 1000
+
+
+async def _search(seconds: float, seed: int) -> list[Cost]:
+    private = sealing.generate_private_key()
+    with RedisServer() as redis, tempfile.TemporaryDirectory() as directory:
+        document_keys = envelopes.generate_document_key()
+        public = SealingKey.parse(sealing.public_key_of(private))
+        writer = SnapshotWriter(Redis.from_url(redis.url), Keys("gw"), DocumentKeys.parse(document_keys), public)
+        writer.begin_epoch()
+        writer.catalog()
+        async with running() as upstream, aiohttp.ClientSession() as session:
+            environ = {
+                "GATEWAY_MODE": "evaluation",
+                "REDIS_URL": redis.url,
+                "DOCUMENT_KEYS": document_keys,
+                "SEALING_PRIVATE_KEYS": private,
+                "UPSTREAM_BASE_URLS": f"openai={upstream.url}",
+            }
+            with worker_process({**os.environ, **environ}, Path(directory)) as worker:
+                tokens = [writer.tenant().routed(_KEY) for _ in range(2)]
+                process = psutil.Process(worker.process.pid)
+                search = Search(Client(session, worker.url), process, *tokens)
+                alone = await search.wait_alone(300)
+                sent = await search.run(seconds, random.Random(seed))
+                print(f"{sent} bodies; bystander p99 alone {_p99(alone):.1f} ms, beside {_p99(search.waits):.1f} ms")
+                print(f"the worker's longest step: {1000 * await search.longest_step():.1f} ms of its processor")
+                for cost in search.worst:
+                    print(
+                        f"{1000 * cost.worst_wait:8.1f} ms waited {1000 * cost.processor:8.1f} ms of the processor"
+                        f" {cost.size / MIB:5.1f} MiB {cost.status} {cost.seed}"
+                    )
+                return search.worst
+
+
+def main() -> None:
+    """Search and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path)
+    options = parser.parse_args()
+    worst = asyncio.run(_search(options.seconds, options.seed))
+    if options.keep is not None:
+        options.keep.mkdir(parents=True, exist_ok=True)
+        for place, cost in enumerate(worst):
+            (options.keep / f"{place:02}.json").write_bytes(cost.seed.body(cost.size))
+
+
+if __name__ == "__main__":
+    main()
