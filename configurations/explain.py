@@ -6,7 +6,7 @@ plane. Nothing is sent upstream and nothing is written.
 
 import uuid
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from configurations.snapshot_documents import build
 from gateway_core import ids
 from gateway_core.catalog import Surface
 from gateway_core.explanation import Explanation, explain
+from gateway_core.policy import MOST_ATTEMPTS
 from gateway_core.snapshot import (
     AccountSnapshot,
     ConfigurationDocument,
@@ -27,11 +28,10 @@ from gateway_core.snapshot import (
     provider_key_document,
     snapshot_of,
 )
+from provider_keys.snapshot_documents import without_values
 from providers.catalog import current_catalog
+from providers.snapshot_documents import for_names
 from snapshots import document_kinds
-
-# The kinds of documents that are not loaded as a whole: a decision needs one configuration, which is added separately.
-_APART: Final = frozenset({"token", "configuration"})
 
 
 class Question(NamedTuple):
@@ -85,7 +85,7 @@ def _ask(
     account: Account, configuration: str | None, documents: dict[str, msgspec.Struct], question: Question
 ) -> Explanation:
     return explain(
-        _snapshot(account, documents),
+        _snapshot(account, documents, question.requested),
         current_catalog(),
         configuration=configuration,
         requested=question.requested,
@@ -94,12 +94,24 @@ def _ask(
     )
 
 
-def _snapshot(account: Account, documents: dict[str, msgspec.Struct]) -> AccountSnapshot:
-    found = [
-        (name, document)
-        for kind in document_kinds.kinds()
-        if kind.name not in _APART
-        for _, name, document in kind.all_documents([account])
+def _snapshot(account: Account, documents: dict[str, msgspec.Struct], requested: Sequence[str]) -> AccountSnapshot:
+    """The part of the account's snapshot that a decision about these names looks at.
+
+    An account at its quotas has thousands of keys and models. To read all of them would take half a second of a thread.
+    """
+    settings = document_kinds.port_of("settings").get().all_documents([account])
+    routed = {
+        provider_key_document(key)
+        for document in documents.values()
+        if isinstance(document, ConfigurationDocument)
+        for rule in document.rules
+        for step in rule.steps
+        for key in step.keys
+    }
+    found: list[tuple[str, msgspec.Struct]] = [
+        *((name, document) for _, name, document in settings),
+        *without_values(account, routed - documents.keys(), newest=MOST_ATTEMPTS + 1),
+        *for_names(account, requested),
     ]
     return snapshot_of(account.text_id, 1, [*found, *documents.items()])
 

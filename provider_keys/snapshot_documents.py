@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterator
 
 import msgspec
+from django.db.models import F, Window
+from django.db.models.functions import RowNumber
 
 from accounts.models import Account
 from gateway_core import ids
@@ -26,6 +28,24 @@ def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str,
     owners = {account.id: account for account in accounts}
     for row in ProviderKey.objects.filter(account__in=accounts).order_by("id").iterator(_CHUNK):
         yield owners[row.account_id], row.snapshot_document, build(row)
+
+
+def without_values(
+    account: Account, names: Collection[str], *, newest: int
+) -> Iterator[tuple[str, ProviderKeyDocument]]:
+    """Yield (name, document without its sealed value) for the named keys, and for the newest ones of each provider.
+
+    Args:
+        account: the account.
+        names: document names.
+        newest: how many of each provider. A decision about a request uses no more (gateway_core.policy).
+    """
+    identities = [ids.from_text(ids.Prefix.PROVIDER_KEY, name.partition(":")[2]) for name in names]
+    keys = ProviderKey.objects.filter(account=account)
+    place = Window(RowNumber(), partition_by=F("provider"), order_by=F("id").desc())
+    for found in (keys.filter(id__in=identities), keys.annotate(place=place).filter(place__lte=newest)):
+        for key in found.only("provider", "key_redacted"):
+            yield key.snapshot_document, ProviderKeyDocument(provider=key.provider, mask=key.key_redacted, sealed=b"")
 
 
 def build(provider_key: ProviderKey) -> ProviderKeyDocument:

@@ -1,6 +1,7 @@
 """Build custom providers' documents for the data plane."""
 
-from collections.abc import Collection, Iterator
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from accounts.models import Account
 from gateway_core import base_urls
 from gateway_core.catalog import Format, Surface
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
-from providers.models import Provider
+from providers.models import Provider, ProviderModel
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
@@ -29,14 +30,40 @@ def all_documents(accounts: Collection[Account]) -> Iterator[tuple[Account, str,
         yield owners[row.account_id], row.snapshot_document, build(row)
 
 
+def for_names(account: Account, requested: Collection[str]) -> Iterator[tuple[str, ProviderDocument]]:
+    """Yield (name, document) for every custom provider, with the models that a decision about these names needs.
+
+    An account may have tens of thousands of models, and a question names a few. A model whose name, or an end of it
+    after `/` or `:`, is such an end of a requested name may matter; no other one is looked up (gateway_core.policy).
+    """
+    wanted = {end for name in requested for end in _ends(name)}
+    models: dict[uuid.UUID, list[str]] = {}
+    rows = ProviderModel.objects.filter(provider__account=account).order_by("id")
+    for owner, model in rows.values_list("provider_id", "model_id"):
+        if not wanted.isdisjoint(_ends(model)):
+            models.setdefault(owner, []).append(model)
+    for provider in Provider.objects.filter(account=account).order_by("id"):
+        yield provider.snapshot_document, _document(provider, models.get(provider.id, ()))
+
+
+def _ends(name: str) -> list[str]:
+    """A name without case, and what stands in it behind each `/` or `:`."""
+    folded = name.casefold()
+    return [folded, *(folded[place + 1 :] for place, character in enumerate(folded) if character in "/:")]
+
+
 def build(provider: Provider) -> ProviderDocument:
     """The document of one provider. Its URL is the canonical one: the data plane reads no other."""
+    return _document(provider, [model.model_id for model in provider.models_by_age])
+
+
+def _document(provider: Provider, models: Iterable[str]) -> ProviderDocument:
     return ProviderDocument(
         id=provider.text_id,
         name=provider.name,
         base_url=base_urls.parse(provider.base_url).text,
         surfaces=tuple(_surfaces(provider.supported_api_surfaces)),
-        models=tuple(model.model_id for model in provider.models_by_age),
+        models=tuple(models),
     )
 
 
