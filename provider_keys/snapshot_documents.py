@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 import msgspec
-from django.db.models import F, Window
+from django.db.models import F, Q, Window
 from django.db.models.functions import RowNumber
 
 from accounts.models import Account
@@ -43,9 +43,9 @@ def without_values(
     identities = [ids.from_text(ids.Prefix.PROVIDER_KEY, name.partition(":")[2]) for name in names]
     keys = ProviderKey.objects.filter(account=account)
     place = Window(RowNumber(), partition_by=F("provider"), order_by=F("id").desc())
-    for found in (keys.filter(id__in=identities), keys.annotate(place=place).filter(place__lte=newest)):
-        for key in found.only("provider", "key_redacted"):
-            yield key.snapshot_document, ProviderKeyDocument(provider=key.provider, mask=key.key_redacted, sealed=b"")
+    first = keys.annotate(place=place).filter(place__lte=newest).values("id")
+    for key in keys.filter(Q(id__in=identities) | Q(id__in=first)).only("provider", "key_redacted"):
+        yield key.snapshot_document, ProviderKeyDocument(provider=key.provider, mask=key.key_redacted, sealed=b"")
 
 
 def build(provider_key: ProviderKey) -> ProviderKeyDocument:

@@ -36,13 +36,16 @@ def for_names(account: Account, requested: Collection[str]) -> Iterator[tuple[st
     An account may have tens of thousands of models, and a question names a few. A model whose name, or an end of it
     after `/` or `:`, is such an end of a requested name may matter; no other one is looked up (gateway_core.policy).
     """
+    providers = list(Provider.objects.filter(account=account).order_by("id"))
+    if not providers:
+        return
     wanted = {end for name in requested for end in _ends(name)}
     models: dict[uuid.UUID, list[str]] = {}
     rows = ProviderModel.objects.filter(provider__account=account).order_by("id")
     for owner, model in rows.values_list("provider_id", "model_id"):
         if not wanted.isdisjoint(_ends(model)):
             models.setdefault(owner, []).append(model)
-    for provider in Provider.objects.filter(account=account).order_by("id"):
+    for provider in providers:
         yield provider.snapshot_document, _document(provider, models.get(provider.id, ()))
 
 
