@@ -13,6 +13,7 @@ class Action(StrEnum):
     MEMBER_AUTHENTICATOR_ADDED = "member.authenticator_added"
     MEMBER_AUTHENTICATOR_REMOVED = "member.authenticator_removed"
     MEMBER_RECOVERY_CODES_RENEWED = "member.recovery_codes_renewed"
+    MEMBER_CODE_REFUSED = "member.code_refused"
     MEMBER_ROLE_CHANGED = "member.role_changed"
     MEMBER_REMOVED = "member.removed"
     INVITATION_CREATED = "invitation.created"

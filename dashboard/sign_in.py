@@ -20,6 +20,7 @@ from allauth.mfa.totp import views as totp
 from axes.handlers.proxy import AxesProxyHandler
 from axes.models import AccessAttempt
 from django.conf import settings
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.signals import user_login_failed
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
@@ -33,6 +34,7 @@ from accounts import services
 from accounts.models import User
 from accounts.principals import Principal
 from audit.actions import Action
+from dashboard import tries
 from dashboard.join import join
 from dashboard.sessions import fernet
 
@@ -96,16 +98,21 @@ class _Throttled:
             # The user sees the page of `locked_out` instead of this form.
             request.axes_locked_out, request.axes_credentials = True, credentials
             raise ValidationError("Too many tries.")
+        if not tries.take_code(self.user):
+            raise ValidationError("There were too many codes for this user. Wait an hour.")
         used = f"used_code:{self.user.pk}:{''.join(self.cleaned_data['code'].split())}"
         if cache.get(used):
+            tries.note_wrong_code(self.user)
             user_login_failed.send(sender=__name__, credentials=credentials, request=request)
             raise ValidationError("This code was used already. Wait for the next one.")
         code: str = super().clean_code()  # type: ignore[misc]
         cache.set(used, 1, timeout=_CODE_IS_GOOD_SECONDS)
+        tries.note_right_code(self.user)
         return code
 
     def _emit_authentication_failed(self: Any, authenticator: Authenticator) -> None:
         super()._emit_authentication_failed(authenticator)  # type: ignore[misc]
+        tries.note_wrong_code(self.user)
         credentials = {"username": self.user.get_username()}
         user_login_failed.send(sender=__name__, credentials=credentials, request=context.request)
 
@@ -150,6 +157,25 @@ class RenewRecoveryCodes(_Recorded, recovery_codes.GenerateRecoveryCodesView):  
     action = Action.MEMBER_RECOVERY_CODES_RENEWED
 
 
+class YourSignIn(mfa.IndexView):  # type: ignore[misc]  # as above
+    """The page of one's own sign-in, with a notice of wrong codes."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """allauth's context, and the user's `code_tries`."""
+        return {**super().get_context_data(**kwargs), "code_tries": tries.code_tries_of(self.request.user)}
+
+
+def login(request: HttpRequest) -> HttpResponse:
+    """The sign-in page. A network without tries left is refused before a password is hashed."""
+    if request.method == "POST" and tries.is_exhausted(address_of(request)):
+        seconds = round(settings.AXES_COOLOFF_TIME.total_seconds())
+        answer = render(request, "dashboard/locked_out.html", {"minutes": seconds // 60}, status=429)
+        answer.headers["Retry-After"] = str(seconds)
+        return answer
+    signed_in: HttpResponse = account.login(request)
+    return signed_in
+
+
 def address_of(request: HttpRequest) -> str:
     """The client's address, as rest.middleware determined it: X-Forwarded-For counts only from a trusted proxy."""
     return str(request.META.get("REMOTE_ADDR", ""))
@@ -191,11 +217,11 @@ def reset(user: User) -> str:
 
 # The names are allauth's. Pages that are not listed here (registration, mail addresses, resets) have no route.
 ROUTES: Final[list[URLPattern]] = [
-    path("login", account.login, name="account_login"),
+    path("login", login, name="account_login"),
     path("logout", account.logout, name="account_logout"),
     path("login/code", mfa.authenticate, name="mfa_authenticate"),
     path("join", join, name="join"),
-    path("you", mfa.index, name="mfa_index"),
+    path("you", login_required(YourSignIn.as_view()), name="mfa_index"),
     path("you/confirm", account.reauthenticate, name="account_reauthenticate"),
     path("you/confirm/code", mfa.reauthenticate, name="mfa_reauthenticate"),
     path("you/password", account.password_change, name="account_change_password"),
