@@ -36,6 +36,7 @@ class Seen(NamedTuple):
     error: ErrorText = ErrorText()
 
 
+_CONTENT: Final = Seen(Sight.CONTENT)
 # An event without any of these words is content. The others are looked at.
 _LOOKED_AT: Final[dict[Surface, re.Pattern[bytes]]] = {
     Surface.MESSAGES: re.compile(rb'"(?:message_start|ping|message_stop|error)"|event: ?error'),
@@ -62,6 +63,8 @@ _COMPLAINTS: Final = frozenset({"error", "detail", "message", "msg", "errors", "
 
 def see(events: bytes, surface: Surface) -> Seen:
     """What whole events are, up to the first that is not only a sign of life."""
+    if events.startswith(b"data: {") and not _LOOKED_AT.get(surface, _USUALLY_LOOKED_AT).search(events):
+        return _CONTENT
     for event in _split(events):
         found = _see_one(event, surface)
         if found.sight is not Sight.LIFE:
@@ -84,8 +87,10 @@ def failure_in(body: bytes, surface: Surface) -> ErrorText | None:
     if not text.startswith(b"{"):
         return ErrorText(message="The answer is empty." if not text else "The answer is not JSON.")
     wanted = _ANSWERS[surface]
-    if b'"%b"' % wanted.encode() in text and not _ERROR_MEMBER.search(text):
-        return None
+    if b'"%b"' % wanted.encode() in text:
+        is_suspect = b'"error"' in text or b'"base_resp"' in text
+        if not is_suspect or not _ERROR_MEMBER.search(text):
+            return None
     payload = _decoded(text)
     if not isinstance(payload, dict):
         return ErrorText(message="The answer is not JSON.")
