@@ -240,11 +240,14 @@ DATA_PLANE_URL = environment.read(
     "DATA_PLANE_URL", "" if IS_PRODUCTION else f"http://127.0.0.1:{environment.read('DATA_PLANE_PORT', '8001')}"
 ).rstrip("/")
 # Whether this machine may fetch newer model prices than those of its packages (providers.tasks).
-CATALOG_REFRESH = environment.is_on("CATALOG_REFRESH", default=True)
+CATALOG_REFRESH = environment.is_on("CATALOG_REFRESH", default=not IS_PRODUCTION)
 CATALOG_URL = environment.read(
     "CATALOG_URL",
     "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json",
 )
+
+# The SHA-256 of the only data that may be fetched from there; empty: any that hold up (providers.price_review).
+CATALOG_SHA256 = environment.read("CATALOG_SHA256", "").lower()
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"

@@ -10,7 +10,6 @@ import hashlib
 import json
 import urllib.request
 import zlib
-from decimal import Decimal
 from typing import Any, Final
 
 import genai_prices
@@ -22,8 +21,9 @@ from genai_prices import data_snapshot, types
 
 from gateway_core import snapshot
 from gateway_core.catalog import ModelsDocument
+from providers import price_review
 from providers.catalog_models import models_document_of
-from providers.models import PriceRelease
+from providers.models import ManagedKey, PriceRelease
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -35,6 +35,14 @@ _MUST_REMAIN: Final = 0.5
 
 class PricesRefused(Exception):
     """The fetched prices are invalid. The text gives the reason and does not contain the data."""
+
+
+class PricesWait(PricesRefused):
+    """The fetched prices are valid, but an operator must accept them: `manage.py accept_prices`."""
+
+    def __init__(self, digest: str, places: list[str]) -> None:
+        super().__init__(f"{len(places)} prices wait for an operator, the first of {places[0]}")
+        self.digest, self.places = digest, places
 
 
 class _Held:
@@ -61,23 +69,36 @@ def follow() -> None:
     _Held.digest = digest
 
 
-def refresh() -> bool:
+def refresh(*, accepted: str = "") -> bool:
     """Fetch prices, and store them if they are new and valid.
+
+    Args:
+        accepted: the digest of data whose leaps an operator has accepted.
 
     Returns:
         Whether new prices were stored.
 
     Raises:
         PricesRefused: the answer is not valid price data, or has lost more than half of a provider's models.
+        PricesWait: prices have leapt, become zero, or are missing where managed inference needs them.
         OSError: the data could not be fetched.
     """
     raw = _fetch(settings.CATALOG_URL)
     digest = hashlib.sha256(raw).hexdigest()
+    if settings.CATALOG_SHA256 and digest != settings.CATALOG_SHA256:
+        raise PricesRefused("the data are not those of CATALOG_SHA256")
     follow()
     if digest == _Held.digest:
         PriceRelease.objects.update(fetched_at=timezone.now())
         return False
-    _check(models_document_of(_read(raw)))
+    new = _read(raw)
+    _check(models_document_of(new))
+    if wrong := price_review.invalid(new):
+        raise PricesRefused(f"an invalid price of {wrong[0]}")
+    managed = list(ManagedKey.objects.values_list("provider", flat=True))
+    places = price_review.waiting(new, data_snapshot.get_snapshot(), managed=managed)
+    if places and digest not in {accepted, settings.CATALOG_SHA256}:
+        raise PricesWait(digest, places)
     PriceRelease.objects.update_or_create(
         singleton=True,
         defaults={
@@ -121,15 +142,6 @@ def _check(models: ModelsDocument) -> None:
         msgspec.json.decode(body, type=ModelsDocument)
     except msgspec.ValidationError:
         raise PricesRefused("a model out of bounds") from None
-    told = (
-        Decimal(price)
-        for served in models.providers.values()
-        for model in served
-        for price in (model.input_price, model.output_price)
-        if price is not None
-    )
-    if any(not price.is_finite() or price < 0 for price in told):
-        raise PricesRefused("an invalid price")
     for provider, served in models_document_of(data_snapshot.get_snapshot()).providers.items():
         if len(models.providers.get(provider, ())) < len(served) * _MUST_REMAIN:
             raise PricesRefused(f"{provider} has lost more than half of its models")

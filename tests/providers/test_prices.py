@@ -1,8 +1,9 @@
-"""Holds: providers.price_refresh
+"""Holds: providers.price_refresh, providers.price_review
 
 Refreshing prices: newer ones where they can be had and hold up, the last good ones everywhere else.
 """
 
+import hashlib
 import json
 import logging
 import threading
@@ -10,11 +11,12 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from django.core.management import CommandError, call_command
 from genai_prices import data_snapshot
 
 from gateway_core.catalog import BUILT_IN
 from gateway_core.snapshot import MODELS_DOCUMENT, encode
-from providers import catalog, price_refresh, tasks
+from providers import catalog, price_refresh, price_review, tasks
 from providers.catalog_models import models_document_of
 from providers.models import PriceRelease
 from snapshots import rebuild
@@ -49,9 +51,12 @@ def packaged():
 
 
 @pytest.fixture(autouse=True)
-def _fresh_process(settings):
+def _fresh_process(settings, monkeypatch):
     """As in a process that has read no prices yet, and may not reach the network."""
     settings.CATALOG_URL = "http://127.0.0.1:1/data.json"
+    settings.CATALOG_REFRESH = True
+    # The prices of these tests are far from the packaged ones; tests of what waits take this back.
+    monkeypatch.setattr(price_review, "waiting", lambda *_args, **_managed: [])
     yield
     data_snapshot.set_custom_snapshot(None)
     price_refresh._Held.digest = None
@@ -256,3 +261,76 @@ def test_a_refresh_is_published_at_once(packaged, origin, redis):
 
 def test_prices_older_than_a_day_are_fetched_again():
     assert timedelta(hours=1) < tasks.FRESH < timedelta(hours=24)
+
+
+WAITING = price_review.waiting
+
+
+def priced(packaged, **prices):
+    return price_refresh._read(
+        with_price(packaged, 1).replace(b'{"input_mtok": 1, "output_mtok": 1}', json.dumps(prices).encode())
+    )
+
+
+TIERED = {"base": 1, "tiers": [{"start": 1000, "price": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("new", "place"),
+    [
+        ({"input_mtok": 4.1}, "input_mtok"),
+        ({"input_mtok": 0.2}, "input_mtok"),
+        ({"input_mtok": 0}, "input_mtok"),
+        ({"cache_read_mtok": 5}, "cache_read_mtok"),
+        ({"output_mtok": {"base": 1, "tiers": [{"start": 1000, "price": 9}]}}, "output_mtok from 1000 tokens"),
+        ({"output_mtok": {"base": 1, "tiers": [{"start": 1000, "price": 0}]}}, "output_mtok from 1000 tokens"),
+        ({"input_mtok": 4}, None),
+        ({"input_mtok": 0.25}, None),
+    ],
+)
+def test_a_price_that_leaps_waits_in_every_kind_and_tier(packaged, new, place):
+    base = {"input_mtok": 1, "output_mtok": TIERED, "cache_read_mtok": 1}
+    present = priced(packaged, **base)
+
+    found = WAITING(priced(packaged, **base | new), present, managed=[])
+
+    assert found == ([f"openai/gpt-4o-mini {place}"] if place else [])
+
+
+def test_a_missing_price_waits_only_where_managed_inference_serves(packaged):
+    present, new = priced(packaged, input_mtok=1, output_mtok=1), priced(packaged, input_mtok=1)
+
+    assert WAITING(new, present, managed=[]) == []
+    assert WAITING(new, present, managed=["openai"]) == ["openai/gpt-4o-mini output_mtok (missing)"]
+
+
+def test_a_negative_price_of_any_kind_and_tier_is_refused(packaged):
+    tier = {"base": 1, "tiers": [{"start": 1000, "price": -1}]}
+
+    assert price_review.invalid(priced(packaged, cache_read_mtok=-1)) == ["openai/gpt-4o-mini cache_read_mtok"]
+    assert price_review.invalid(priced(packaged, input_mtok=tier)) == ["openai/gpt-4o-mini input_mtok from 1000 tokens"]
+
+
+def test_waiting_prices_are_used_when_an_operator_accepts_their_digest(packaged, origin, monkeypatch, settings):
+    monkeypatch.setattr(price_review, "waiting", WAITING)
+    origin.body = with_price(packaged, 99)
+    before = price()
+
+    tasks.refresh_prices()
+    with pytest.raises(CommandError, match="wait for an operator") as waits:
+        call_command("accept_prices")
+    assert price() == before
+
+    call_command("accept_prices", str(waits.value).split()[-1])
+    assert price() == "99"
+
+
+def test_data_of_another_digest_than_the_pinned_one_are_refused(packaged, origin, settings):
+    origin.body = with_price(packaged, 99)
+    settings.CATALOG_SHA256 = "0" * 64
+
+    with pytest.raises(price_refresh.PricesRefused, match="CATALOG_SHA256"):
+        price_refresh.refresh()
+
+    settings.CATALOG_SHA256 = hashlib.sha256(origin.body).hexdigest()
+    assert price_refresh.refresh() is True
