@@ -3,7 +3,9 @@
 python -m benchmarks.bystander [--seconds 600] [--seed 1] [--keep DIRECTORY]
 
 Shapes of bodies are mixed and resized at random, and those that cost most are mixed further. One access key sends them;
-another asks for short answers meanwhile. The worst are printed, and kept as files where a directory is named.
+another asks for short answers meanwhile. The worst by the worker's processor time are printed, and kept as files where
+a directory is named. The stand-in upstream shares the process of the callers: what it takes to read a body counts as
+waiting.
 """
 
 import argparse
@@ -72,8 +74,8 @@ class Seed(NamedTuple):
 class Cost(NamedTuple):
     """What one body cost."""
 
-    worst_wait: float
     processor: float
+    worst_wait: float
     status: int
     size: int
     seed: Seed
@@ -121,7 +123,7 @@ class Search:
             waits.append(await self._ask())
         answer = await sending
         self.waits += waits
-        cost = Cost(max(waits), self._processor() - before, answer.status, len(body), seed)
+        cost = Cost(self._processor() - before, max(waits), answer.status, len(body), seed)
         self.worst = sorted([*self.worst, cost], reverse=True)[:_KEPT]
         return cost
 
