@@ -263,3 +263,16 @@ def test_what_an_event_is_to_its_caller(event: bytes, sight: Sight):
 )
 def test_only_an_error_is_one(events: bytes, fails: bool):
     assert fails_within(events) is fails
+
+
+@pytest.mark.parametrize(
+    ("surface", "reason"), [("chat", "engine died"), ("responses", "no"), ("messages", "Overloaded")]
+)
+async def test_the_reason_of_an_error_in_a_stream_is_passed_on_at_once(
+    client: Client, alice: Tenant, surface: str, reason: str
+):
+    async with scripted(**{KEYS[0]: [head(), LIFE[surface] + ERRORS[surface], PATHS[surface][3]]}) as upstream:
+        told = await ask(client, routed(alice, upstream.url, KEYS[0]), surface, stream=True)
+
+    assert told.status == 502
+    assert f"The upstream says: {reason}." in told.json()["error"]["message"]
