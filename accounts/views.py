@@ -38,7 +38,7 @@ class ApiKeyViews(OwnedViews):
         return self.deleted()
 
 
-class QuotaViews(AccountViews):
+class QuotasViews(AccountViews):
     """`/quotas`: how many objects the account may have, and how many it has."""
 
     shape = QuotasSerializer
@@ -50,5 +50,5 @@ class QuotaViews(AccountViews):
 
 ROUTES: Final[list[URLPattern]] = [
     *routes_of(ApiKeyViews),
-    path("quotas", QuotaViews.as_view({"get": "retrieve"}), name="quotas"),
+    path("quotas", QuotasViews.as_view({"get": "retrieve"}), name="quotas"),
 ]

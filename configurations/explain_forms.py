@@ -16,9 +16,6 @@ _MAX_MODELS = 20
 _MAX_NAME = 512
 
 
-_ONE = {"type": "string", "minLength": 1}
-
-
 class AssumeForm(StrictSerializer):
     """The assumptions of an explanation."""
 
@@ -31,9 +28,7 @@ class AssumeForm(StrictSerializer):
 
 
 class ExplainForm(StrictSerializer):
-    """A request as the data plane would get it."""
-
-    schema_rules = {"anyOf": [{"required": ["model"], "properties": {"model": _ONE}}, {"required": ["models"]}]}
+    """A request as the data plane would get it. It has `model`, or `models`, or both."""
 
     model = StrictCharField(max_length=_MAX_NAME, required=False)
     models = StrictListField(
@@ -53,15 +48,7 @@ class ExplainForm(StrictSerializer):
 
 
 class DraftExplainForm(ExplainForm):
-    """A request with a stored configuration, or with an access and a router that are not stored."""
-
-    schema_rules = {
-        **ExplainForm.schema_rules,
-        "not": {
-            "required": ["configurationId"],
-            "anyOf": [{"required": ["access"]}, {"required": ["router"]}],
-        },
-    }
+    """A request with a stored configuration, or with an access and a router that are not stored, never with both."""
 
     configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False)
     access = AccessField(required=False)

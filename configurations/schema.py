@@ -27,24 +27,27 @@ _RULE_MODEL: Final = {**_MODEL_ENTRY, "pattern": f"^{_BEFORE}:{_BEHIND}$"}
 _PROVIDER_KEY_ID: Final = {"type": "string", "pattern": id_pattern(ids.Prefix.PROVIDER_KEY)}
 
 
-def _object(properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
-    """A JSON Schema object with these properties and no others."""
-    found = {"type": "object", "properties": properties, "additionalProperties": False, **more}
+def _object(title: str, properties: dict[str, Any], *required: str, **more: Any) -> dict[str, Any]:
+    """A JSON Schema object with these properties and no others. Its title is its name in the document (rest.schema)."""
+    found = {"title": title, "type": "object", "properties": properties, "additionalProperties": False, **more}
     return {**found, "required": list(required)} if required else found
 
 
-def _allow(entry: dict[str, Any], description: str) -> dict[str, Any]:
+def _allow(title: str, entry: dict[str, Any], description: str) -> dict[str, Any]:
     entries = {"type": "array", "items": entry, "maxItems": scope.MAX_ENTRIES, "uniqueItems": True}
-    return _object({"allow": {**entries, "description": description}})
+    return _object(title, {"allow": {**entries, "description": description}}, description="What is allowed.")
 
 
 ACCESS: Final = _object(
+    "Access",
     {
         "providers": _allow(
+            "AllowedProviders",
             _PROVIDER_ENTRY,
             "Built-in provider IDs, or custom providers' providerId or aigp_… IDs. Missing: all; empty: none.",
         ),
         "models": _allow(
+            "AllowedModels",
             _MODEL_ENTRY,
             "`provider:model`, or an open model ID `x/m`. Missing: all; empty: none. Names compare without case.",
         ),
@@ -55,8 +58,9 @@ ACCESS: Final = _object(
 )
 
 
-def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
+def _router(suffix: str, key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
     step = _object(
+        f"Step{suffix}",
         {
             "type": {
                 "type": "string",
@@ -64,7 +68,13 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
                 "description": "`ngrok`: managed inference, for providers that have it, without keys. "
                 "`user`: stored provider keys, in order.",
             },
-            "keys": {"type": "array", "items": key, "minItems": 1, "maxItems": router.MAX_STEP_KEYS},
+            "keys": {
+                "type": "array",
+                "items": key,
+                "minItems": 1,
+                "maxItems": router.MAX_STEP_KEYS,
+                "description": "The provider keys of a `user` step, in the order in which they are used.",
+            },
             "keySelectionStrategy": {
                 "type": "string",
                 "enum": list(router.KEY_SELECTION_STRATEGIES),
@@ -72,8 +82,10 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
             },
         },
         "type",
+        description="One kind of credentials; the next step follows where they fail.",
     )
     rule = _object(
+        f"Rule{suffix}",
         {
             "provider": {**_PROVIDER_ENTRY, "description": "A provider, named as in `access`."},
             "model": {
@@ -81,14 +93,28 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
                 "description": "`provider:model`. With `provider` given too, they must agree. A rule for a model wins "
                 "over one for its provider.",
             },
-            "steps": {"type": "array", "items": step, "minItems": 1, "maxItems": router.MAX_STEPS},
+            "steps": {
+                "type": "array",
+                "items": step,
+                "minItems": 1,
+                "maxItems": router.MAX_STEPS,
+                "description": "The credentials of this rule, in the order in which they are used.",
+            },
         },
         "steps",
+        # No `anyOf` of what is required: generators make a class without fields of it.
         description="At least one of `provider` and `model`. A provider has at most one rule, and so has each model.",
-        anyOf=[{"required": ["provider"]}, {"required": ["model"]}],
     )
     return _object(
-        {"rules": {"type": "array", "items": rule, "maxItems": router.MAX_RULES}},
+        f"Router{suffix}",
+        {
+            "rules": {
+                "type": "array",
+                "items": rule,
+                "maxItems": router.MAX_RULES,
+                "description": "A rule for a model wins over one for its provider, in any order.",
+            }
+        },
         "rules",
         description="The credentials that a request uses, in order. All steps of all rules together have at most "
         f"{router.MAX_ROUTER_KEYS} keys.",
@@ -101,13 +127,31 @@ def _router(key: dict[str, Any], example_key: dict[str, str]) -> dict[str, Any]:
 _EXAMPLE_ID: Final = "aigpk_01h455vb4pex5vsknk084sn02q"
 
 ROUTER_FORM: Final = _router(
+    "Form",
     {
         "oneOf": [
-            _object({"id": _PROVIDER_KEY_ID}, "id", description="A stored provider key of the rule's provider."),
             _object(
+                "KeyReference",
+                {"id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."}},
+                "id",
+                description="A stored provider key of the rule's provider.",
+            ),
+            _object(
+                "NewKey",
                 {
-                    "name": {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH, "pattern": _TEXT},
-                    "value": {"type": "string", "pattern": PATTERN, "writeOnly": True},
+                    "name": {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": NAME_LENGTH,
+                        "pattern": _TEXT,
+                        "description": "The new provider key's name.",
+                    },
+                    "value": {
+                        "type": "string",
+                        "pattern": PATTERN,
+                        "writeOnly": True,
+                        "description": "The upstream's key. It is sealed at once and never shown again.",
+                    },
                 },
                 "name",
                 "value",
@@ -118,11 +162,18 @@ ROUTER_FORM: Final = _router(
     {"id": _EXAMPLE_ID},
 )
 ROUTER: Final = _router(
+    "",
     _object(
-        {"id": _PROVIDER_KEY_ID, "name": {"type": "string"}, "keyRedacted": {"type": "string"}},
+        "RoutedKey",
+        {
+            "id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."},
+            "name": {"type": "string", "description": "The provider key's name as it is now."},
+            "keyRedacted": {"type": "string", "description": "The mask of the provider key's value."},
+        },
         "id",
         "name",
         "keyRedacted",
+        description="A provider key that a step uses.",
     ),
     {"id": _EXAMPLE_ID, "name": "production", "keyRedacted": "***"},
 )

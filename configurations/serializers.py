@@ -3,7 +3,7 @@
 import uuid
 from typing import Any
 
-from drf_spectacular.utils import extend_schema_field
+from drf_spectacular.utils import extend_schema_field, extend_schema_serializer
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -98,6 +98,8 @@ class ShownRouterField(serializers.Field[Any, Any, dict[str, Any] | None, Any]):
         return shown
 
 
+# Generators have a class `Configuration` of their own.
+@extend_schema_serializer(component_name="AccessKeyConfiguration")
 class ConfigurationSerializer(OwnedSerializer):
     """A configuration: an access scope and routing rules that access keys share."""
 

@@ -47,17 +47,25 @@ class ReadySerializer(ShownSerializer):
 
 
 class HealthViews(RestViews):
-    """Probes for the tools that start and watch this process. They need no API key and show no secrets."""
+    """A probe for the tools that start and watch this process. It needs no API key and shows no secrets."""
 
     authentication_classes = ()
     permission_classes = ()
-    shapes = {"alive": AliveSerializer, "ready": ReadySerializer}
+    shape = AliveSerializer
 
-    def alive(self, _request: Request) -> Response:
+    def retrieve(self, _request: Request) -> Response:
         """The process answers. Nothing else is checked."""
         return Response({"status": "alive"})
 
-    def ready(self, _request: Request) -> Response:
+
+class ReadinessViews(RestViews):
+    """The other probe: whether this process can do its work."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    shape = ReadySerializer
+
+    def retrieve(self, _request: Request) -> Response:
         """The database and Redis answer, and every migration has been applied."""
         faults = {name: fault for name, check in _CHECKS.items() if (fault := check()) is not None}
         if "database" not in faults and (fault := _MIGRATIONS()) is not None:

@@ -15,7 +15,7 @@ import environ as django_environ
 import structlog
 
 from accounts import quota_limits
-from gateway_admin import environment, logs
+from gateway_admin import environment, logs, openapi
 from gateway_admin.database import BoundedConnection
 from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
@@ -299,6 +299,7 @@ SPECTACULAR_SETTINGS = {
     ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",
+    **openapi.WHOLE_API,
     "SERVE_INCLUDE_SCHEMA": False,
     # The page's scripts come from a package, not from a CDN.
     "SWAGGER_UI_DIST": "SIDECAR",

@@ -13,13 +13,13 @@ import snapshots.views
 import usage.views
 from dashboard import sign_in
 from dashboard.site import site as dashboard
-from gateway_admin.health import HealthViews
+from gateway_admin.health import HealthViews, ReadinessViews
 from gateway_admin.metrics import MetricsViews
 from rest.documents import DocumentViews, ReaderView
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("healthz", HealthViews.as_view({"get": "alive"}), name="healthz"),
-    path("readyz", HealthViews.as_view({"get": "ready"}), name="readyz"),
+    path("healthz", HealthViews.as_view({"get": "retrieve"}), name="healthz"),
+    path("readyz", ReadinessViews.as_view({"get": "retrieve"}), name="readyz"),
     path("metrics", MetricsViews.as_view({"get": "retrieve"}), name="metrics"),
     path("openapi.json", DocumentViews.as_view({"get": "retrieve"}), name="openapi"),
     path("docs", ReaderView.as_view(), name="docs"),

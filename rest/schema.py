@@ -1,5 +1,9 @@
-"""Derive the OpenAPI document from the views. The parts that all operations share are written here once."""
+"""Derive the OpenAPI document from the views. The parts that all operations share are written here once.
 
+Source: docs/decisions/0025-openapi.md.
+"""
+
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -80,7 +84,7 @@ _ERROR: Final = {
     "description": "Every error has this form; docs/errors.md lists the codes.",
     "properties": {
         "errorCode": {"type": "string", "pattern": "^[a-z][a-z_]*$", "description": "For programs; never changes."},
-        "statusCode": {"type": "integer", "minimum": 400, "maximum": 599},
+        "statusCode": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
         "msg": {"type": "string", "minLength": 1, "description": "For people."},
         "details": {
             "type": "object",
@@ -91,11 +95,22 @@ _ERROR: Final = {
     "required": ["errorCode", "statusCode", "msg", "details"],
     "additionalProperties": False,
 }
+_RETRY_AFTER: Final = {
+    "description": "The seconds after which another try may succeed.",
+    "required": True,
+    "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"},
+}
 _ERROR_HEADERS: Final[Mapping[int, dict[str, Any]]] = {
-    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string", "const": "Bearer"}}},
-    405: {"Allow": {"required": True, "schema": {"type": "string"}}},
-    429: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"}}},
-    503: {"Retry-After": {"required": True, "schema": {"type": "string", "pattern": "^[1-9][0-9]*$"}}},
+    401: {
+        "WWW-Authenticate": {
+            "description": "How to authenticate.",
+            "required": True,
+            "schema": {"type": "string", "const": "Bearer"},
+        }
+    },
+    405: {"Allow": {"description": "The methods that the path takes.", "required": True, "schema": {"type": "string"}}},
+    429: {"Retry-After": _RETRY_AFTER},
+    503: {"Retry-After": _RETRY_AFTER},
 }
 
 
@@ -110,6 +125,8 @@ class ContractSchema(AutoSchema):
         operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         if operation is None:
             return None
+        if not self._is_protected:
+            operation["security"] = []
         for status, response in operation["responses"].items():
             response["description"] = _DESCRIPTIONS[int(status)]
             if self._shows_object:
@@ -181,13 +198,18 @@ class ContractSchema(AutoSchema):
         """The operation's ID, for example `listAccessKeys`."""
         return operation_id(type(self.view), self.view.action)
 
+    def get_summary(self) -> str:
+        """The operation's ID in words, for example `List access keys`."""
+        words = re.sub("([A-Z])", r" \1", self.get_operation_id()).lower().replace(" api ", " API ")
+        return words[0].upper() + words[1:]
+
     def get_tags(self) -> list[str]:
         """The resource's path as the only tag, for example `access-keys`."""
         return [self.path.strip("/").partition("/")[0]]
 
     def get_auth(self) -> list[dict[str, Any]]:
-        """An API key; public operations need none."""
-        return [{"apiKey": []}] if self._is_protected else []
+        """Nothing: the document asks for an API key in one place, and `get_operation` excepts public operations."""
+        return []
 
     def get_request_serializer(self) -> StrictSerializer | None:
         """The form that the view names for this action."""
@@ -200,13 +222,16 @@ class ContractSchema(AutoSchema):
         if action == "destroy":
             return {"204": None}
         if action == "list" and self._shape is not None:
-            return {"200": self._list_schema(self.resolve_serializer(self._shape, "response").ref)}
+            item = self.resolve_serializer(self._shape, "response")
+            return {"200": self._list_schema(item.ref, title=f"{item.name}Page")}
         return {"201" if action == "create" else "200": self._shape}
 
-    def _list_schema(self, item: dict[str, Any]) -> dict[str, Any]:
+    def _list_schema(self, item: dict[str, Any], *, title: str) -> dict[str, Any]:
         key, order = self.view.list_key, getattr(self.view, "list_order", "Newest first.")
         return {
             "type": "object",
+            "title": title,
+            "description": "A page of a list.",
             "properties": {
                 key: {"type": "array", "items": item, "maxItems": MAX_LIMIT, "description": order},
                 "uri": {**_URI, "description": "The URI of this request."},
@@ -225,16 +250,13 @@ class ContractSchema(AutoSchema):
         del serializer
         return False
 
-    def _map_basic_serializer(self, serializer: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = super()._map_basic_serializer(serializer, direction)  # type: ignore[no-untyped-call]
-        return {**schema, **getattr(serializer, "schema_rules", {})}
-
     def _get_parameters(self) -> list[dict[str, Any]]:
         parameters: list[dict[str, Any]] = []
         model = getattr(self.view, "model", None)
         for name in uritemplate.variables(self.path):
             schema = _id_schema(model.id_prefix) if name == "id" and model is not None else {"type": "string"}
-            parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
+            told = {"description": "The ID of the object.", "required": True, "schema": schema}
+            parameters.append({"name": name, "in": "path", **told})
         if self.view.action == "list":
             parameters.append(_LIMIT)
             if model is not None:
@@ -289,7 +311,12 @@ def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the shared parts: error answers, the security scheme, and `additionalProperties: false` of objects."""
     _drop_marks(result)
     components: dict[str, Any] = result.setdefault("components", {})
-    schemas: dict[str, Any] = components.setdefault("schemas", {})
+    named: dict[str, Any] = {}
+    result["paths"] = _name_titled(result["paths"], named)
+    schemas: dict[str, Any] = _name_titled(components.setdefault("schemas", {}), named)
+    if twice := set(named) & set(schemas):
+        raise ValueError(f"Two schemas have one name: {', '.join(sorted(twice))}.")
+    components["schemas"] = schemas = dict(sorted({**schemas, **named}.items()))
     for schema in schemas.values():
         if schema.get("type") == "object" and "properties" in schema:
             schema.setdefault("additionalProperties", False)
@@ -305,7 +332,31 @@ def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     components["securitySchemes"] = {
         "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of the account (`gwa_…`)."}
     }
+    result["security"] = [{"apiKey": []}]
     return result
+
+
+def _name_titled(node: Any, schemas: dict[str, Any]) -> Any:
+    """Move each schema that has a title to the components of that name, and leave a reference in its place.
+
+    Generators name their classes after components; a schema without a name gets one from its place.
+    """
+    if isinstance(node, list):
+        return [_name_titled(inner, schemas) for inner in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: _name_titled(inner, schemas) for name, inner in node.items()}
+    # A property that is called `title` is not a title.
+    if not isinstance(found.get("title"), str):
+        return found
+    title = found.pop("title")
+    reference = {"$ref": f"#/components/schemas/{title}"}
+    may_be_null = isinstance(found["type"], list)
+    if may_be_null:
+        found["type"] = next(kind for kind in found["type"] if kind != "null")
+    if schemas.setdefault(title, found) != found:
+        raise ValueError(f"Two schemas have the title {title}.")
+    return {"oneOf": [reference, {"type": "null"}]} if may_be_null else reference
 
 
 def _drop_marks(node: Any) -> None:

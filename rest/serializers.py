@@ -9,7 +9,7 @@ PATCH null clears it. A shape leaves out a field that has no value, unless the f
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from rest_framework import serializers
 from rest_framework.fields import Field, SkipField
@@ -61,9 +61,6 @@ class StrictListSerializer(Strict, serializers.ListSerializer[Any]):
 
 class StrictSerializer(Strict, _CamelSerializer):
     """A form. It refuses unknown fields and wrong types, and reports all faults at once, each under its JSON path."""
-
-    # JSON Schema of the rules in `validate` that concern several fields together, for the OpenAPI document.
-    schema_rules: ClassVar[dict[str, Any]] = {}
 
     default_error_messages = {
         "required": "This field is required.",

@@ -29,6 +29,8 @@ class TransactionsSchema(QuerySchema):
         items = {"oneOf": [self.resolve_serializer(kind, "response").ref for kind in kinds]}
         return {
             "200": {
+                "title": "Transactions",
+                "description": "Every transaction of the account.",
                 "type": "object",
                 "properties": {"items": {"type": "array", "items": items, "description": "Newest first."}},
                 "required": ["items"],

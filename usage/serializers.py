@@ -143,6 +143,8 @@ class OverviewSerializer(ShownSerializer):
             "description": "By day, then by key. Days and keys without usage are not listed.",
             "items": {
                 "type": "object",
+                "title": "UsageBucket",
+                "description": "The sums of one day for one provider or access key.",
                 "properties": {
                     "bucketStart": {**_TIMESTAMP, "description": "The UTC day's first moment."},
                     "groupKey": {"type": "string", "description": "A `providerId`, or an access key's ID."},
@@ -162,7 +164,13 @@ class OverviewSerializer(ShownSerializer):
     @extend_schema_field(
         {
             "type": "object",
-            "properties": {"cost": _COST, "requests": _COUNT, "errors": _COUNT},
+            "title": "UsageTotals",
+            "description": "The sums of all buckets.",
+            "properties": {
+                "cost": {**_COST, "description": "US dollars at list price, of all attempts."},
+                "requests": {**_COUNT, "description": "Final attempts."},
+                "errors": {**_COUNT, "description": "Final attempts that failed."},
+            },
             "required": ["cost", "requests", "errors"],
             "additionalProperties": False,
         }
@@ -219,7 +227,8 @@ class UsageInvoiceSerializer(_MonthSerializer):
         """What kind of transaction this is."""
         return "usageInvoice"
 
-    @extend_schema_field({"type": "null"})
+    # Generators have no class for a type that is only null.
+    @extend_schema_field({"type": ["string", "null"]})
     def get_invoice_url(self, _invoice: Any) -> None:
         """Always None: an invoice has no other document."""
         return

@@ -20,7 +20,7 @@ from providers.provider_names import KnownProviders
 # What a schema cannot tell: whether a provider is known, what is a duplicate, what goes with what.
 BEYOND_SCHEMAS = re.compile(
     r"no provider with this ID|same (provider|model) as|already|no managed inference|takes no keys|needs at least one"
-    r"|not the one|no provider key with|at most 255"
+    r"|not the one|no provider key with|at most 255|needs a provider, a model"
 )
 TEXTS = st.sampled_from(
     [

@@ -133,14 +133,24 @@ def _make_real(body: dict[str, Any], operation: str) -> None:
     if surfaces:
         pairs = zip(surfaces, SURFACES, strict=False)
         body["supportedApiSurfaces"] = [{**written, **real} for written, real in pairs]
+    if operation.endswith("/explain"):
+        _make_question(body)
     rules = (body.get("router") or {}).get("rules")
     if rules:
         body["router"]["rules"] = [_real_rule(rule, name) for rule, name in zip(rules, BUILT_IN, strict=False)]
 
 
+def _make_question(body: dict[str, Any]) -> None:
+    # A model has to be named, and a stored configuration excludes a draft: the document says that in words alone.
+    body["model"] = body.get("model") or "openai:gpt-4o"
+    if "configurationId" in body:
+        body.pop("access", None)
+        body.pop("router", None)
+
+
 def _real_rule(rule: dict[str, Any], provider: str) -> dict[str, Any]:
     real = {**rule, "steps": [_real_step(step) for step in rule["steps"]]}
-    if "provider" in rule:
+    if "provider" in rule or "model" not in rule:
         real["provider"] = provider
     if "model" in rule:
         real["model"] = f"{provider}:a-model"
