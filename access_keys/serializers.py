@@ -14,7 +14,12 @@ from rest.serializers import ShownSerializer
 class AccessKeyForm(TokenForm):
     """POST and PATCH of an access key."""
 
-    access_key_configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False, source="configuration_id")
+    access_key_configuration_id = IdField(
+        ids.Prefix.CONFIGURATION,
+        required=False,
+        source="configuration_id",
+        help_text="The configuration that holds for the key. Without one, the key may reach everything.",
+    )
 
 
 class LinkedConfigurationSerializer(ShownSerializer):
@@ -29,7 +34,9 @@ class AccessKeySerializer(TokenSerializer):
     """An access key."""
 
     id = TextIdField(ids.Prefix.ACCESS_KEY)
-    access_key_configuration = LinkedConfigurationSerializer(source="configuration", allow_null=True)
+    access_key_configuration = LinkedConfigurationSerializer(
+        source="configuration", allow_null=True, help_text="The configuration of the key; null: none."
+    )
 
 
 class IssuedAccessKeySerializer(AccessKeySerializer):

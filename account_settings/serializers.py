@@ -66,13 +66,21 @@ class GatewayConfigurationForm(StrictSerializer):
 class GatewayConfigurationSerializer(ShownSerializer):
     """The gateway configuration of the account."""
 
-    account_id = serializers.RegexField(id_pattern(ids.Prefix.ACCOUNT), source="text_account_id")
+    account_id = serializers.RegexField(
+        id_pattern(ids.Prefix.ACCOUNT), source="text_account_id", help_text="The account's ID."
+    )
     uri = serializers.SerializerMethodField()
-    total_timeout = serializers.CharField()
-    per_request_timeout = serializers.CharField()
-    stream_timeout = serializers.CharField()
-    max_input_tokens = serializers.IntegerField(allow_null=True)
-    max_output_tokens = serializers.IntegerField(allow_null=True)
+    total_timeout = serializers.CharField(
+        help_text="The limit for all attempts of a request together, of a stream until its first content."
+    )
+    per_request_timeout = serializers.CharField(help_text="The limit for one attempt.")
+    stream_timeout = serializers.CharField(help_text="The limit for a running stream.")
+    max_input_tokens = serializers.IntegerField(
+        allow_null=True, help_text="A request with more estimated input tokens is refused; null: no cap."
+    )
+    max_output_tokens = serializers.IntegerField(
+        allow_null=True, help_text="Lowers the request's own maximum; null: no cap."
+    )
     metadata = serializers.CharField(allow_null=True)
 
     @extend_schema_field({"type": "string", "format": "uri"})

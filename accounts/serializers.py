@@ -70,7 +70,7 @@ class NewUserForm(JoinForm):
 class QuotaSerializer(ShownSerializer):
     """One quota of the account."""
 
-    name = serializers.ChoiceField(choices=[str(quota) for quota in Quota])
+    name = serializers.ChoiceField(choices=[str(quota) for quota in Quota], help_text="What the quota counts.")
     limit = serializers.IntegerField(min_value=0, help_text="How many the account may have.")
     used = serializers.IntegerField(
         min_value=0, allow_null=True, help_text="How many it has; null where the quota holds for each object by itself."
@@ -83,4 +83,4 @@ class QuotaSerializer(ShownSerializer):
 class QuotasSerializer(ShownSerializer):
     """Every quota of the account."""
 
-    quotas = QuotaSerializer(many=True)
+    quotas = QuotaSerializer(many=True, help_text="All of them, in a fixed order.")

@@ -30,11 +30,19 @@ class AssumeForm(StrictSerializer):
 class ExplainForm(StrictSerializer):
     """A request as the data plane would get it. It has `model`, or `models`, or both."""
 
-    model = StrictCharField(max_length=_MAX_NAME, required=False)
+    model = StrictCharField(max_length=_MAX_NAME, required=False, help_text="The model, as a request names it.")
     models = StrictListField(
-        child=StrictCharField(max_length=_MAX_NAME), required=False, min_length=1, max_length=_MAX_MODELS
+        child=StrictCharField(max_length=_MAX_NAME),
+        required=False,
+        min_length=1,
+        max_length=_MAX_MODELS,
+        help_text="Models that are tried in order, after `model` or alone.",
     )
-    surface = StrictChoiceField([surface.value for surface in Surface], required=False)
+    surface = StrictChoiceField(
+        [surface.value for surface in Surface],
+        required=False,
+        help_text="The surface that the request uses; `chat-completions` by default.",
+    )
     streaming = StrictBooleanField(
         required=False, help_text="Has no effect: streamed and other requests are routed in the same way."
     )
@@ -50,7 +58,7 @@ class ExplainForm(StrictSerializer):
 class DraftExplainForm(ExplainForm):
     """A request with a stored configuration, or with an access and a router that are not stored, never with both."""
 
-    configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False)
+    configuration_id = IdField(ids.Prefix.CONFIGURATION, required=False, help_text="A stored configuration.")
     access = AccessField(required=False)
     router = RouterField(required=False)
 
@@ -79,17 +87,20 @@ class ChangeSerializer(ShownSerializer):
 
     msg = serializers.CharField()
     path = serializers.CharField(required=False)
-    add = serializers.CharField(required=False)
+    add = serializers.CharField(required=False, help_text="The value to add there.")
 
 
 class ExplainedCandidateSerializer(ShownSerializer):
     """A provider and model that the request could mean."""
 
-    requested = serializers.CharField()
-    is_allowed = serializers.BooleanField()
+    requested = serializers.CharField(help_text="The model, as the request names it.")
+    is_allowed = serializers.BooleanField(help_text="Whether the request may go there.")
     provider = serializers.CharField(required=False)
     model = serializers.CharField(required=False)
-    allowed_by = serializers.ListField(child=serializers.CharField())
+    allowed_by = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The JSON paths of the entries that allow it; empty where the access scope restricts nothing.",
+    )
     credentials_from = serializers.CharField(required=False)
     error_code = serializers.CharField(required=False)
     msg = serializers.CharField(required=False)
@@ -99,14 +110,19 @@ class ExplainedCandidateSerializer(ShownSerializer):
 class ExplainedAttemptSerializer(ShownSerializer):
     """One call that would be made upstream, if those before it failed."""
 
-    attempt_number = serializers.IntegerField(min_value=1)
+    attempt_number = serializers.IntegerField(min_value=1, help_text="The place in the order, from 1.")
     provider = serializers.CharField()
     model = serializers.CharField()
-    key_source = serializers.ChoiceField([source.value for source in KeySource])
+    key_source = serializers.ChoiceField(
+        [source.value for source in KeySource],
+        help_text="`user`: a provider key of the account. `ngrok`: managed inference. `none`: no credentials.",
+    )
     credentials_from = serializers.CharField()
-    provider_key_id = serializers.CharField(required=False)
+    provider_key_id = serializers.CharField(required=False, help_text="The provider key that the attempt uses.")
     key_redacted = serializers.CharField(required=False)
-    outcome = serializers.ChoiceField(["answers", "fails", "isNotReached"])
+    outcome = serializers.ChoiceField(
+        ["answers", "fails", "isNotReached"], help_text="`fails` by assumption; `isNotReached` behind one that answers."
+    )
 
 
 class ExplainedStepSerializer(ShownSerializer):
@@ -122,11 +138,13 @@ class ExplainedStepSerializer(ShownSerializer):
 class ExplanationSerializer(ShownSerializer):
     """What the data plane would do, and why."""
 
-    is_allowed = serializers.BooleanField()
-    surface = serializers.ChoiceField([surface.value for surface in Surface])
-    candidates = ExplainedCandidateSerializer(many=True)
-    attempts = ExplainedAttemptSerializer(many=True)
-    skipped_steps = ExplainedStepSerializer(many=True)
+    is_allowed = serializers.BooleanField(help_text="Whether an attempt would be made.")
+    surface = serializers.ChoiceField(
+        [surface.value for surface in Surface], help_text="The surface that the request uses."
+    )
+    candidates = ExplainedCandidateSerializer(many=True, help_text="What the names may mean, in order.")
+    attempts = ExplainedAttemptSerializer(many=True, help_text="The attempts in their order.")
+    skipped_steps = ExplainedStepSerializer(many=True, help_text="The steps that give no attempt.")
     error_code = serializers.CharField(required=False)
     msg = serializers.CharField(required=False)
     change = ChangeSerializer(required=False)

@@ -28,21 +28,21 @@ class NotReady(Unavailable):
 class AliveSerializer(ShownSerializer):
     """The process answers."""
 
-    status = serializers.ChoiceField(["alive"])
+    status = serializers.ChoiceField(["alive"], help_text="Always `alive`.")
 
 
 class ChecksSerializer(ShownSerializer):
     """The checks of readiness, each with its result."""
 
-    database = serializers.ChoiceField(["ok"])
-    migrations = serializers.ChoiceField(["ok"])
-    redis = serializers.ChoiceField(["ok"])
+    database = serializers.ChoiceField(["ok"], help_text="PostgreSQL answers.")
+    migrations = serializers.ChoiceField(["ok"], help_text="Every migration of this release has been applied.")
+    redis = serializers.ChoiceField(["ok"], help_text="Redis answers.")
 
 
 class ReadySerializer(ShownSerializer):
     """Every check has passed."""
 
-    status = serializers.ChoiceField(["ready"])
+    status = serializers.ChoiceField(["ready"], help_text="Always `ready`; otherwise the answer is 503.")
     checks = ChecksSerializer()
 
 

@@ -308,7 +308,7 @@ SPECTACULAR_SETTINGS = {
     # Requests and responses have serializers of their own.
     "COMPONENT_SPLIT_REQUEST": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
-    "POSTPROCESSING_HOOKS": ["rest.schema.complete_document"],
+    "POSTPROCESSING_HOOKS": ["rest.schema.complete_document", "gateway_admin.openapi_examples.add_examples"],
 }
 
 # Celery: work that may be late (architecture, decision 10). JSON only, no secrets in arguments.

@@ -12,7 +12,7 @@ class CatalogSurfaceSerializer(ShownSerializer):
     """One API that a built-in provider serves."""
 
     format = serializers.ChoiceField([one.value for one in Format])
-    surface = serializers.ChoiceField([one.value for one in Surface])
+    surface = serializers.ChoiceField([one.value for one in Surface], help_text="The surface that is served.")
 
 
 class CatalogProviderSerializer(ShownSerializer):
@@ -26,7 +26,7 @@ class CatalogProviderSerializer(ShownSerializer):
         help_text="Whether steps of the type `ngrok` may name it at all."
     )
     managed_inference_available = serializers.BooleanField(help_text="Whether the operator holds a key for it now.")
-    model_count = serializers.IntegerField(min_value=0)
+    model_count = serializers.IntegerField(min_value=0, help_text="How many of its models the catalog has.")
 
 
 class CatalogModelSerializer(ShownSerializer):

@@ -27,6 +27,10 @@ _IMMUTABLE: Final = "A provider's providerId never changes; create another provi
 # The surfaces that clients can name. The data plane's `completions` is part of its format and cannot be named alone.
 _SURFACES: Final = (Surface.CHAT_COMPLETIONS, Surface.RESPONSES, Surface.EMBEDDINGS, Surface.MESSAGES)
 
+_SURFACE_TEXT: Final = "The surface that is served. If left out, all surfaces of the format."
+_PARAMETERS_TEXT: Final = "The top-level parameters that it accepts; others are removed. If left out, it accepts all."
+_PARAMETER_TEXT: Final = "The parameter's name."
+
 
 @extend_schema_field({"type": "string", "pattern": f"^{_SLUG.pattern}$", "minLength": 1, "maxLength": 255})
 class ProviderIdField(StrictCharField):
@@ -86,19 +90,19 @@ class ProviderModelForm(StrictSerializer):
 class ParameterForm(StrictSerializer):
     """A top-level parameter of a request."""
 
-    name = StrictCharField(max_length=255)
+    name = StrictCharField(max_length=255, help_text=_PARAMETER_TEXT)
 
 
 class ApiSurfaceForm(StrictSerializer):
     """One API that a custom provider serves; without `surface`, all surfaces of the format."""
 
     format = StrictChoiceField([one.value for one in Format])
-    surface = StrictChoiceField([one.value for one in _SURFACES], required=False)
+    surface = StrictChoiceField([one.value for one in _SURFACES], required=False, help_text=_SURFACE_TEXT)
     supported_params = StrictListField(
         child=ParameterForm(),
         required=False,
         max_length=MAX_PARAMETERS,
-        help_text="The top-level parameters that it accepts; others are removed. If left out, it accepts all.",
+        help_text=_PARAMETERS_TEXT,
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -167,15 +171,15 @@ class ProviderModelSerializer(ShownSerializer):
 class ParameterSerializer(ShownSerializer):
     """A top-level parameter of a request."""
 
-    name = serializers.CharField()
+    name = serializers.CharField(help_text=_PARAMETER_TEXT)
 
 
 class ApiSurfaceSerializer(ShownSerializer):
     """One API that a custom provider serves, as it was written."""
 
     format = serializers.ChoiceField([one.value for one in Format])
-    surface = serializers.ChoiceField([one.value for one in _SURFACES], required=False)
-    supported_params = ParameterSerializer(many=True, required=False)
+    surface = serializers.ChoiceField([one.value for one in _SURFACES], required=False, help_text=_SURFACE_TEXT)
+    supported_params = ParameterSerializer(many=True, required=False, help_text=_PARAMETERS_TEXT)
 
 
 @extend_schema_field(ApiSurfaceSerializer(many=True))

@@ -16,6 +16,7 @@ from rest import errors
 from rest.fields import IdField, StrictCharField, id_pattern
 from rest.pagination import MAX_LIMIT
 from rest.propagation import MOST_SECONDS, MOST_WAITERS, UNASKED_SECONDS
+from rest.schema_texts import SHARED
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _CONTROL: Final = r"\u0000-\u001f\u007f-\u009f"
@@ -320,6 +321,9 @@ def complete_document(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     for schema in schemas.values():
         if schema.get("type") == "object" and "properties" in schema:
             schema.setdefault("additionalProperties", False)
+            for name, field in schema["properties"].items():
+                if name in SHARED and "$ref" not in field:
+                    field.setdefault("description", SHARED[name])
     schemas["Error"] = _ERROR
     components["responses"] = {
         branch.__name__: {

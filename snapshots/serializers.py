@@ -17,8 +17,8 @@ _MICROSECONDS = 1_000_000
 class RefusalSerializer(ShownSerializer):
     """A document that a worker refused."""
 
-    refused_at = TimestampField()
-    reason = serializers.CharField()
+    refused_at = TimestampField(help_text="When the worker refused it.")
+    reason = serializers.CharField(help_text="Why, in words.")
     location = serializers.CharField(
         required=False, help_text="Its Redis key and field. Left out if the document belongs to another account."
     )
@@ -27,18 +27,18 @@ class RefusalSerializer(ShownSerializer):
 class RefusalsSerializer(ShownSerializer):
     """The documents of any account that a worker has refused since it started."""
 
-    count = serializers.IntegerField(min_value=0)
-    newest = RefusalSerializer(many=True)
+    count = serializers.IntegerField(min_value=0, help_text="How many.")
+    newest = RefusalSerializer(many=True, help_text="The last ones, newest first.")
 
 
 class WorkerSerializer(ShownSerializer):
     """A worker process in the count that writes wait for."""
 
     id = serializers.CharField(help_text="Each start of a worker gets a new ID.")
-    release = serializers.CharField(required=False)
-    started_at = TimestampField()
+    release = serializers.CharField(required=False, help_text="The release that it runs.")
+    started_at = TimestampField(help_text="When it was started.")
     heartbeat_at = TimestampField(help_text="The time of its last report, by its own clock.")
-    heartbeat_age_seconds = serializers.FloatField(min_value=0)
+    heartbeat_age_seconds = serializers.FloatField(min_value=0, help_text="The time since its last report.")
     position = serializers.IntegerField(min_value=0, help_text="The number of the newest change that it has processed.")
     lag = serializers.IntegerField(
         min_value=0,

@@ -84,26 +84,31 @@ class UsageEventSerializer(ShownSerializer):
     id = TextIdField(ids.Prefix.USAGE_EVENT)
     event_time = TimestampField(help_text="When the attempt began.")
     request_id = serializers.CharField(help_text="The `x-request-id` of the answer; its attempts share it.")
-    access_key_id = EventIdField(ids.Prefix.ACCESS_KEY)
+    access_key_id = EventIdField(ids.Prefix.ACCESS_KEY, help_text="The access key that the request showed.")
     provider = serializers.CharField()
     provider_display_name = serializers.SerializerMethodField("get_provider_display_name")
     model = serializers.CharField(help_text="As it was sent to the provider.")
     model_display_name = serializers.SerializerMethodField("get_model_display_name")
-    attempt_number = serializers.IntegerField(source="attempt", min_value=1)
+    attempt_number = serializers.IntegerField(
+        source="attempt", min_value=1, help_text="The place among the request's attempts, from 1."
+    )
     is_final_attempt = serializers.BooleanField(source="is_final", help_text="Whether its outcome was the caller's.")
     status_code = serializers.IntegerField(
         source="status", min_value=0, max_value=999, help_text="The upstream's; 0 where it gave none."
     )
-    timed_out = serializers.BooleanField()
-    is_error = serializers.BooleanField()
-    is_streaming = serializers.BooleanField()
+    timed_out = serializers.BooleanField(help_text="Whether a time limit ended it.")
+    is_error = serializers.BooleanField(help_text="Whether it failed.")
+    is_streaming = serializers.BooleanField(help_text="Whether a stream was asked for.")
     stop_reason = serializers.CharField(allow_blank=True, help_text="The upstream's word; empty where there is none.")
     input_tokens = CountField(help_text="All that went in, those read from and written to a cache included.")
     output_tokens = CountField(help_text="All that came out, reasoning included.")
-    cache_read_tokens = CountField()
-    reasoning_tokens = CountField()
+    cache_read_tokens = CountField(help_text="Of `inputTokens`, those that the upstream read from its cache.")
+    reasoning_tokens = CountField(help_text="Of `outputTokens`, those of reasoning.")
     total_cost = CostField(source="cost")
-    key_source = serializers.SerializerMethodField("get_key_source")
+    key_source = serializers.SerializerMethodField(
+        "get_key_source",
+        help_text="`ngrok`: managed inference. `user`: an upstream of the account's own, with or without a key.",
+    )
     provider_key_id = EventIdField(
         ids.Prefix.PROVIDER_KEY, required=False, help_text="With `user` only, where the provider wants a key."
     )
@@ -130,8 +135,9 @@ class UsageEventSerializer(ShownSerializer):
         return names
 
 
+# For the OpenAPI document alone: the view writes the answer by itself.
 class OverviewSerializer(ShownSerializer):
-    """Sums by UTC day, and by provider or access key. For the OpenAPI document: the view writes it by itself."""
+    """Sums by UTC day, and by provider or access key."""
 
     uri = serializers.URLField()
     buckets = serializers.SerializerMethodField()
@@ -191,9 +197,11 @@ class BalanceSerializer(ShownSerializer):
 class CreditsSerializer(ShownSerializer):
     """Credits that came in."""
 
-    type = serializers.SerializerMethodField()
-    amount_cents = serializers.IntegerField(min_value=1, source="amount")
-    category = serializers.ChoiceField(choices=LedgerEntry.Category.values)
+    type = serializers.SerializerMethodField(help_text="What kind of transaction this is.")
+    amount_cents = serializers.IntegerField(min_value=1, source="amount", help_text="What came in, in cents.")
+    category = serializers.ChoiceField(
+        choices=LedgerEntry.Category.values, help_text="Whether they were bought or given."
+    )
     expires_at = TimestampField(allow_null=True, help_text="When what is left of them is lost; null: never.")
     created_at = TimestampField()
 
@@ -207,20 +215,22 @@ class _MonthSerializer(ShownSerializer):
     """A month of usage. `totalCents` = `appliedCreditsCents` + `amountDueCents`."""
 
     created_at = TimestampField()
-    period_start = TimestampField()
+    period_start = TimestampField(help_text="The month's first moment.")
     period_end = TimestampField(help_text="The next month's first moment.")
-    total_cents = CountField()
-    applied_credits_cents = CountField()
+    total_cents = CountField(help_text="What was charged in the month.")
+    applied_credits_cents = CountField(help_text="What credits have paid.")
     amount_due_cents = CountField(help_text="What no credits were left for.")
     amount_paid_cents = CountField(help_text="Of that, what credits of later months have settled.")
-    amount_remaining_cents = CountField()
+    amount_remaining_cents = CountField(help_text="What is still to be paid of `amountDueCents`.")
 
 
 class UsageInvoiceSerializer(_MonthSerializer):
     """A closed month in which something was charged."""
 
-    type = serializers.SerializerMethodField()
-    invoice_url = serializers.SerializerMethodField("get_invoice_url")
+    type = serializers.SerializerMethodField(help_text="What kind of transaction this is.")
+    invoice_url = serializers.SerializerMethodField(
+        "get_invoice_url", help_text="Always null: an invoice has no other document."
+    )
 
     @extend_schema_field({"type": "string", "const": "usageInvoice"})
     def get_type(self, _invoice: Any) -> str:
@@ -241,7 +251,7 @@ class UsageInvoiceSerializer(_MonthSerializer):
 class UsageInvoicePreviewSerializer(_MonthSerializer):
     """The running month, whose charges may still grow."""
 
-    type = serializers.SerializerMethodField()
+    type = serializers.SerializerMethodField(help_text="What kind of transaction this is.")
 
     @extend_schema_field({"type": "string", "const": "usageInvoicePreview"})
     def get_type(self, _invoice: Any) -> str:
@@ -258,5 +268,5 @@ class CheckoutSessionForm(StrictSerializer):
 class CheckoutSessionSerializer(ShownSerializer):
     """A payment page that waits for its buyer."""
 
-    session_id = serializers.CharField()
-    session_url = serializers.URLField()
+    session_id = serializers.CharField(help_text="The payment provider's ID of the session.")
+    session_url = serializers.URLField(help_text="The page to pay at.")

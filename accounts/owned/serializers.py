@@ -23,6 +23,7 @@ from rest.serializers import ShownSerializer, StrictSerializer
 @extend_schema_field(
     {
         "type": "object",
+        "description": "An API key or a dashboard user. It may have been deleted since.",
         "properties": {
             "id": {"type": "string", "pattern": f"^({ids.Prefix.API_KEY}|{ids.Prefix.USER})_{TYPEID_SUFFIX}$"},
             "uri": {"type": "string", "format": "uri"},
