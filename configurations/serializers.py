@@ -13,7 +13,7 @@ from configurations import schema, services
 from gateway_core import ids
 from rest.errors import details_of
 from rest.fields import DescriptionField, MetadataField, NameField, Strict
-from rest.serializers import StrictSerializer
+from rest.serializers import ShownSerializer, StrictSerializer
 
 
 class _CheckedByService(Strict, serializers.JSONField):
@@ -116,3 +116,19 @@ class ConfigurationSerializer(OwnedSerializer):
         if shown["router"] is None:
             del shown["router"]
         return shown
+
+
+class WarningSerializer(ShownSerializer):
+    """Something in a write that was accepted and may be a mistake."""
+
+    path = serializers.CharField()
+    msg = serializers.CharField(help_text="What may be wrong, for people.")
+
+
+@extend_schema_serializer(component_name="WrittenAccessKeyConfiguration")
+class WrittenConfigurationSerializer(ConfigurationSerializer):
+    """A configuration, as the answer to a write shows it."""
+
+    warnings = WarningSerializer(
+        many=True, required=False, help_text="What may be a mistake in what was written. Left out if there is nothing."
+    )

@@ -12,7 +12,12 @@ from configurations import services
 from configurations.explain import explain_draft, explain_stored
 from configurations.explain_forms import DraftExplainForm, ExplanationSerializer, question_of
 from configurations.models import Configuration
-from configurations.serializers import ConfigurationForm, ConfigurationSerializer
+from configurations.near_misses import near_misses
+from configurations.serializers import (
+    ConfigurationForm,
+    ConfigurationSerializer,
+    WrittenConfigurationSerializer,
+)
 from configurations.services import ConfigurationUnknown
 
 
@@ -23,7 +28,11 @@ class ConfigurationViews(OwnedViews):
     list_key = "aiGatewayAccessKeyConfigurations"
     shape = ConfigurationSerializer
     forms = {"create": ConfigurationForm, "partial_update": ConfigurationForm, "explain": DraftExplainForm}
-    shapes = {"explain": ExplanationSerializer}
+    shapes = {
+        "create": WrittenConfigurationSerializer,
+        "partial_update": WrittenConfigurationSerializer,
+        "explain": ExplanationSerializer,
+    }
     questions = frozenset({"explain"})
 
     def items(self) -> QuerySet[Any]:
@@ -33,15 +42,22 @@ class ConfigurationViews(OwnedViews):
     def create(self, _request: Request) -> Response:
         """Create a configuration, and store the new provider keys that its router contains."""
         values = self.read(ConfigurationForm)
-        return self.created(services.create_configuration(account=self.account, by=self.principal, **values))
+        made = services.create_configuration(account=self.account, by=self.principal, **values)
+        return self.created(made, self._with_warnings(made, values))
 
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
         """Change a configuration. `access` and `router` are replaced as a whole."""
         configuration, if_match = self.found(id), self.if_match()
         changes = self.read(ConfigurationForm, partial=True)
-        return self.shown(
-            services.update_configuration(configuration=configuration, by=self.principal, if_match=if_match, **changes)
+        changed = services.update_configuration(
+            configuration=configuration, by=self.principal, if_match=if_match, **changes
         )
+        return self.shown(changed, self._with_warnings(changed, changes))
+
+    def _with_warnings(self, configuration: Configuration, written: dict[str, Any]) -> dict[str, Any]:
+        """The configuration in its shape, with warnings about what was written, if there are any."""
+        found = near_misses(self.account, access=written.get("access"), router=written.get("router"))
+        return {**self.data_of(configuration), **({"warnings": [miss._asdict() for miss in found]} if found else {})}
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002
         """Delete a configuration. This is refused while an access key links to it."""

@@ -17,6 +17,7 @@ from configurations import services
 from configurations.explain import explain_draft
 from configurations.explain_forms import DraftExplainForm, question_of
 from configurations.models import Configuration
+from configurations.near_misses import near_misses
 from configurations.revisions import State, changes_between
 from configurations.serializers import ConfigurationForm, ConfigurationSerializer
 from dashboard.kit import picker_choices, single_submit
@@ -39,6 +40,7 @@ _DIMENSIONS: Final = (
     ("providers", "provider", "Search providers"),
     ("models", "model", "Search models, or type provider:model"),
 )
+_MOST_WARNINGS: Final = 5
 _WRITTEN: Final = ("name", "description", "metadata", "access", "router")
 
 
@@ -81,9 +83,13 @@ class ScriptPage(Page):
         """
         return cast("Configuration", self.found(Configuration.objects.with_named(), text_id))
 
-    def written(self, configuration: Configuration, said: str) -> HttpResponse:
-        """The JSON with the address to go on to. That page shows the message `said`."""
+    def written(self, configuration: Configuration, said: str, values: dict[str, Any]) -> HttpResponse:
+        """The JSON with the address to go on to. That page shows the message `said`, and warnings about the values."""
         messages.success(self.request, said)
+        account = self.visit.account
+        found = near_misses(account, access=values.get("access"), router=values.get("router"))
+        for miss in found[:_MOST_WARNINGS]:
+            messages.warning(self.request, f"{fault_place(miss.path)}: {miss.msg}")
         return JsonResponse({"location": reverse("dashboard:configuration", args=[configuration.text_id])})
 
 
@@ -149,7 +155,7 @@ class CreateConfigurationPage(EditorPage):
         values = self.read(ConfigurationForm)
         made = services.create_configuration(account=self.visit.account, by=self.visit.principal, **values)
         single_submit.use(request, reverse("dashboard:configuration", args=[made.text_id]))
-        return self.written(made, "The configuration is created.")
+        return self.written(made, "The configuration is created.", values)
 
 
 class EditConfigurationPage(EditorPage):
@@ -173,7 +179,7 @@ class EditConfigurationPage(EditorPage):
         changed = services.update_configuration(
             configuration=configuration, by=self.visit.principal, if_match=if_match, **changes
         )
-        return self.written(changed, "The configuration is saved.")
+        return self.written(changed, "The configuration is saved.", changes)
 
 
 class ReviewPage(ScriptPage):

@@ -144,6 +144,8 @@ class Catalog:
             for model in served.values():
                 self._serving.setdefault(model.id.casefold(), []).append((provider, model.id))
         self._names = NameIndex(self._serving)
+        # {provider: the names of its models}, made when it is asked for: workers never ask.
+        self._names_of: dict[str, NameIndex] = {}
 
     def find(self, provider: str, model: str) -> Model | None:
         """The catalogued model that a name means at a built-in provider, dated releases included.
@@ -182,6 +184,14 @@ class Catalog:
         """Up to three catalogued models that look like an unknown name."""
         near = self._names.nearest(name, cutoff=0.7)
         return tuple(f"{provider}:{model}" for text in near for provider, model in self._serving[text][:1])
+
+    def nearest_models_of(self, provider: str, name: str) -> tuple[str, ...]:
+        """Up to three catalogued models of one built-in provider that look like an unknown name."""
+        served = self._models.get(provider, {})
+        index = self._names_of.get(provider)
+        if index is None:
+            index = self._names_of[provider] = NameIndex(served)
+        return tuple(served[key].id for key in index.nearest(model_key(provider, name), cutoff=0.8))
 
 
 def nearest_providers(name: str, custom: Iterable[str] = ()) -> tuple[str, ...]:

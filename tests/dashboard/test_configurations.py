@@ -101,6 +101,16 @@ def test_what_the_editor_sends_is_what_the_api_would_store(account, alice_client
     assert made.created_by.startswith("usr_")
 
 
+def test_a_model_that_was_nearly_named_is_accepted_and_the_next_page_warns_of_it(alice_client):
+    body = {"name": "chat", "access": {"models": {"allow": ["openai:o3", "openai:gpt-4q"]}}}
+
+    location = post(alice_client, f"{LIST}/new", body).json()["location"]
+
+    page = alice_client.get(location)
+    assert b"Allowed model 2: The catalog does not have this model. Did you mean openai:gpt-4" in page.content
+    assert b"message-warning" in page.content
+
+
 def test_a_form_that_is_sent_again_makes_no_second_configuration(alice_client):
     first, again = (post(alice_client, f"{LIST}/new", {"name": "chat"}, form_once="stamp") for _ in range(2))
     another = post(alice_client, f"{LIST}/new", {"name": "chat"}, form_once="another stamp")
