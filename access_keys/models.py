@@ -24,7 +24,11 @@ class AccessKey(TokenModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_access_key_per_token")]
-        indexes = [models.Index("account", models.F("id").desc(), name="access_keys_newest_first")]
+        indexes = [
+            models.Index("account", models.F("id").desc(), name="access_keys_newest_first"),
+            models.Index("account", "name", models.F("id").desc(), name="access_keys_by_name"),
+            models.Index("configuration", models.F("id").desc(), name="access_keys_of_configuration"),
+        ]
 
     def audit_state(self) -> dict[str, Any]:
         """The fields that the audit may show."""

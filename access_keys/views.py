@@ -14,6 +14,9 @@ from accounts.owned.views import OwnedViews, routes_of
 from configurations.explain import explain_stored
 from configurations.explain_forms import ExplainForm, ExplanationSerializer, question_of
 from configurations.models import Configuration
+from gateway_core import ids
+from rest.fields import id_pattern
+from rest.pagination import id_of
 
 
 class AccessKeyViews(OwnedViews):
@@ -25,10 +28,26 @@ class AccessKeyViews(OwnedViews):
     forms = {"create": AccessKeyForm, "partial_update": AccessKeyForm, "explain": ExplainForm}
     shapes = {"create": IssuedAccessKeySerializer, "explain": ExplanationSerializer}
     questions = frozenset({"explain"})
+    filters = {
+        **OwnedViews.filters,
+        "accessKeyConfigurationId": {
+            "description": "Show only the access keys of this configuration.",
+            "schema": {"type": "string", "pattern": id_pattern(ids.Prefix.CONFIGURATION)},
+        },
+    }
 
     def items(self) -> QuerySet[Any]:
         """The account's access keys, each with its configuration."""
         return super().items().select_related("configuration")
+
+    def filtered(self) -> QuerySet[Any]:
+        """The account's access keys, only those of one configuration if the query names it.
+
+        Raises:
+            QueryInvalid: `accessKeyConfigurationId` is not an ID of a configuration.
+        """
+        configuration = id_of(self.request, "accessKeyConfigurationId", ids.Prefix.CONFIGURATION)
+        return super().filtered() if configuration is None else super().filtered().filter(configuration=configuration)
 
     def is_awaited(self) -> bool:
         """True for a request that deletes or disables a key: its client wants to know when that is in force."""
@@ -44,7 +63,7 @@ class AccessKeyViews(OwnedViews):
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
         """Change an access key."""
         access_key, if_match = self.found(id), self.if_match()
-        changes = self.read(AccessKeyForm, partial=True)
+        changes = self.read(AccessKeyForm, item=access_key)
         return self.shown(
             services.update_access_key(access_key=access_key, by=self.principal, if_match=if_match, **changes)
         )

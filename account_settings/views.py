@@ -23,7 +23,7 @@ class GatewayConfigurationViews(AccountViews):
     def partial_update(self, _request: Request) -> Response:
         """Change time-outs and caps."""
         if_match = self.if_match()
-        changes = self.read(GatewayConfigurationForm, partial=True)
+        changes = self.read(GatewayConfigurationForm, item=GatewayConfiguration.of(self.account))
         return self.shown(
             services.update_gateway_configuration(account=self.account, by=self.principal, if_match=if_match, **changes)
         )

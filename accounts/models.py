@@ -175,7 +175,10 @@ class ApiKey(TokenModel):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_api_key_per_token")]
         # Lists: the account's keys, newest first.
-        indexes = [models.Index("account", models.F("id").desc(), name="api_keys_newest_first")]
+        indexes = [
+            models.Index("account", models.F("id").desc(), name="api_keys_newest_first"),
+            models.Index("account", "name", models.F("id").desc(), name="api_keys_by_name"),
+        ]
 
 
 class IdempotencyRecord(models.Model):

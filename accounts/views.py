@@ -29,7 +29,7 @@ class ApiKeyViews(OwnedViews):
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002
         """Change an API key."""
         api_key, if_match = self.found(id), self.if_match()
-        changes = self.read(ApiKeyForm, partial=True)
+        changes = self.read(ApiKeyForm, item=api_key)
         return self.shown(services.update_api_key(api_key=api_key, by=self.principal, if_match=if_match, **changes))
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002

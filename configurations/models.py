@@ -55,7 +55,10 @@ class Configuration(DescribedModel):
     named: list[dict[str, Any]]
 
     class Meta:
-        indexes = [models.Index("account", models.F("id").desc(), name="configurations_newest_first")]
+        indexes = [
+            models.Index("account", models.F("id").desc(), name="configurations_newest_first"),
+            models.Index("account", "name", models.F("id").desc(), name="configurations_by_name"),
+        ]
 
     @property
     def content(self) -> dict[str, Any]:

@@ -221,10 +221,15 @@ class _Check:
         stored: dict[uuid.UUID, str] = {}
         values: list[tuple[PlainValue, str]] = []
         for number, (key_path, key) in enumerate(self._faults.items(keys, path, most=MAX_STEP_KEYS, least=1)):
-            fields = self._faults.fields(key, key_path, known=("id", "name", "value"))
+            fields = self._faults.fields(key, key_path, known=("id", "name", "value", "keyRedacted"))
             if fields is None:
                 continue
-            if "id" in fields and ("name" in fields or "value" in fields):
+            if "id" in fields and "keyRedacted" in fields and "value" not in fields:
+                # The form in which a router is read: name and mask are only shown, and do not rename the key.
+                fields = {"id": fields["id"]}
+            if "keyRedacted" in fields:
+                self._faults.add(f"{key_path}.keyRedacted", "This is only shown, beside the id of a stored key.")
+            elif "id" in fields and ("name" in fields or "value" in fields):
                 self._faults.add(
                     key_path, "Give either the id of a stored provider key, or name and value of a new one."
                 )

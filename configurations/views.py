@@ -48,7 +48,7 @@ class ConfigurationViews(OwnedViews):
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
         """Change a configuration. `access` and `router` are replaced as a whole."""
         configuration, if_match = self.found(id), self.if_match()
-        changes = self.read(ConfigurationForm, partial=True)
+        changes = self.read(ConfigurationForm, item=configuration)
         changed = services.update_configuration(
             configuration=configuration, by=self.principal, if_match=if_match, **changes
         )

@@ -294,8 +294,8 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Gateway Admin",
     "DESCRIPTION": (
-        "The management API. Every GET may be asked as HEAD. Unknown query parameters are ignored, unknown fields of a "
-        "body refused. In a PATCH what is left out stays as it is, and null clears."
+        "The management API. Every GET may be asked as HEAD. Unknown query parameters and unknown fields of a "
+        "body are refused. In a PATCH what is left out stays as it is, and null clears."
     ),
     "VERSION": "1",
     "OAS_VERSION": "3.1.0",

@@ -310,7 +310,9 @@ class _View(NamedTuple):
         found = self.catalog.serving(name)
         if not self.account.providers:
             return found
-        return [*found, *self.account.serving(name)]
+        # The account's own provider wins over a built-in one of the same name, as data_plane.forwarding.targets has it.
+        built_in = [(provider, model) for provider, model in found if provider not in self.account.providers]
+        return [*built_in, *self.account.serving(name)]
 
     def spelling(self, provider: str, model: str) -> str:
         if provider in self.account.providers:
@@ -428,7 +430,8 @@ class _View(NamedTuple):
     def _managed_refusal(self, candidate: Candidate, step: int | None) -> Skipped | None:
         """Why managed inference does not serve a candidate, or None where it does."""
         provider, model = candidate.provider, candidate.model
-        if provider not in self.catalog.managed:
+        # The operator's key goes to the built-in provider alone, never to an account's own one of the same name.
+        if provider not in self.catalog.managed or provider in self.account.providers:
             message = f"There is no provider key for {provider} that this access key may use, and no managed inference."
             return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
         priced = self.catalog.find(provider, model)

@@ -41,6 +41,7 @@ class ProviderKey(DescribedModel):
     class Meta:
         indexes = [
             models.Index("account", models.F("id").desc(), name="provider_keys_newest_first"),
+            models.Index("account", "name", models.F("id").desc(), name="provider_keys_by_name"),
             # The list filter `provider=`, and the default routing of keys without a configuration.
             models.Index("account", "provider", models.F("id").desc(), name="provider_keys_of_a_provider"),
         ]

@@ -33,15 +33,16 @@ class ProviderKeyViews(OwnedViews):
     }
 
     filters = {
+        **OwnedViews.filters,
         "provider": {
             "description": "Show only the keys of this provider, by its ID. An unknown ID gives an empty list.",
             "schema": {"type": "string"},
-        }
+        },
     }
 
     def filtered(self) -> QuerySet[Any]:
         """The account's provider keys, only those of `provider` if the query names one; empty for an unknown one."""
-        items = self.items().defer("sealed", "fingerprint")
+        items = super().filtered().defer("sealed", "fingerprint")
         name = one_value(self.request, "provider")
         if name is None:
             return items
@@ -61,7 +62,7 @@ class ProviderKeyViews(OwnedViews):
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
         """Change name, description or metadata of a provider key."""
         provider_key, if_match = self.found(id), self.if_match()
-        changes = self.read(ProviderKeyChangeForm, partial=True)
+        changes = self.read(ProviderKeyChangeForm, item=provider_key)
         return self.shown(
             services.update_provider_key(provider_key=provider_key, by=self.principal, if_match=if_match, **changes)
         )

@@ -31,7 +31,10 @@ class Provider(OwnedModel):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "slug"], name="one_provider_per_slug")]
-        indexes = [models.Index("account", models.F("id").desc(), name="providers_newest_first")]
+        indexes = [
+            models.Index("account", models.F("id").desc(), name="providers_newest_first"),
+            models.Index("account", "name", models.F("id").desc(), name="providers_by_name"),
+        ]
 
     @property
     def audit_name(self) -> str:

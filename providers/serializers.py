@@ -1,7 +1,8 @@
 """The wire form of custom providers."""
 
 import re
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, cast
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -83,7 +84,15 @@ class ProviderModelForm(StrictSerializer):
     model_id = ModelIdField(max_length=255)
 
     def to_internal_value(self, data: Any) -> str:  # type: ignore[override]
-        """The model's name, in place of the object."""
+        """The model's name, in place of the object. A model that the provider has already may show its `id`."""
+        item = self.context.get("item")
+        if item is not None and isinstance(data, Mapping) and isinstance(data.get("id"), str):
+            present: dict[str, str] = self.context.get("models") or {
+                one.text_id: one.model_id for one in item.models.all()
+            }
+            cast("dict[str, Any]", self.context)["models"] = present
+            if present.get(data["id"]) == data.get("modelId", ""):
+                data = {name: value for name, value in data.items() if name != "id"}
         return str(super().to_internal_value(data)["model_id"])
 
 

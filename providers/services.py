@@ -138,11 +138,9 @@ def update_provider(
         columns: dict[str, Any] = {name: value for name, value in changes.items() if name != "models"}
         if "base_url" in changes:
             columns["base_url"] = changes["base_url"].written
-        if "models" in changes:
-            _replace_models(row, changes["models"] or ())
-            # A change of the models alone changes the provider's `updated_at` and ETag too.
-            columns.setdefault("slug", row.slug)
-        apply_changes(row, by=by, changes=columns)
+        # A change of the models alone changes the provider's `updated_at` and ETag too.
+        is_changed = "models" in changes and _replace_models(row, changes["models"] or ())
+        apply_changes(row, by=by, changes=columns, is_changed=is_changed)
         quotas.check_grown(Quota.MODELS, path="models")
         quotas.check_grown(Quota.SNAPSHOT_BYTES)
     return row
@@ -167,7 +165,8 @@ def delete_provider(*, provider: Provider, by: Principal, if_match: IfMatch = AN
         )
 
 
-def _replace_models(provider: Provider, names: Sequence[str]) -> None:
+def _replace_models(provider: Provider, names: Sequence[str]) -> bool:
+    """Make the provider's models these. Returns whether they were others."""
     wanted: dict[str, str] = {}
     twice: dict[str, str] = {}
     for place, name in enumerate(names):
@@ -178,16 +177,17 @@ def _replace_models(provider: Provider, names: Sequence[str]) -> None:
     if twice:
         raise ModelListedTwice(details=twice)
     present = {model_key(provider.slug, model.model_id): model for model in provider.models.all()}
-    ProviderModel.objects.filter(id__in=[model.id for key, model in present.items() if key not in wanted]).delete()
+    gone = [model.id for key, model in present.items() if key not in wanted]
+    ProviderModel.objects.filter(id__in=gone).delete()
     respelt = []
     for key, model in present.items():
         if key in wanted and wanted[key] != model.model_id:
             model.model_id = wanted[key]
             respelt.append(model)
     ProviderModel.objects.bulk_update(respelt, ["model_id"])
-    ProviderModel.objects.bulk_create(
-        ProviderModel(provider=provider, model_id=name) for key, name in wanted.items() if key not in present
-    )
+    new = [ProviderModel(provider=provider, model_id=name) for key, name in wanted.items() if key not in present]
+    ProviderModel.objects.bulk_create(new)
+    return bool(gone or respelt or new)
 
 
 def _users_of(provider_id: uuid.UUID) -> dict[str, str]:

@@ -48,7 +48,7 @@ class ProviderViews(OwnedViews):
     def partial_update(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
         """Change a custom provider. `models` and `supportedApiSurfaces` are replaced as a whole."""
         provider, if_match = self.found(id), self.if_match()
-        changes = self.read(ProviderChangeForm, partial=True)
+        changes = self.read(ProviderChangeForm, item=provider)
         return self.shown(services.update_provider(provider=provider, by=self.principal, if_match=if_match, **changes))
 
     def destroy(self, _request: Request, id: str) -> Response:  # noqa: A002

@@ -60,6 +60,12 @@ class Unauthenticated(GatewayError):
     code = "unauthenticated"
 
 
+class ApiKeyInvalid(Unauthenticated):
+    """This API key is not valid: it is malformed, unknown, disabled or expired."""
+
+    code = "api_key_invalid"
+
+
 class Forbidden(GatewayError):
     """This is not allowed."""
 

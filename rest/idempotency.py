@@ -84,9 +84,9 @@ class Key:
         return nonce + AESGCM(self._secret[64:]).encrypt(nonce, kept, self.digest.encode())
 
     def open(self, sealed: bytes) -> Response:
-        """Decrypt an answer of `seal`."""
+        """Decrypt an answer of `seal`, and mark it as a repetition."""
         kept = orjson.loads(AESGCM(self._secret[64:]).decrypt(sealed[:12], sealed[12:], self.digest.encode()))
-        return Response(kept["data"], status=kept["status"], headers=kept["headers"])
+        return Response(kept["data"], status=kept["status"], headers={**kept["headers"], "Idempotent-Replayed": "true"})
 
 
 def key_of(request: Request) -> Key | None:

@@ -56,19 +56,28 @@ def limit_of(request: Request) -> int:
     return int(text)
 
 
+def id_of(request: Request, name: str, prefix: ids.Prefix) -> uuid.UUID | None:
+    """The UUID behind an ID in the query; None if it is not given.
+
+    Raises:
+        QueryInvalid: the value is not an ID with this prefix.
+    """
+    text = one_value(request, name)
+    if text is None:
+        return None
+    try:
+        return ids.from_text(prefix, text)
+    except ids.InvalidId:
+        raise QueryInvalid(details={name: f"This must be an ID that begins with {prefix}_."}) from None
+
+
 def before_id_of(request: Request, prefix: ids.Prefix) -> uuid.UUID | None:
     """`beforeId`: the ID of an item that exists or has existed; None if it is not given.
 
     Raises:
         QueryInvalid: the value is not an ID with this prefix.
     """
-    text = one_value(request, "beforeId")
-    if text is None:
-        return None
-    try:
-        return ids.from_text(prefix, text)
-    except ids.InvalidId:
-        raise QueryInvalid(details={"beforeId": f"This must be an ID of this list ({prefix}_…)."}) from None
+    return id_of(request, "beforeId", prefix)
 
 
 def page_of(request: Request, items: QuerySet[M], prefix: ids.Prefix) -> Page[M]:

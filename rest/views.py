@@ -15,13 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from rest import idempotency, propagation, uris
+from rest import idempotency, propagation, query_parameters, read_only, uris
 from rest.errors import JsonInvalid
 from rest.preconditions import IfMatch, etag_of
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _WITH_BODY: Final = frozenset({"POST", "PATCH"})
 _FIRST_REFUSAL: Final = 400
+_READS: Final = frozenset({"GET", "HEAD"})
 _WRITES: Final = frozenset({"POST", "PATCH", "DELETE"})
 
 
@@ -49,6 +50,9 @@ class RestViews(ViewSet):
             self.initial(self.request, *args, **kwargs)
             method = (self.request.method or "").lower()
             handler = getattr(self, method, None) if method in self.http_method_names else None
+            # Probes and readers of what is public may add what they like.
+            if handler is not None and self.permission_classes:
+                query_parameters.check(self.request, self.query_names())
             propagation.begin()
             response = self._respond(handler or self.http_method_not_allowed)
             if self.is_write and response.status_code < _FIRST_REFUSAL:
@@ -62,6 +66,13 @@ class RestViews(ViewSet):
     def is_write(self) -> bool:
         """Whether this request changes something that an account owns."""
         return self.request.method in _WRITES and self.action not in self.questions and bool(self.permission_classes)
+
+    def query_names(self) -> list[str]:
+        """The query parameters that this request may have."""
+        return [
+            *(("limit",) if self.action == "list" else ()),
+            *(self.filters if self.request.method in _READS else ()),
+        ]
 
     def is_awaited(self) -> bool:
         """Whether this write waits for the workers for a moment if the client states no preference."""
@@ -102,18 +113,22 @@ class RestViews(ViewSet):
         """`{"request": …}`: shapes need the request to write URIs."""
         return {"request": self.request}
 
-    def read(self, form: type[StrictSerializer], *, partial: bool = False) -> dict[str, Any]:
+    def read(self, form: type[StrictSerializer], *, item: Any = None) -> dict[str, Any]:
         """The body as validated values by their Python names.
 
         Args:
             form: the form that checks the body.
-            partial: whether this is a PATCH. Then the result has only the fields that were given; None clears one.
+            item: the object that a PATCH changes. Then the result has only the fields that were given; None clears
+                one. Members that are read only are accepted if the object has them so (rest.read_only).
 
         Raises:
             rest_framework.exceptions.ValidationError: the body breaks a rule (422); it has every fault by JSON path.
             rest.errors.RequestMalformed, BodyTooLarge, MediaTypeUnsupported: the body cannot be read.
         """
-        asked = form(data=self.request.data, partial=partial, context=self.get_serializer_context())
+        data, partial = self.request.data, item is not None
+        asked = form(data=data, partial=partial, context={**self.get_serializer_context(), "item": item})
+        if partial:
+            asked.initial_data = read_only.without_read_only(data, self.data_of(item), asked.fields)
         asked.is_valid(raise_exception=True)
         values: dict[str, Any] = dict(asked.validated_data)
         return values

@@ -1,7 +1,9 @@
 """The wire form of the fields that every owned resource has."""
 
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -89,11 +91,21 @@ class TokenSerializer(OwnedSerializer):
         return shown
 
 
+class _InFuture:
+    """Refuses a time that has passed, unless it is the one that the changed key has already."""
+
+    requires_context = True
+
+    def __call__(self, moment: datetime, field: serializers.Field[Any, Any, Any, Any]) -> None:
+        if moment <= timezone.now() and moment != getattr(field.context.get("item"), "expires_at", None):
+            raise serializers.ValidationError("This must be a time in the future.")
+
+
 class TokenForm(StrictSerializer):
     """The fields of API keys and access keys that a client may set."""
 
     name = NameField(required=False)
     description = DescriptionField()
     metadata = MetadataField()
-    expires_at = TimestampField(required=False)
+    expires_at = TimestampField(required=False, validators=[_InFuture()])
     disabled = StrictBooleanField(required=False)

@@ -19,32 +19,47 @@ def build(model: type[Owned], *, account: Account, by: Principal, **attributes: 
     return model(account=account, created_at=now, updated_at=now, created_by=by.id, last_updated_by=by.id, **attributes)
 
 
-def apply_changes(item: OwnedModel, *, by: Principal | None, changes: Mapping[str, Any]) -> None:
-    """Save the given attributes of a locked row, its author and `updated_at`.
+def apply_changes(
+    item: OwnedModel, *, by: Principal | None, changes: Mapping[str, Any], is_changed: bool = False
+) -> bool:
+    """Save the given attributes of a locked row, its author and `updated_at`, if one of them is not as it was.
 
-    Without changes nothing is saved, not even `updated_at` (contract, section 1).
+    Otherwise nothing is saved, not even `updated_at` (contract, section 1).
 
     Args:
         item: the row.
         by: the principal; None if nobody is signed in, which keeps the last author.
         changes: values by attribute, as `set_attributes` takes them.
+        is_changed: whether rows that belong to this one have changed, which counts as a change of it.
+
+    Returns:
+        Whether the row was saved.
     """
-    if not changes:
-        return
-    set_attributes(item, changes)
+    changed = set_attributes(item, changes)
+    if not changed and not is_changed:
+        return False
     item.updated_at = timezone.now()
     stamps = ["updated_at"]
     if by is not None:
         item.last_updated_by = by.id
         stamps.append("last_updated_by")
-    item.save(update_fields=[*changes, *stamps])
+    item.save(update_fields=[*changed, *stamps])
+    return True
 
 
-def set_attributes(item: Model, changes: Mapping[str, Any]) -> None:
-    """Set attributes of a row without saving it. None clears a column, or sets its default if it cannot be NULL."""
+def set_attributes(item: Model, changes: Mapping[str, Any]) -> list[str]:
+    """Set attributes of a row without saving it. None clears a column, or sets its default if it cannot be NULL.
+
+    Returns:
+        The names of those attributes whose values are not as they were.
+    """
+    changed = []
     for name, value in changes.items():
         column = item._meta.get_field(name)
+        new = value
         if value is None and isinstance(column, Field) and not column.null:
-            setattr(item, name, column.get_default())
-        else:
-            setattr(item, name, value)
+            new = column.get_default()
+        if getattr(item, name) != new:
+            changed.append(name)
+        setattr(item, name, new)
+    return changed

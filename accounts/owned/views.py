@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Final, cast
 
 from django.db.models import QuerySet
 from django.urls import URLPattern, path
@@ -17,8 +17,13 @@ from accounts.principals import Principal
 from gateway_core import ids
 from rest.errors import NotFound
 from rest.idempotency import Key
-from rest.pagination import page_of
+from rest.pagination import one_value, page_of
 from rest.views import RestViews
+
+NAME_FILTER: Final = {
+    "description": "Show only the objects with exactly this name.",
+    "schema": {"type": "string"},
+}
 
 
 class AccountViews(RestViews):
@@ -46,13 +51,23 @@ class OwnedViews(AccountViews):
     # The field of the answer that contains the list's items.
     list_key: ClassVar[str]
 
+    filters = {"name": NAME_FILTER}
+
+    def query_names(self) -> list[str]:
+        """As RestViews; the filters belong to the list alone."""
+        return ["limit", "beforeId", *self.filters] if self.action == "list" else []
+
     def items(self) -> QuerySet[Any]:
         """The account's objects of this kind, with the joins and prefetches that the shape needs."""
         return self.model._default_manager.filter(account=self.account)
 
     def filtered(self) -> QuerySet[Any]:
-        """The objects of the list: `items`, filtered by the resource's own query parameters."""
-        return self.items()
+        """The objects of the list: `items`, filtered by the query. A resource with more filters extends this."""
+        name = one_value(self.request, "name")
+        if name is None:
+            return self.items()
+        # PostgreSQL refuses this character in a text, so no object has it.
+        return self.items().none() if "\0" in name else self.items().filter(name=name)
 
     def found(self, text_id: str) -> Any:
         """The account's object with this ID.

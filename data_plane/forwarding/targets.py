@@ -70,13 +70,14 @@ class Targets:
         Raises:
             KeyError, ValueError: the provider is gone by now, or its base URL is none.
         """
-        target = self._built_in.get((provider, surface))
-        if target is not None:
-            return target
+        # As in gateway_core.policy, an account's own provider wins over a built-in one of the same name. Otherwise a
+        # release with a new built-in provider would send the account's keys to another host.
+        document = account.snapshot.providers.get(provider)
+        if document is None:
+            return self._built_in[provider, surface]
         known = account.targets.get((provider, surface))
         if isinstance(known, Target):
             return known
-        document = account.snapshot.providers[provider]
         listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)

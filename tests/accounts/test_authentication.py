@@ -18,14 +18,14 @@ from rest.preconditions import etag_of
 from tests.fixtures import Api
 
 
-def refuse(api, assert_refused):
+def refuse(api, assert_refused, code="api_key_invalid"):
     answer = api.get("access-keys")
-    assert_refused(answer, 401, "unauthenticated")
+    assert_refused(answer, 401, code)
     assert answer["WWW-Authenticate"] == "Bearer"
 
 
 def test_without_a_header_there_is_no_entry(anonymous, assert_refused, db):
-    refuse(anonymous, assert_refused)
+    refuse(anonymous, assert_refused, "unauthenticated")
 
 
 @pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer   {}", " Bearer {} "])

@@ -151,7 +151,7 @@ def test_nobody_gets_in_without_a_good_api_key(route, key, api, account, princip
         assert answer.status_code == 401, (method, answer.content)
         assert answer["WWW-Authenticate"] == "Bearer"
         if method != "HEAD":
-            assert answer.json()["errorCode"] == "unauthenticated"
+            assert answer.json()["errorCode"] == ("unauthenticated" if key == "none" else "api_key_invalid")
 
 
 @pytest.mark.parametrize("route", [route for route in PROTECTED if ROUTES[route].make])
@@ -182,6 +182,17 @@ def test_a_list_shows_nothing_of_another_account(route, api, other_api):
 def test_an_open_route_needs_no_key_and_minds_no_bad_one(route, anonymous, db):
     assert anonymous.get(route).status_code == 200
     assert Api("gwa_nonsense").get(route).status_code == 200
+
+
+@pytest.mark.parametrize("route", PROTECTED)
+def test_an_unknown_query_parameter_is_refused_on_every_route(route, api):
+    path = path_of(route, api)
+
+    for method in ROUTES[route].methods:
+        answer = send(api, method, route, f"{path}?colour=blue")
+        assert answer.status_code == 400, (method, answer.content)
+        assert answer.json()["errorCode"] == "query_invalid"
+        assert set(answer.json()["details"]) == {"colour"}
 
 
 @pytest.mark.parametrize("route", sorted(ROUTES))

@@ -141,6 +141,18 @@ def test_a_requested_name_means_these_models(requested, expected):
     assert pairs(ask(account(keys=EVERY_KEY), requested)) == expected
 
 
+@pytest.mark.parametrize("requested", ["openai:gpt-4o", "openai/gpt-4o", "gpt-4o", "openai:llama3.2"])
+@pytest.mark.parametrize("is_ruled", [False, True])
+def test_an_own_provider_with_the_name_of_a_built_in_one_never_gets_the_operators_key(requested, is_ruled):
+    rules = ConfigurationDocument(rules=(Rule(provider="openai", steps=(Step("ngrok", ()),)),)) if is_ruled else None
+    held = account(rules, providers={"openai": OLLAMA}, has_credits=True)
+
+    answer = ask(held, requested, catalog=MANAGED, configuration=CONFIGURATION if is_ruled else None)
+
+    attempts = answer.attempts if isinstance(answer, Plan) else ()
+    assert all(attempt.source is not KeySource.MANAGED for attempt in attempts if attempt.provider == "openai")
+
+
 @pytest.mark.parametrize("requested", ["my-ollama:llama3.2", "llama3.2", "my-ollama/LLAMA3.2", f"{OLLAMA_ID}:llama3.2"])
 def test_a_custom_provider_is_asked_by_its_slug_its_id_or_its_models_name(requested):
     answer = ask(account(providers={"my-ollama": OLLAMA}), requested)

@@ -78,16 +78,45 @@ def test_before_id_of_another_account_only_marks_a_place(api, create, other_acco
     assert names(api.get(f"access-keys?beforeId={foreign.text_id}")) == ["mine"]
 
 
-def test_the_next_page_keeps_all_other_parameters(api, create):
-    create(), create()
+def test_the_next_page_keeps_the_filter(api, create):
+    wanted = "light blue"
+    create(name=wanted), create(name="other"), create(name=wanted)
 
-    answer = api.get("access-keys?limit=1&colour=light%20blue&x=1&x=2").json()
+    answer = api.get("access-keys?limit=1&name=light%20blue").json()
 
-    assert answer["uri"] == "http://testserver/access-keys?limit=1&colour=light%20blue&x=1&x=2"
     query = parse_qs(urlsplit(answer["nextPageUri"]).query)
-    before = query.pop("beforeId")
-    assert query == {"limit": ["1"], "colour": ["light blue"], "x": ["1", "2"]}
-    assert before == [answer["aiGatewayAccessKeys"][-1]["id"]]
+    assert query.pop("beforeId") == [answer["aiGatewayAccessKeys"][-1]["id"]]
+    assert query == {"limit": ["1"], "name": [wanted]}
+    assert [item["name"] for item in api.get(answer["nextPageUri"]).json()["aiGatewayAccessKeys"]] == [wanted]
+
+
+@pytest.mark.parametrize(
+    ("query", "near"),
+    [("nmae=x", "name"), ("accesskeyconfigurationid=x", "accessKeyConfigurationId"), ("Limit=1", "limit")],
+)
+def test_a_mistyped_parameter_is_refused_with_the_known_one(api, create, query, near):
+    create(name="kept")
+
+    answer = api.get(f"access-keys?{query}")
+
+    assert answer.status_code == 400
+    assert f"did you mean {near}?" in answer.json()["details"][query.partition("=")[0]]
+
+
+@pytest.mark.parametrize("name", ["", "Kept", "kep", "%00", "nothing"])
+def test_a_name_that_no_object_has_exactly_lists_nothing(api, create, name):
+    create(name="kept")
+
+    assert names(api.get(f"access-keys?name={name}")) == []
+
+
+def test_access_keys_are_listed_by_their_configuration(api, create):
+    linked = api.post("access-key-configurations", {"name": "c"}).json()["id"]
+    api.post("access-keys", {"name": "linked", "accessKeyConfigurationId": linked})
+    create(name="free")
+
+    assert names(api.get(f"access-keys?accessKeyConfigurationId={linked}")) == ["linked"]
+    assert api.get("access-keys?accessKeyConfigurationId=aigk_x").status_code == 400
 
 
 @pytest.mark.parametrize(
