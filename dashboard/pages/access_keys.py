@@ -140,7 +140,14 @@ class AccessKeyPage(Page):
             "expiresAt": access_key.expires_at,
         }
         fields = fields_of(self.owned(Configuration), under.text_id if under else "")
-        return Form(AccessKeyForm, fields, submitted=submitted, present=present, etag=etag_of(access_key))
+        return Form(
+            AccessKeyForm,
+            fields,
+            submitted=submitted,
+            present=present,
+            etag=etag_of(access_key),
+            context={"item": access_key},
+        )
 
     def _shown(self, access_key: AccessKey, form: Form) -> HttpResponse:
         account = self.visit.account

@@ -121,7 +121,9 @@ class ApiKeyPage(Page):
             "expiresAt": api_key.expires_at,
             "disabled": api_key.disabled,
         }
-        return Form(ApiKeyForm, EDITED, submitted=submitted, present=present, etag=etag_of(api_key))
+        return Form(
+            ApiKeyForm, EDITED, submitted=submitted, present=present, etag=etag_of(api_key), context={"item": api_key}
+        )
 
     def _shown(self, api_key: ApiKey, form: Form) -> HttpResponse:
         title = api_key.name or api_key.key_redacted

@@ -290,7 +290,7 @@ def test_a_key_that_a_key_made_is_refused_when_a_maker_has_ended(api, depth, end
         case "disabled":
             api.patch(maker["uri"], {"disabled": True})
         case _:
-            api.patch(maker["uri"], {"expiresAt": "2020-01-01T00:00:00Z"})
+            ApiKey.objects.filter(id=ids.from_text(ids.Prefix.API_KEY, maker["id"])).update(expires_at=timezone.now())
 
     assert Api(token).get("api-keys").status_code == 401
     if end == "disabled":
