@@ -151,7 +151,7 @@ REFUSED = [
     ({"accountId": "ac_01h455vb4pex5vsknk084sn02q"}, "accountId"),
     ({"createdBy": {}}, "createdBy"),
     ({"digest": "0"}, "digest"),
-    ({"lastUsed": None}, "lastUsed"),
+    ({"keyRedacted": None}, "keyRedacted"),
     ({"accessKeyConfigurationId": "aigac_01h455vb4pex5vsknk084sn02q"}, "accessKeyConfigurationId"),
     ([], "$"),
     ("name", "$"),

@@ -246,7 +246,7 @@ def test_an_empty_patch_changes_nothing_and_publishes_nothing(bob, provider_key)
         ({"name": ""}, "name"),
         ({"name": "x" * 256}, "name"),
         ({"value": VALUE}, "value"),
-        ({"providerId": "openai"}, "providerId"),
+        ({"providerId": "groq"}, "providerId"),
         ({"description": 1}, "description"),
         ({"metadata": "x" * 4097}, "metadata"),
         ({"nmae": "a"}, "nmae"),
