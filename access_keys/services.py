@@ -9,7 +9,7 @@ from django.db import transaction
 
 from access_keys.models import AccessKey
 from accounts.models import Account
-from accounts.owned.services import apply_changes, build
+from accounts.owned.services import apply_changes, build, with_disabled_set
 from accounts.principals import Principal
 from accounts.quota_limits import Quota
 from accounts.quotas import held
@@ -39,7 +39,7 @@ def create_access_key(
     description: str | None = None,
     metadata: str | None = None,
     expires_at: datetime | None = None,
-    disabled: bool = False,
+    disabled: bool | None = None,
 ) -> IssuedAccessKey:
     """Create an access key for an app, with a configuration or without one (then everything is allowed).
 
@@ -59,7 +59,8 @@ def create_access_key(
             description=description,
             metadata=metadata,
             expires_at=expires_at,
-            disabled=disabled,
+            disabled=bool(disabled),
+            disabled_is_set=disabled is not None,
             digest=tokens.digest(token),
             key_redacted=mask(token),
         )
@@ -81,7 +82,7 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         # Before the access key's own lock: every writer that locks both locks the configuration first.
         _configuration_of(access_key.account, changes["configuration_id"])
     with published.changing(access_key, by=by, action=Action.ACCESS_KEY_UPDATED, if_match=if_match) as row:
-        apply_changes(row, by=by, changes=changes)
+        apply_changes(row, by=by, changes=with_disabled_set(changes))
     return row
 
 

@@ -5,7 +5,6 @@ from typing import Any, Final
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
-from rest_framework.fields import empty
 
 from gateway_core import durations, ids
 from rest import uris
@@ -23,10 +22,6 @@ class DurationField(StrictCharField):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"required": False, **options})
-
-    def run_validation(self, data: Any = empty) -> Any:
-        """As the base field, but an empty text is a fault and does not count as no value."""
-        return super().run_validation(" " if data == "" else data)
 
     def to_internal_value(self, data: Any) -> str:
         """Return the text unchanged if it is a valid duration."""

@@ -12,7 +12,7 @@ from accounts.models import Account, ApiKey
 from accounts.owned.last_used import WRITTEN_EVERY, note_uses
 from accounts.principals import Principal
 from gateway_core import tokens
-from rest.errors import ApiKeyInvalid
+from rest.errors import ApiKeyInvalid, Unauthenticated
 
 _BEARER: Final = re.compile(r"Bearer +([\x21-\x7e]+)", re.IGNORECASE | re.ASCII)
 
@@ -33,7 +33,8 @@ class ApiKeyAuthentication(BaseAuthentication):
         An error of the database is raised unchanged and becomes a 503: it does not mean that the key is invalid.
 
         Raises:
-            ApiKeyInvalid: the key is malformed, unknown, disabled or expired, or a key that made it is.
+            Unauthenticated: the header does not hold an API key.
+            ApiKeyInvalid: the key is unknown, disabled or expired, or a key that made it is.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
@@ -41,7 +42,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         found = _BEARER.fullmatch(header.strip())
         # The checksum shows a random or mistyped token without a query.
         if found is None or not tokens.is_well_formed(tokens.API_KEY_PREFIX, found[1]):
-            raise ApiKeyInvalid
+            raise Unauthenticated
         api_key = ApiKey.objects.select_related("account").filter(digest=tokens.digest(found[1])).first()
         if api_key is None or not is_in_force(api_key):
             raise ApiKeyInvalid

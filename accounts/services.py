@@ -8,7 +8,7 @@ from django.db import transaction
 
 from accounts.heirs import bounded_expiry, makers_of
 from accounts.models import Account, ApiKey, Membership, User
-from accounts.owned.services import apply_changes, build
+from accounts.owned.services import apply_changes, build, with_disabled_set
 from accounts.principals import Principal
 from accounts.quota_limits import Quota
 from accounts.quotas import held
@@ -110,7 +110,7 @@ def create_api_key(
     description: str | None = None,
     metadata: str | None = None,
     expires_at: datetime | None = None,
-    disabled: bool = False,
+    disabled: bool | None = None,
 ) -> IssuedApiKey:
     """Issue a token that manages the account. A key that an API key makes ends with it (accounts.heirs).
 
@@ -129,7 +129,8 @@ def create_api_key(
         metadata=metadata,
         expires_at=bounded_expiry(expires_at, makers=makers, is_given=expires_at is not None),
         makers=makers,
-        disabled=disabled,
+        disabled=bool(disabled),
+        disabled_is_set=disabled is not None,
         digest=tokens.digest(token),
         key_redacted=mask(token),
     )
@@ -147,10 +148,10 @@ def update_api_key(*, api_key: ApiKey, by: Principal, if_match: IfMatch = ANY, *
         NotFound: it has been deleted meanwhile.
         PreconditionFailed: it has changed since the version that the caller knows.
     """
-    if "expires_at" in changes:
+    if "expires_at" in changes and changes["expires_at"] != api_key.expires_at:
         bounded_expiry(changes["expires_at"], makers=makers_of(by), is_given=True)
     with audited.changing(api_key, by=by, action=Action.API_KEY_UPDATED, if_match=if_match) as row:
-        apply_changes(row, by=by, changes=changes)
+        apply_changes(row, by=by, changes=with_disabled_set(changes))
     return row
 
 

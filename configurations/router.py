@@ -18,7 +18,7 @@ from gateway_core.snapshot import Rule, Step
 from provider_keys.fields import ValueField
 from provider_keys.values import PlainValue
 from providers.provider_names import KnownProviders
-from rest.fields import NameField
+from rest.fields import NAME_LENGTH, NameField
 
 MAX_RULES: Final = 200
 MAX_STEPS: Final = 20
@@ -221,15 +221,10 @@ class _Check:
         stored: dict[uuid.UUID, str] = {}
         values: list[tuple[PlainValue, str]] = []
         for number, (key_path, key) in enumerate(self._faults.items(keys, path, most=MAX_STEP_KEYS, least=1)):
-            fields = self._faults.fields(key, key_path, known=("id", "name", "value", "keyRedacted"))
+            fields = self._key_fields(key, key_path)
             if fields is None:
                 continue
-            if "id" in fields and "keyRedacted" in fields and "value" not in fields:
-                # The form in which a router is read: name and mask are only shown, and do not rename the key.
-                fields = {"id": fields["id"]}
-            if "keyRedacted" in fields:
-                self._faults.add(f"{key_path}.keyRedacted", "This is only shown, beside the id of a stored key.")
-            elif "id" in fields and ("name" in fields or "value" in fields):
+            if "id" in fields and ("name" in fields or "value" in fields):
                 self._faults.add(
                     key_path, "Give either the id of a stored provider key, or name and value of a new one."
                 )
@@ -246,6 +241,18 @@ class _Check:
                     values.append((inline.value, key_path))
             elif isinstance(key, dict) and not {"id", "name", "value"} & set(key):
                 self._faults.add(key_path, "Give the id of a stored provider key, or name and value of a new one.")
+
+    def _key_fields(self, key: object, path: str) -> dict[str, Any] | None:
+        """The fields that a key writes. In the form of a read that is its `id` alone: it does not rename the key."""
+        fields = self._faults.fields(key, path, known=("id", "name", "value", "keyRedacted"))
+        if fields is None or "keyRedacted" not in fields:
+            return fields
+        if "id" not in fields or "value" in fields:
+            self._faults.add(f"{path}.keyRedacted", "This is only shown, beside the id of a stored key.")
+            return None
+        for shown in fields.keys() - {"id"}:
+            self._faults.text(fields[shown], f"{path}.{shown}", longest=NAME_LENGTH)
+        return {"id": fields["id"]}
 
     def _stored_key(self, value: object, path: str, provider: str | None) -> uuid.UUID | None:
         text = self._faults.text(value, path, longest=255)

@@ -24,6 +24,7 @@ _MODEL_ENTRY: Final = {
     "pattern": f"^{_BEFORE}[:/]{_BEHIND}$",
 }
 _RULE_MODEL: Final = {**_MODEL_ENTRY, "pattern": f"^{_BEFORE}:{_BEHIND}$"}
+_NAME: Final = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH, "pattern": _TEXT}
 _PROVIDER_KEY_ID: Final = {"type": "string", "pattern": id_pattern(ids.Prefix.PROVIDER_KEY)}
 
 
@@ -132,20 +133,19 @@ ROUTER_FORM: Final = _router(
         "oneOf": [
             _object(
                 "KeyReference",
-                {"id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."}},
+                {
+                    "id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."},
+                    "name": {**_NAME, "description": "Ignored: a key may be sent back as it was read."},
+                    "keyRedacted": {**_NAME, "description": "Ignored, as `name`."},
+                },
                 "id",
-                description="A stored provider key of the rule's provider.",
+                description="A stored provider key of the rule's provider. `name` goes only with `keyRedacted`.",
+                dependentRequired={"name": ["keyRedacted"]},
             ),
             _object(
                 "NewKey",
                 {
-                    "name": {
-                        "type": "string",
-                        "minLength": 1,
-                        "maxLength": NAME_LENGTH,
-                        "pattern": _TEXT,
-                        "description": "The new provider key's name.",
-                    },
+                    "name": {**_NAME, "description": "The new provider key's name."},
                     "value": {
                         "type": "string",
                         "pattern": PATTERN,

@@ -55,13 +55,13 @@ class NotFound(GatewayError):
 
 
 class Unauthenticated(GatewayError):
-    """An API key is needed: `Authorization: Bearer <API key>`."""
+    """The request has no API key, or a malformed one. Send `Authorization: Bearer <API key>`."""
 
     code = "unauthenticated"
 
 
 class ApiKeyInvalid(Unauthenticated):
-    """This API key is not valid: it is malformed, unknown, disabled or expired."""
+    """This API key is not valid: it is unknown, disabled or expired."""
 
     code = "api_key_invalid"
 

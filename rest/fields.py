@@ -49,8 +49,7 @@ class Strict:
 class StrictCharField(Strict, serializers.CharField):
     """A text without control characters.
 
-    A required text must contain a character that is not white space. An empty optional text counts as no value: a POST
-    treats it as missing, and a PATCH clears the field.
+    A required text must contain a character that is not white space. An optional one may be empty.
     """
 
     default_error_messages = {
@@ -72,17 +71,14 @@ class StrictCharField(Strict, serializers.CharField):
         self.multiline = multiline
 
     def run_validation(self, data: Any = empty) -> Any:
-        """As DRF, but refuse a value that is not a string, and treat an empty optional text as None."""
+        """As DRF, but refuse a value that is not a string, and a required text without a character to be seen."""
         is_absent, data = self.validate_empty_values(data)
         if is_absent:
             return data
         if not isinstance(data, str):
             self.fail("invalid")
-        if self.required:
-            if not data.strip() and not self.allow_blank:
-                self.fail("blank")
-        elif not data and not self.allow_blank:
-            return None
+        if self.required and not data.strip() and not self.allow_blank:
+            self.fail("blank")
         value = self.to_internal_value(data)
         self.run_validators(value)
         return value

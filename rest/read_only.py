@@ -24,7 +24,7 @@ def without_read_only(body: Any, shown: Mapping[str, Any], writable: Collection[
         return body
     read_only = {name for name in body if name in shown and name not in writable}
     faults = {
-        name: ["This never changes; leave it out, or send it as it was read."]
+        name: ["This is read only; leave it out, or send it as it was read."]
         for name in sorted(read_only - _MOVING)
         if _identity(body[name]) != _identity(shown[name])
     }

@@ -49,6 +49,10 @@ _IDEMPOTENCY_KEY: Final = {
     "second effect.",
     "schema": {"type": "string", "pattern": "^[!#-~]([ !#-~]{0,253}[!#-~])?$"},
 }
+_REPLAYED: Final = {
+    "description": "The answer is that to an earlier request with this Idempotency-Key. Left out otherwise.",
+    "schema": {"type": "string", "const": "true"},
+}
 _PREFER: Final = {
     "name": "Prefer",
     "in": "header",
@@ -137,6 +141,8 @@ class ContractSchema(AutoSchema):
                 response["links"] = self._links()
             if self._is_write:
                 response["headers"] = {**response.get("headers", {}), **_SNAPSHOT_HEADERS}
+            if self.method in {"POST", "PATCH"}:
+                response["headers"] = {**response.get("headers", {}), "Idempotent-Replayed": _REPLAYED}
         if "requestBody" in operation:
             # A body is required even if none of its fields is.
             operation["requestBody"]["required"] = True

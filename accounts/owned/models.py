@@ -67,6 +67,8 @@ class TokenModel(DescribedModel):
     last_used = models.DateTimeField(null=True, editable=False)
     expires_at = models.DateTimeField(null=True)
     disabled = models.BooleanField(default=False)
+    # Whether `disabled` was written, true or false: only then is it shown.
+    disabled_is_set = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         abstract = True

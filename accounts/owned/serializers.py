@@ -84,9 +84,9 @@ class TokenSerializer(OwnedSerializer):
     disabled = serializers.BooleanField(required=False)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
-        """As the shape, but without `disabled` unless it is true (contract, section 8)."""
+        """As the shape, but without `disabled` unless it is true or was written (contract, section 8)."""
         shown = super().to_representation(instance)
-        if not instance.disabled:
+        if not (instance.disabled or instance.disabled_is_set):
             del shown["disabled"]
         return shown
 

@@ -47,6 +47,11 @@ def apply_changes(
     return True
 
 
+def with_disabled_set(changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The changes of a token, which note that `disabled` was written. None takes that back."""
+    return {**changes, "disabled_is_set": changes["disabled"] is not None} if "disabled" in changes else changes
+
+
 def set_attributes(item: Model, changes: Mapping[str, Any]) -> list[str]:
     """Set attributes of a row without saving it. None clears a column, or sets its default if it cannot be NULL.
 

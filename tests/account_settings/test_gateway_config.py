@@ -132,7 +132,6 @@ def test_an_empty_patch_changes_and_publishes_nothing(api, account):
         ("metadata", "x" * 4097),
         ("metadata", "\x00"),
         ("accountId", "ac_00000000000000000000000000"),
-        ("uri", "http://testserver/gateway-config"),
         ("totalTimeouts", "30s"),
     ],
 )

@@ -54,10 +54,10 @@ def test_the_scheme_is_read_without_case(api, form):
     ],
 )
 def test_a_malformed_header_is_refused(api, assert_refused, form):
-    refuse(Api(authorization=form.format(api.token)), assert_refused)
+    refuse(Api(authorization=form.format(api.token)), assert_refused, "unauthenticated")
 
 
-def test_every_bad_key_gets_the_very_same_answer(api, account, principal):
+def test_keys_that_are_not_in_force_get_the_very_same_answer_and_so_does_what_is_not_a_key(api, account, principal):
     issued = api.post("api-keys", {"disabled": True}).json()["token"]
     expired = api.post("api-keys", {"name": "expired"}).json()["token"]
     ApiKey.objects.filter(name="expired").update(expires_at=timezone.now())
@@ -65,11 +65,14 @@ def test_every_bad_key_gets_the_very_same_answer(api, account, principal):
     mistyped = api.token[:-1] + ("a" if api.token[-1] != "a" else "b")
     access = create_access_key(account=account, by=principal).token
 
-    answers = [Api(token).get("access-keys") for token in (issued, expired, unknown, mistyped, access, "nonsense")]
+    invalid = [Api(token).get("access-keys") for token in (issued, expired, unknown)]
+    malformed = [Api(token).get("access-keys") for token in (mistyped, access, "nonsense", None)]
 
-    assert {answer.status_code for answer in answers} == {401}
-    assert len({answer.content for answer in answers}) == 1
-    assert {answer["WWW-Authenticate"] for answer in answers} == {"Bearer"}
+    for answers, code in ((invalid, "api_key_invalid"), (malformed, "unauthenticated")):
+        assert {answer.status_code for answer in answers} == {401}
+        assert len({answer.content for answer in answers}) == 1
+        assert {answer.json()["errorCode"] for answer in answers} == {code}
+        assert {answer["WWW-Authenticate"] for answer in answers} == {"Bearer"}
 
 
 def test_no_refusal_repeats_the_key(api):
@@ -85,7 +88,7 @@ def test_a_token_whose_checksum_is_wrong_is_refused_without_a_look_up(api, asser
     mistyped = api.token[:-1] + ("a" if api.token[-1] != "a" else "b")
 
     with CaptureQueriesContext(connection) as captured:
-        refuse(Api(mistyped), assert_refused)
+        refuse(Api(mistyped), assert_refused, "unauthenticated")
 
     assert len(captured) == 0
 

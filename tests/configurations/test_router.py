@@ -293,7 +293,11 @@ def test_managed_inference_is_for_the_providers_that_have_it(api, known, assert_
         pytest.param({"name": "a", "value": "clé"}, ".value", id="non-ASCII"),
         pytest.param({"name": "a", "value": "x" * 4097}, ".value", id="value too long"),
         pytest.param({"name": "a", "value": "abcdefgh", "description": "d"}, ".description", id="a description"),
-        pytest.param({"id": "{openai}", "keyRedacted": "***"}, ".keyRedacted", id="a field that is read-only"),
+        pytest.param({"id": "{openai}", "keyRedacted": 7}, ".keyRedacted", id="a mask that is no text"),
+        pytest.param({"keyRedacted": "***"}, ".keyRedacted", id="a mask alone"),
+        pytest.param(
+            {"name": "a", "value": "abcdefgh", "keyRedacted": "***"}, ".keyRedacted", id="a mask of a new key"
+        ),
     ],
 )
 def test_a_key_that_is_none_is_refused_at_its_path(api, account, known, assert_refused, key, path):

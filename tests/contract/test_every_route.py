@@ -151,7 +151,7 @@ def test_nobody_gets_in_without_a_good_api_key(route, key, api, account, princip
         assert answer.status_code == 401, (method, answer.content)
         assert answer["WWW-Authenticate"] == "Bearer"
         if method != "HEAD":
-            assert answer.json()["errorCode"] == ("unauthenticated" if key == "none" else "api_key_invalid")
+            assert answer.json()["errorCode"] == ("api_key_invalid" if key == "unknown" else "unauthenticated")
 
 
 @pytest.mark.parametrize("route", [route for route in PROTECTED if ROUTES[route].make])

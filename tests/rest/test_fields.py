@@ -116,8 +116,8 @@ def test_text_is_kept_as_it_was_written():
     assert read({"name": "🙂" * 255})["name"] == "🙂" * 255
 
 
-def test_an_optional_text_that_is_empty_has_no_value():
-    assert read({"name": "a", "longText": ""}) == {"name": "a", "long_text": None}
+def test_an_optional_text_may_be_empty():
+    assert read({"name": "a", "longText": ""}) == {"name": "a", "long_text": ""}
 
 
 def test_an_unknown_field_is_named_with_the_known_one_that_it_resembles():
