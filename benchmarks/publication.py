@@ -144,8 +144,8 @@ def an_access_key(account: Any, number: int, configurations: list[uuid.UUID]) ->
 
 def print_rebuild(what: str, store: Any, *, compare: bool) -> None:
     """Rebuild an empty Redis, and print the rate and the memory of an access key."""
+    from gateway_core.redis_rights import literal
     from snapshots import comparison
-    from snapshots.comparison import literal
     from snapshots.rebuild import rebuild
     from snapshots.redis_client import keys
 

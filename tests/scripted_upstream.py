@@ -69,7 +69,7 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(**scripts: Script) -> AsyncIterator[Scripted]:
+async def scripted(scripts: Mapping[str, Script]) -> AsyncIterator[Scripted]:
     """An upstream on the loopback address; each script by the key that it answers (lower case)."""
     upstream = Scripted(scripts)
     async with await asyncio.start_server(upstream.take, "127.0.0.1", 0) as listening:

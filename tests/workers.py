@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 import aiohttp
 import msgspec
 import uvicorn
+from multidict import CIMultiDictProxy
 from redis import Redis
 
 from data_plane.http.connections import Gate
@@ -275,7 +276,7 @@ class Answer(NamedTuple):
     """What came back over the wire."""
 
     status: int
-    headers: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
     body: bytes
 
     def json(self) -> Any:

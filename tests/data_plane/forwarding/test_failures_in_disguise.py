@@ -69,7 +69,7 @@ async def test_trouble_of_the_key_under_another_status_moves_on_to_the_next_key(
 ):
     good = PATHS[surface][2]
     refusal = answer(json.dumps(body).encode(), status)
-    async with scripted(**{KEYS[0]: [refusal], KEYS[1]: [answer(good)]}) as upstream:
+    async with scripted({KEYS[0]: [refusal], KEYS[1]: [answer(good)]}) as upstream:
         told = await ask(client, routed(alice, upstream.url), surface)
 
     assert (told.status, told.body) == (200, good)
@@ -81,7 +81,7 @@ async def test_trouble_of_the_key_under_another_status_moves_on_to_the_next_key(
 
 async def test_a_callers_words_in_a_refusal_do_not_take_the_key_out(client: Client, alice: Tenant):
     refusal = answer(b'{"error":{"message":"no such role: \'Your credit balance is too low\'"}}', 400)
-    async with scripted(**{KEYS[0]: [refusal], KEYS[1]: [answer(GOOD)]}) as upstream:
+    async with scripted({KEYS[0]: [refusal], KEYS[1]: [answer(GOOD)]}) as upstream:
         told = await ask(client, routed(alice, upstream.url), "messages")
 
     assert told.status == 400
@@ -110,7 +110,7 @@ async def test_what_is_no_answer_under_200_is_a_failed_attempt(
     client: Client, alice: Tenant, body: bytes, surface: str
 ):
     good = PATHS[surface][2]
-    async with scripted(**{KEYS[0]: [answer(body)], KEYS[1]: [answer(good)]}) as upstream:
+    async with scripted({KEYS[0]: [answer(body)], KEYS[1]: [answer(good)]}) as upstream:
         told = await ask(client, routed(alice, upstream.url), surface)
 
     assert (told.status, told.body) == (200, good)
@@ -152,7 +152,7 @@ async def test_a_stream_without_content_is_a_failed_attempt(client: Client, alic
         "html": b"<html>busy</html>",
     }[kind]
     good = PATHS[surface][3]
-    async with scripted(**{KEYS[0]: [head(), script], KEYS[1]: [head(), good]}) as upstream:
+    async with scripted({KEYS[0]: [head(), script], KEYS[1]: [head(), good]}) as upstream:
         told = await ask(client, routed(alice, upstream.url), surface, stream=True)
 
     assert (told.status, told.body) == (200, good)
@@ -165,7 +165,7 @@ async def test_signs_of_life_go_out_in_order_with_the_first_content_and_are_not_
 ):
     good = PATHS[surface][3]
     pauses: Script = [head(), *(step for _ in range(4) for step in (LIFE[surface], 0.15)), good]
-    async with scripted(**{KEYS[0]: pauses}) as upstream:
+    async with scripted({KEYS[0]: pauses}) as upstream:
         token = routed(alice, upstream.url, KEYS[0])
         await worker.reaches(alice.settings(per_request_timeout="400ms"))
         told = await ask(worker.client, token, surface, stream=True)
@@ -175,7 +175,7 @@ async def test_signs_of_life_go_out_in_order_with_the_first_content_and_are_not_
 
 async def test_empty_lines_before_a_whole_answer_show_life(worker: Running, alice: Tenant):
     pauses: Script = [head("application/json"), *(step for _ in range(4) for step in (b"\n", 0.15)), GOOD]
-    async with scripted(**{KEYS[0]: pauses}) as upstream:
+    async with scripted({KEYS[0]: pauses}) as upstream:
         token = routed(alice, upstream.url, KEYS[0])
         await worker.reaches(alice.settings(per_request_timeout="400ms"))
         told = await ask(worker.client, token, "chat")
@@ -184,7 +184,7 @@ async def test_empty_lines_before_a_whole_answer_show_life(worker: Running, alic
 
 
 async def test_signs_of_life_that_stop_are_timed_out_and_the_next_key_answers(worker: Running, alice: Tenant):
-    async with scripted(**{KEYS[0]: [head(), LIFE["chat"], 30.0], KEYS[1]: [head(), GOOD_STREAM]}) as upstream:
+    async with scripted({KEYS[0]: [head(), LIFE["chat"], 30.0], KEYS[1]: [head(), GOOD_STREAM]}) as upstream:
         token = routed(alice, upstream.url)
         await worker.reaches(alice.settings(per_request_timeout="200ms"))
         told = await ask(worker.client, token, "chat", stream=True)
@@ -194,9 +194,7 @@ async def test_signs_of_life_that_stop_are_timed_out_and_the_next_key_answers(wo
 
 
 async def test_the_total_timeout_bounds_signs_of_life(worker: Running, alice: Tenant):
-    async with scripted(
-        **{KEYS[0]: [head(), *(step for _ in range(99) for step in (b": alive\n\n", 0.05))]}
-    ) as upstream:
+    async with scripted({KEYS[0]: [head(), *(step for _ in range(99) for step in (b": alive\n\n", 0.05))]}) as upstream:
         token = routed(alice, upstream.url, KEYS[0])
         await worker.reaches(alice.settings(total_timeout="400ms"))
         told = await ask(worker.client, token, "chat", stream=True)
@@ -210,7 +208,7 @@ async def test_an_error_after_content_passes_and_is_an_error_in_the_usage(
 ):
     content = PATHS[surface][3].partition(b"\n\n")[0] + b"\n\n"
     async with scripted(
-        **{KEYS[0]: [head(), content, 0.05, ERRORS[surface]], KEYS[1]: [head(), GOOD_STREAM]}
+        {KEYS[0]: [head(), content, 0.05, ERRORS[surface]], KEYS[1]: [head(), GOOD_STREAM]}
     ) as upstream:
         told = await ask(client, routed(alice, upstream.url), surface, stream=True)
 
@@ -222,7 +220,7 @@ async def test_an_error_after_content_passes_and_is_an_error_in_the_usage(
 
 async def test_a_model_that_says_nothing_but_stops_has_answered(client: Client, alice: Tenant):
     silent = LIFE["chat"] + b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    async with scripted(**{KEYS[0]: [head(), silent]}) as upstream:
+    async with scripted({KEYS[0]: [head(), silent]}) as upstream:
         told = await ask(client, routed(alice, upstream.url), "chat", stream=True)
 
     assert told.body == silent
@@ -271,7 +269,7 @@ def test_only_an_error_is_one(events: bytes, fails: bool):
 async def test_the_reason_of_an_error_in_a_stream_is_passed_on_at_once(
     client: Client, alice: Tenant, surface: str, reason: str
 ):
-    async with scripted(**{KEYS[0]: [head(), LIFE[surface] + ERRORS[surface], PATHS[surface][3]]}) as upstream:
+    async with scripted({KEYS[0]: [head(), LIFE[surface] + ERRORS[surface], PATHS[surface][3]]}) as upstream:
         told = await ask(client, routed(alice, upstream.url, KEYS[0]), surface, stream=True)
 
     assert told.status == 502

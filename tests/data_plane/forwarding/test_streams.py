@@ -14,7 +14,7 @@ from gateway_core.catalog import Surface
 from gateway_core.snapshot import SurfaceSupport
 from local.stand_in import StandIn
 from tests.patience import eventually, stretched
-from tests.scripted_upstream import GOOD_STREAM, head, scripted
+from tests.scripted_upstream import GOOD_STREAM, Script, head, scripted
 from tests.workers import Client, Running, SnapshotWriter, Tenant, events_of, saying
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -101,7 +101,7 @@ async def test_a_stream_that_ends_with_its_connection_before_that_is_an_error(
 async def test_the_reason_why_a_model_stopped_is_the_end_of_a_stream_that_its_connection_ends(
     client: Client, alice: Tenant, writer: SnapshotWriter, path: str, events: bytes
 ):
-    async with scripted(**{GOOD: [head(), events, 0.05]}) as upstream:
+    async with scripted({GOOD: [head(), events, 0.05]}) as upstream:
         alice.provider("mine", upstream.url, *map(SurfaceSupport, Surface))
         body = json.dumps(
             {"model": "mine:m", "messages": [], "input": "", "prompt": "", "max_tokens": 1, "stream": True}
@@ -121,8 +121,8 @@ async def test_a_stream_under_another_content_type_passes_as_it_comes(
     client: Client, alice: Tenant, content_type: str, lead: bytes
 ):
     first, _, rest = GOOD_STREAM.partition(b"\n\n")
-    script = [head(content_type), lead, 0.02, first + b"\n\n", 0.3, rest]
-    async with scripted(**{GOOD: script}) as upstream:
+    script: Script = [head(content_type), lead, 0.02, first + b"\n\n", 0.3, rest]
+    async with scripted({GOOD: script}) as upstream:
         alice.provider("mine", upstream.url)
         headers = {"authorization": f"Bearer {alice.routed(GOOD, provider='mine')}"}
         body = json.dumps({"model": "mine:m", "messages": [], "stream": True})

@@ -27,7 +27,7 @@ UNAUTHORIZED = b'{"error":{"message":"Incorrect API key provided: %b. See the co
 async def told(client: Client, alice: Tenant, *answers: bytes, surface: str = "chat", **options: Any) -> Any:
     """What a caller reads where each of its keys gets one of these answers."""
     keys = (KEY, OTHER)[: len(answers)]
-    async with scripted(**{key: [one] for key, one in zip(keys, answers, strict=True)}) as upstream:
+    async with scripted({key: [one] for key, one in zip(keys, answers, strict=True)}) as upstream:
         alice.provider("mine", upstream.url, *map(SurfaceSupport, Surface))
         token = alice.routed(*keys, provider="mine")
         if surface == "messages":
@@ -148,9 +148,9 @@ async def test_the_upstreams_rate_limits_and_its_name_for_the_request_go_with_th
     assert "set-cookie" not in found.headers
 
 
-@pytest.mark.parametrize("name", ["x_request_id", "request_id"])
-async def test_an_answer_names_the_upstreams_request_beside_ours(client: Client, alice: Tenant, name: str):
-    found = await told(client, alice, answer(GOOD, **{name: "req-upstream"}))
+@pytest.mark.parametrize("named", [{"x_request_id": "req-upstream"}, {"request_id": "req-upstream"}])
+async def test_an_answer_names_the_upstreams_request_beside_ours(client: Client, alice: Tenant, named: Any):
+    found = await told(client, alice, answer(GOOD, **named))
 
     assert found.headers["gateway-upstream-request-id"] == "req-upstream"
     assert found.headers["x-request-id"].startswith("req_")

@@ -101,7 +101,8 @@ COSTLY = {
 @pytest.mark.parametrize("kind", COSTLY)
 def test_no_step_of_a_count_is_long_and_none_needs_memory(kind: str):
     body = COSTLY[kind](number(2, full=32) * 1024 * 1024)
-    steps, counting, is_done = [], counted(memoryview(body)), False
+    steps: list[float] = []
+    counting, is_done = counted(memoryview(body)), False
     while not is_done and len(steps) < 600:
         began = time.thread_time()
         is_done = next(counting, None) is None
