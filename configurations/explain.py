@@ -17,16 +17,15 @@ from configurations.models import Configuration
 from configurations.services import valid_content
 from configurations.snapshot_documents import build
 from gateway_core import ids
+from gateway_core.account_snapshot import AccountSnapshot, snapshot_of
 from gateway_core.catalog import Surface
 from gateway_core.explanation import Explanation, explain
 from gateway_core.policy import MOST_ATTEMPTS
 from gateway_core.snapshot import (
-    AccountSnapshot,
     ConfigurationDocument,
     ProviderKeyDocument,
     configuration_document,
     provider_key_document,
-    snapshot_of,
 )
 from provider_keys.snapshot_documents import without_values
 from providers.catalog import current_catalog

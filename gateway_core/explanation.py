@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
 from gateway_core.policy import (
     Attempt,
@@ -23,7 +24,6 @@ from gateway_core.policy import (
     judge,
     resolve,
 )
-from gateway_core.snapshot import AccountSnapshot
 
 # The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
 ALL_ATTEMPTS_FAILED: Final = "attempts_failed"

@@ -11,8 +11,9 @@ from enum import StrEnum
 from itertools import islice
 from typing import Final, NamedTuple
 
+from gateway_core.account_snapshot import AccountSnapshot, CompiledConfiguration
 from gateway_core.catalog import BUILT_IN, Catalog, Surface, model_key, nearest_providers
-from gateway_core.snapshot import AccountSnapshot, CompiledConfiguration, Rule
+from gateway_core.snapshot import Rule
 
 
 class SnapshotIncomplete(Exception):

@@ -11,9 +11,9 @@ import msgspec
 
 from data_plane import errors
 from data_plane.state.held import HeldAccount
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Catalog
 from gateway_core.policy import SnapshotIncomplete, reachable_models
-from gateway_core.snapshot import AccountSnapshot
 
 # For all accounts together.
 _KEPT_BYTES: Final = 16 * 1024 * 1024

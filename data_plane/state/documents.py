@@ -13,6 +13,7 @@ import msgspec
 
 from data_plane.state.bounded_replies import TOO_LARGE
 from gateway_core import snapshot
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import ModelsDocument
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.snapshot import (
@@ -20,7 +21,6 @@ from gateway_core.snapshot import (
     MANAGED_DOCUMENT,
     MAX_DOCUMENT_BYTES,
     MODELS_DOCUMENT,
-    AccountSnapshot,
     ChangeDocument,
     DocumentNotUnderstood,
     DocumentRefused,

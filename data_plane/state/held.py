@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Final
 
 from data_plane.state.documents import Contents, Versioned, not_understood
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.policy import MOST_ATTEMPTS, Denial, Plan, SnapshotIncomplete, resolve
 from gateway_core.sealing import Binding, Keyring, SealBroken
-from gateway_core.snapshot import AccountSnapshot, ProviderKeyDocument, TokenDocument
+from gateway_core.snapshot import ProviderKeyDocument, TokenDocument
 
 # How many bytes the remembered plans of one account may have, and about how many an attempt or a refusal has.
 _PLANS_BYTES: Final = 1024 * 1024

@@ -20,16 +20,9 @@ from data_plane.state.bounded_replies import BoundedParser
 from data_plane.state.documents import CATALOG_DOCUMENTS, Contents, DocumentNotTaken, Versioned
 from data_plane.state.store import Loading, WorkerState
 from data_plane.state.sync import NotInSync, Sync
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.redis_errors import Trouble, trouble_of
-from gateway_core.snapshot import (
-    CATALOG,
-    MODELS_DOCUMENT,
-    VERSION_DOCUMENT,
-    AccountSnapshot,
-    EpochInRedis,
-    Keys,
-    token_document,
-)
+from gateway_core.snapshot import CATALOG, MODELS_DOCUMENT, VERSION_DOCUMENT, EpochInRedis, Keys, token_document
 
 log = structlog.get_logger("data_plane.state.reading")
 

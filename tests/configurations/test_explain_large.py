@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from accounts.models import Account
 from configurations import explain
 from configurations.explain import Question, explain_stored
+from gateway_core.account_snapshot import AccountSnapshot, snapshot_of
 from gateway_core.explanation import explain as explained
-from gateway_core.snapshot import AccountSnapshot, snapshot_of
 from provider_keys.models import ProviderKey
 from providers.catalog import current_catalog
 from providers.models import ProviderModel

@@ -11,6 +11,7 @@ from configurations import snapshot_documents as configuration_documents
 from configurations.models import Configuration
 from configurations.services import create_configuration
 from gateway_core import snapshot
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.policy import Plan, resolve
 from gateway_core.redaction import mask
@@ -33,7 +34,7 @@ def published(account):
         for _, name, document in room.all_documents([account]):
             documents[name] = snapshot.read(name, snapshot.encode(document))
             assert documents[name] == document
-    view = snapshot.AccountSnapshot(account.text_id)
+    view = AccountSnapshot(account.text_id)
     view.apply(1, documents)
     return view
 

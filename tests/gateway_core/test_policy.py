@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway_core import ids
+from gateway_core.account_snapshot import snapshot_of
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
 from gateway_core.policy import (
     DecidedBy,
@@ -33,7 +34,6 @@ from gateway_core.snapshot import (
     configuration_document,
     provider_document,
     provider_key_document,
-    snapshot_of,
 )
 
 MODELS = ModelsDocument(

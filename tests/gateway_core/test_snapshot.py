@@ -1,4 +1,4 @@
-"""Holds: gateway_core.snapshot
+"""Holds: gateway_core.snapshot, gateway_core.account_snapshot
 
 The snapshot's documents: what a worker accepts, and how an account's state moves on.
 """
@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from gateway_core import ids
+from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Surface
 from gateway_core.snapshot import (
     CATALOG,
-    AccountSnapshot,
     ConfigurationDocument,
     DocumentRefused,
     Keys,

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from data_plane.errors import AttemptsFailed, RateLimited
 from gateway_core import snapshot
+from gateway_core.account_snapshot import snapshot_of
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
 from gateway_core.explanation import ALL_ATTEMPTS_FAILED, ExplainedAttempt, Explanation, explain
 from gateway_core.ids import Prefix
@@ -30,7 +31,6 @@ from gateway_core.snapshot import (
     SettingsDocument,
     Step,
     SurfaceSupport,
-    snapshot_of,
 )
 from tests import tiers
 from tests.workers import Running, SnapshotWriter, Tenant, name_of, new_id, running, settings_of

@@ -6,9 +6,10 @@ Where an attempt goes when an account's own provider and a built-in one have the
 from data_plane.forwarding.targets import Targets
 from data_plane.state.held import HeldAccount
 from gateway_core import ids
+from gateway_core.account_snapshot import snapshot_of
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import Surface
-from gateway_core.snapshot import ProviderDocument, SurfaceSupport, provider_document, snapshot_of
+from gateway_core.snapshot import ProviderDocument, SurfaceSupport, provider_document
 
 CHAT = Surface.CHAT_COMPLETIONS
 OWN = ProviderDocument(

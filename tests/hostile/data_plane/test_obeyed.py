@@ -15,11 +15,11 @@ from data_plane.forwarding.governed import check_routing
 from data_plane.forwarding.limits import check_output, lowered_maxima
 from data_plane.usage.token_counting import asking_for_usage
 from gateway_core import ids
+from gateway_core.account_snapshot import AccountSnapshot, snapshot_of
 from gateway_core.catalog import Catalog, ModelsDocument, Surface
 from gateway_core.policy import Denial, resolve
 from gateway_core.snapshot import (
     SETTINGS_DOCUMENT,
-    AccountSnapshot,
     ConfigurationDocument,
     ProviderDocument,
     Scope,
@@ -27,7 +27,6 @@ from gateway_core.snapshot import (
     SurfaceSupport,
     configuration_document,
     provider_document,
-    snapshot_of,
 )
 from local.stand_in import StandIn
 from tests.hostile.data_plane.readers import CAP, HARMLESS, READERS, Bodies, obeyed, written, wsgi
