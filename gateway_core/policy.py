@@ -222,7 +222,8 @@ def reachable_models(
         SnapshotIncomplete: as `resolve`.
     """
     view = _View(account, catalog, _configuration(account, configuration))
-    for provider in (*BUILT_IN, *account.providers):
+    # A name that an account's own provider shares with a built-in one is looked at once.
+    for provider in dict.fromkeys((*BUILT_IN, *account.providers)):
         waiting = iter(view.served_models(provider))
         while models := tuple(islice(waiting, _MODELS_AT_ONCE)):
             yield [(provider, model) for model in models if view.is_reachable(provider, model)]

@@ -90,7 +90,7 @@ class StrictSerializer(Strict, _CamelSerializer):
             raise serializers.ValidationError({"non_field_errors": [self.error_messages["invalid"]]}, code="invalid")
         known = [name for name, field in self.fields.items() if not field.read_only]
         faults: dict[str, Any] = {
-            name: [unknown_field(name, known)] for name in data if name not in self.fields or name not in known
+            name: [self._refusal(name, known)] for name in data if name not in self.fields or name not in known
         }
         try:
             values: dict[str, Any] = super().to_internal_value(data)
@@ -99,6 +99,12 @@ class StrictSerializer(Strict, _CamelSerializer):
         if faults:
             raise serializers.ValidationError(faults)
         return values
+
+    def _refusal(self, name: str, known: Iterable[str]) -> str:
+        # `shown`: the object that a PATCH changes, as a client reads it (rest.views).
+        if self.root is self and name in self.context.get("shown", ()):
+            return "This is read only; leave it out, or send it as it was read."
+        return unknown_field(name, known)
 
 
 class ShownSerializer(_CamelSerializer):

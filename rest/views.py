@@ -126,9 +126,11 @@ class RestViews(ViewSet):
             rest.errors.RequestMalformed, BodyTooLarge, MediaTypeUnsupported: the body cannot be read.
         """
         data, partial = self.request.data, item is not None
-        asked = form(data=data, partial=partial, context={**self.get_serializer_context(), "item": item})
+        shown = self.data_of(item) if partial else {}
+        context = {**self.get_serializer_context(), "item": item, "shown": shown}
+        asked = form(data=data, partial=partial, context=context)
         if partial:
-            asked.initial_data = read_only.without_read_only(data, self.data_of(item), asked.fields)
+            asked.initial_data = read_only.without_own(data, shown, asked.fields)
         asked.is_valid(raise_exception=True)
         values: dict[str, Any] = dict(asked.validated_data)
         return values

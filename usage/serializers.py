@@ -69,8 +69,9 @@ class Names:
 
     def of_provider(self, provider: str) -> str:
         """A provider's display name."""
-        built_in = BUILT_IN.get(provider)
-        return built_in.display_name if built_in else self._custom.get(provider, provider)
+        if provider in self._custom:
+            return self._custom[provider]
+        return BUILT_IN[provider].display_name if provider in BUILT_IN else provider
 
     def of_model(self, provider: str, model: str) -> str:
         """A model's display name."""

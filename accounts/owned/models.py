@@ -84,5 +84,5 @@ class TokenModel(DescribedModel):
             **super().audit_state(),
             "keyRedacted": self.key_redacted,
             "expiresAt": self.expires_at,
-            "disabled": self.disabled,
+            "disabled": self.disabled or (False if self.disabled_is_set else None),
         }

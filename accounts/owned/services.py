@@ -21,7 +21,7 @@ def build(model: type[Owned], *, account: Account, by: Principal, **attributes: 
 
 def apply_changes(
     item: OwnedModel, *, by: Principal | None, changes: Mapping[str, Any], is_changed: bool = False
-) -> bool:
+) -> None:
     """Save the given attributes of a locked row, its author and `updated_at`, if one of them is not as it was.
 
     Otherwise nothing is saved, not even `updated_at` (contract, section 1).
@@ -31,20 +31,16 @@ def apply_changes(
         by: the principal; None if nobody is signed in, which keeps the last author.
         changes: values by attribute, as `set_attributes` takes them.
         is_changed: whether rows that belong to this one have changed, which counts as a change of it.
-
-    Returns:
-        Whether the row was saved.
     """
     changed = set_attributes(item, changes)
     if not changed and not is_changed:
-        return False
+        return
     item.updated_at = timezone.now()
     stamps = ["updated_at"]
     if by is not None:
         item.last_updated_by = by.id
         stamps.append("last_updated_by")
     item.save(update_fields=[*changed, *stamps])
-    return True
 
 
 def with_disabled_set(changes: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,7 +38,7 @@ def newest() -> Event:
 def test_a_change_is_told_as_old_and_new(account: Account, principal: Principal) -> None:
     access_key = create_access_key(account=account, by=principal, name="before").access_key
 
-    update_access_key(access_key=access_key, by=principal, name="after", metadata="m", disabled=False)
+    update_access_key(access_key=access_key, by=principal, name="after", metadata="m", disabled=None)
 
     event = newest()
     assert event.changes == {"name": ["before", "after"], "metadata": [None, "m"]}

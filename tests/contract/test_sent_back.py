@@ -53,10 +53,11 @@ def test_an_object_is_sent_back_as_it_was_read_and_nothing_changes(api, path):
 def test_a_read_only_member_that_is_not_the_objects_own_is_refused(api, path, name):
     place = made(api, path)
 
-    answer = api.patch(place, {**api.get(place).json(), name: OWN[name]})
+    answer = api.patch(place, {**api.get(place).json(), name: OWN[name], "name": 7, "colour": "red"})
 
     assert answer.status_code == 422
-    assert name in answer.json()["details"]
+    assert set(answer.json()["details"]) == {name, "name", "colour"}, "every fault at once"
+    assert "read only" in answer.json()["details"][name]
 
 
 def test_the_provider_key_of_a_router_that_is_sent_back_keeps_its_name(api):
