@@ -211,6 +211,8 @@ class StandIn:
                     "stop_reason": "end_turn",
                     "usage": {"input_tokens": _INPUT_TOKENS, "output_tokens": len(_WORDS)},
                 }
+            case "messages/count_tokens":
+                return {"input_tokens": _INPUT_TOKENS}
             case "embeddings":
                 data = [{"object": "embedding", "index": 0, "embedding": [0.1, 0.2, 0.3]}]
                 return {"object": "list", "model": model, "data": data, "usage": usage}

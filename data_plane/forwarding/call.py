@@ -30,6 +30,8 @@ class AttemptCall(NamedTuple):
     query: bytes
     # The caller's headers that may pass.
     headers: dict[bytes, bytes]
+    # Whether only its tokens are to be counted (data_plane.forwarding.token_counts).
+    counts_tokens: bool = False
 
 
 class Machinery(NamedTuple):

@@ -24,7 +24,8 @@ from data_plane.forwarding.outcomes import (
     wait_of,
 )
 from data_plane.forwarding.targets import Target
-from data_plane.forwarding.upstream import Answer
+from data_plane.forwarding.token_counts import NotCounted, is_not_counted
+from data_plane.forwarding.upstream import Answer, Way
 from gateway_core.catalog import Surface
 from gateway_core.dialects.error_texts import ErrorText, read
 from gateway_core.policy import Attempt, KeySource
@@ -54,10 +55,13 @@ class OneAttempt:
 
         Raises:
             AttemptFailed: its provider is gone, or its key cannot be opened here.
+            NotCounted: tokens are to be counted, and its provider does not count them.
         """
         self.running = running
         self.attempt = attempt
         self.target = self._target()
+        if running.call.counts_tokens and self.target.counting is None:
+            raise NotCounted
         # The secret that it shows; "" for none.
         self.value = self._value()
 
@@ -98,6 +102,7 @@ class OneAttempt:
         Raises:
             AttemptFailed: there is no answer, or none that counts.
             TotalTimeout: there is no time for another attempt.
+            NotCounted: as above.
         """
         running = self.running
         usage = running.usage
@@ -109,9 +114,7 @@ class OneAttempt:
             with running.limit.until(running.bound):
                 body = self._body()
                 running.sent += len(body)
-                response = await running.shared.upstream.send(
-                    self.target.way, self._headers(), body, running.call.query
-                )
+                response = await running.shared.upstream.send(self._way(), self._headers(), body, running.call.query)
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
                 running.exchange.upstream_request_id = self._request_id(response)
@@ -130,8 +133,14 @@ class OneAttempt:
             if response is not None and not is_kept:
                 close(response)
 
+    def _way(self) -> Way:
+        counting = self.target.counting if self.running.call.counts_tokens else None
+        return counting or self.target.way
+
     async def _judged(self, response: Answer, *, is_last: bool) -> Begun:
         verdict = outcome_of(response.status)
+        if self.running.call.counts_tokens and is_not_counted(response.status, is_custom=bool(self.target.way.account)):
+            raise NotCounted
         if verdict is AttemptOutcome.FAILED:
             # What a redirect says is not for anybody here.
             body = b"" if response.status in _REDIRECTS else await error_body(response)
@@ -176,7 +185,7 @@ class OneAttempt:
         if (option := self.running.usage_option) is not None and target.takes_stream_options:
             changes["stream_options"] = option
         limit = call.account.snapshot.settings.max_output_tokens
-        if limit is not None:
+        if limit is not None and not call.counts_tokens:
             changes |= lowered_maxima(
                 call.surface, call.body.members, limit, provider=self.attempt.provider, parameters=target.parameters
             )

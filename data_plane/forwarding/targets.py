@@ -26,6 +26,8 @@ class Target(NamedTuple):
     parameters: frozenset[str] | None = None
     # Whether an OpenAI stream can be asked for its usage here.
     takes_stream_options: bool = False
+    # Where the tokens of a request are counted; None where the provider is not known to count them.
+    counting: Way | None = None
 
 
 # Each surface needs these parameters, even if a provider does not list them.
@@ -62,6 +64,7 @@ class Targets:
                     dialect.key_header(surface),
                     dialect,
                     takes_stream_options=provider.takes_stream_options,
+                    counting=_counting(policy, base_url, surface, dialect),
                 )
 
     def find(self, account: HeldAccount, provider: str, surface: Surface) -> Target:
@@ -82,13 +85,15 @@ class Targets:
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)
         dialect = dialect_of("", surface)
+        policy = self._rules.policy(base_url)
         target = Target(
-            way=Way(self._rules.policy(base_url), _url(base_url, surface), account.id),
+            way=Way(policy, _url(base_url, surface), account.id),
             key_header=dialect.key_header(surface),
             dialect=dialect,
             parameters=parameters,
             # A provider that lists no parameters takes all of them.
             takes_stream_options=parameters is None or "stream_options" in parameters,
+            counting=_counting(policy, base_url, surface, dialect, account.id),
         )
         account.targets[provider, surface] = target
         return target
@@ -97,6 +102,14 @@ class Targets:
 def _url(base_url: BaseUrl, surface: Surface) -> URL:
     # It is canonical already. Encoding it again would change it.
     return URL(base_url.at(surface.path), encoded=True)
+
+
+def _counting(
+    policy: AddressPolicy, base_url: BaseUrl, surface: Surface, dialect: Dialect, account: str = ""
+) -> Way | None:
+    if surface is not Surface.MESSAGES or not dialect.counts_tokens:
+        return None
+    return Way(policy, URL(base_url.at(f"{surface.path}/count_tokens"), encoded=True), account)
 
 
 def _built_in(text: str) -> BaseUrl:

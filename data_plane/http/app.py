@@ -25,6 +25,7 @@ from data_plane.forwarding.limits import check_input, check_output
 from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
+from data_plane.forwarding.token_counts import NotCounted, answer_estimated, not_metered
 from data_plane.forwarding.upstream import Upstream
 from data_plane.http.models import ModelLists
 from data_plane.http.protocol import Caller
@@ -36,12 +37,14 @@ from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
-from gateway_core.policy import Denial, Plan, SnapshotIncomplete
+from gateway_core.policy import Denial, DenialCode, Plan, SnapshotIncomplete
 from gateway_core.snapshot import TokenDocument
 
 log = structlog.get_logger("data_plane.http.app")
 
 _SURFACES: Final = {f"/v1{surface.path}": surface for surface in Surface}
+_COUNT_TOKENS: Final = f"/v1{Surface.MESSAGES.path}/count_tokens"
+_SURFACES[_COUNT_TOKENS] = Surface.MESSAGES
 _MODELS: Final = "/v1/models"
 _READS: Final = ("GET", "HEAD")
 _JSON: Final = (b"content-type", b"application/json")
@@ -84,6 +87,7 @@ class App:
             record_usage=usage.record,
             limits=settings.request_limits,
         )
+        self._counting = self._machinery._replace(record_usage=not_metered)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -130,11 +134,16 @@ class App:
             if self._follower.store.tokens.get(digest) is not token:
                 # Changed while the body came: a key that is deleted by now starts nothing any more.
                 token, text, digest = await self._authorise(scope)
-            call, plan = await self._judge(scope, token, text, surface, bodies.parse(raw, self._budget.limits))
-            if caller.disconnected:
-                raise ClientLeft
-            caller.on_leave = partial(exchange.leave, limit.task)
-            await AttemptMachine(self._machinery, call, exchange, limit).run(plan)
+            body = bodies.parse(raw, self._budget.limits)
+            try:
+                call, plan = await self._judge(scope, token, text, surface, body)
+                if caller.disconnected:
+                    raise ClientLeft
+                caller.on_leave = partial(exchange.leave, limit.task)
+                machinery = self._counting if call.counts_tokens else self._machinery
+                await AttemptMachine(machinery, call, exchange, limit).run(plan)
+            except NotCounted:
+                await answer_estimated(exchange, body)
         finally:
             caller.on_leave = None
             limit.close()
@@ -147,7 +156,9 @@ class App:
 
         Raises:
             GatewayError: nothing; why.
+            NotCounted: only its tokens are to be counted, and no provider that it may use counts them.
         """
+        counts_tokens = scope["path"] == _COUNT_TOKENS
         document = _document(token)
         try:
             outcome = token.account.resolve(
@@ -160,12 +171,14 @@ class App:
         except SnapshotIncomplete:
             raise errors.SnapshotUnfit from None
         if isinstance(outcome, Denial):
+            if counts_tokens and outcome.code is DenialCode.SURFACE_NOT_SERVED:
+                raise NotCounted
             raise errors.of_denial(outcome, surface)
         check_routing(body.members, outcome, token.account.snapshot, document.configuration)
         settings = token.account.snapshot.settings
-        if settings.max_input_tokens is not None:
+        if settings.max_input_tokens is not None and not counts_tokens:
             await check_input(body, settings.max_input_tokens)
-        if settings.max_output_tokens is not None:
+        if settings.max_output_tokens is not None and not counts_tokens:
             check_output(surface, body, settings.max_output_tokens)
         call = AttemptCall(
             account=token.account,
@@ -174,6 +187,7 @@ class App:
             body=body,
             query=_query(scope, text),
             headers=header_rules.upstream(scope["headers"], text),
+            counts_tokens=counts_tokens,
         )
         return call, outcome
 

@@ -17,4 +17,5 @@ DIALECT: Final = Dialect(
         *MEANINGS,
     ),
     request_ids=("request-id", "x-request-id"),
+    counts_tokens=True,
 )

@@ -36,6 +36,8 @@ class Dialect(NamedTuple):
     meanings: tuple[Meaning, ...] = ()
     # The headers in which it names a request, the best first.
     request_ids: tuple[str, ...] = ("x-request-id", "request-id")
+    # Whether it counts the tokens of a request that is not made, at the path of the surface `messages` and this.
+    counts_tokens: bool = False
 
     def key_header(self, surface: Surface) -> KeyHeader:
         """The header in which the key is sent on this surface."""
