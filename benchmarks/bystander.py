@@ -60,7 +60,7 @@ class Seed(NamedTuple):
     is_flat: bool = False
 
     def body(self, size: int) -> bytes:
-        """The body in about so many bytes."""
+        """A request body of about this many bytes."""
         whole = sum(share for _, _, share in self.parts)
         members = [
             b'"%b":%b' % (name.encode(), SHAPES[shape](int(size * share / whole * 0.98)))

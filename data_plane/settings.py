@@ -110,7 +110,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     upstream_limits: UpstreamLimits = UpstreamLimits()
     request_limits: RequestLimits = RequestLimits()
     log_level: str = "INFO"
-    # Where usage is kept for the moment until Redis has it; without, it is lost with a worker that is killed.
+    # The file that keeps usage until Redis has it. Without the file, a worker that is killed loses that usage.
     usage_spool: Path | None = None
 
     def __repr__(self) -> str:

@@ -284,7 +284,7 @@ def _run(wsgi: Wsgi, environ: dict[str, Any], answer: "_Answer") -> None:
     except _Abandoned:
         pass
     except Exception:
-        # Django has answered whatever its views raise; what is left is a stream that broke.
+        # Django answers every error of its views, so this is the error of a stream after its beginning.
         log.exception("answer_broke_off")
         answer.has_failed = True
     finally:

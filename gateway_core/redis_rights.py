@@ -39,7 +39,7 @@ RIGHTS: Final = {
         writes=(*_DOCUMENTS, "workers", "acknowledged"),
         commands=(*_SCRIPTS, *_PUBLISHING, "hgetall", "xread", "xlen"),
     ),
-    # Keeps the whole copy right, and runs the commands of operators.
+    # It repairs all that Redis holds. The commands of operators use its rights as well.
     "relay": Rights(
         reads=(),
         writes=(*_DOCUMENTS, "workers", "acknowledged", "usage"),
@@ -109,5 +109,5 @@ def acl_rules(namespace: str, process: str, *, has_read_only: bool = True) -> It
 
 
 def literal(text: str) -> str:
-    """A namespace within a pattern. It may hold characters that a pattern reads otherwise."""
+    """A namespace, escaped for use in a pattern of Redis. It may hold characters that are special there."""
     return "".join(f"\\{character}" if character in "*?[]^\\-" else character for character in text)

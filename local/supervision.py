@@ -125,7 +125,7 @@ class Child:
         return f"{self.name} {how}; its log, {self.log}, ends so:\n{tail(self.log)}"
 
     def read_captured(self) -> str:
-        """The standard output of a process that captures and has ended."""
+        """The captured standard output of a process that has ended."""
         if self.process is None or self.process.stdout is None:
             return ""
         with self.process.stdout as output:

@@ -32,8 +32,8 @@ class ProviderKey(DescribedModel):
     # never shown.
     fingerprint = models.CharField(max_length=64)
     last_used = models.DateTimeField(null=True)
-    # The value's health in real traffic (provider_keys.key_health); a rotation resets it. After a refusal the worker
-    # makes the next attempt. The status is the upstream's, or 0 if it did not answer.
+    # How requests with this value ended (provider_keys.key_health). A rotation resets it. The status is the upstream's,
+    # or 0 if it did not answer.
     last_success_at = models.DateTimeField(null=True)
     last_refusal_at = models.DateTimeField(null=True)
     last_refusal_status = models.SmallIntegerField(null=True)

@@ -71,7 +71,7 @@ class PublicationRefused(Exception):
 
     @property
     def is_of_one_account(self) -> bool:
-        """Whether the account's own key is at fault, so that other accounts can be published."""
+        """Whether the account's own key in Redis is at fault. If so, other accounts can still be published."""
         return self.reason == self.TYPE
 
 
@@ -223,10 +223,10 @@ class _Publishing:
     def _settle(self, batch: _Batch) -> Compiled:
         """Read the batch's documents until they are consistent: no published document refers to an unpublished one.
 
-        Writers commit while we read. A document is read before the documents that it refers to; so these exist, or a
-        later change deletes them. Two cases remain, and both mean to read again with more changes: a document refers to
-        one whose change is not in the batch; or a document of the batch is deleted, and a document that referred to it
-        has changed too.
+        Writers commit while we read. A document is read before the documents that it refers to. So these exist, or a
+        later change deletes them. In two cases more changes are added and all is read again. In the first, a document
+        refers to one whose change is not in the batch. In the second, a document of the batch is deleted, and one that
+        referred to it has changed too.
         """
         for _ in range(SETTLING_ROUNDS):
             compiled = compile_documents(self._account, batch.names)

@@ -32,7 +32,7 @@ class RefusalsSerializer(ShownSerializer):
 
 
 class WorkerSerializer(ShownSerializer):
-    """A worker process in the count that writes wait for."""
+    """A worker process in the count. Writes wait for the workers in the count."""
 
     id = serializers.CharField(help_text="Each start of a worker gets a new ID.")
     release = serializers.CharField(required=False, help_text="The release that it runs.")

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class UsageConfig(AppConfig):
-    """Provides the ledger: whether an account has credits is one of its settings."""
+    """Provides the ledger. The settings of an account in its snapshot say whether it has credits."""
 
     name = "usage"
 

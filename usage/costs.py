@@ -113,7 +113,7 @@ def _model(provider: str, model: str) -> ModelInfo | None:
     source = data_snapshot.find_provider_by_id(snapshot.providers, built_in.price_source)
     if source is None:
         return None
-    # The provider's own prefix is a way to write the name (docs/decisions/0008-catalog.md).
+    # The name may be written with the provider's own prefix (docs/decisions/0008-catalog.md).
     written = model.casefold()
     found = source.find_model(written) or source.find_model(written.removeprefix(f"{provider}/"))
     if found is not None:

@@ -98,7 +98,7 @@ class _InFuture:
 
     def __call__(self, moment: datetime, field: serializers.Field[Any, Any, Any, Any]) -> None:
         present = getattr(field.context.get("item"), "expires_at", None)
-        # A page's field may show the minute alone.
+        # A field of a page may leave out the seconds.
         is_present = present is not None and moment in {present, present.replace(second=0, microsecond=0)}
         if moment <= timezone.now() and not is_present:
             raise serializers.ValidationError("This must be a time in the future.")

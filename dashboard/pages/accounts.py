@@ -44,7 +44,7 @@ class CreateAccountPage(Page):
     title = "New account"
     template = "dashboard/account_create.html"
     parents = (("Accounts", "accounts"),)
-    # Both methods check for the operator themselves. A role needs an account, and the operator may be in none.
+    # Each method checks that the user is the operator. A role needs an account, and the operator may be in none.
     least_to_write = Role.VIEWER
     needs_account = False
 

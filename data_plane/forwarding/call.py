@@ -77,7 +77,7 @@ class Running:
         self.clock = asyncio.get_running_loop().time
         # Seconds that a stream may run from its first content on.
         self.stream_timeout = settings.stream_timeout
-        # When all attempts together have to have ended, by that clock; of a running stream: when it has.
+        # The time by that clock at which all attempts must have ended; of a running stream, the time of its own end.
         self.deadline = self.clock() + settings.total_timeout
         members = call.body.members
         # What to ask an OpenAI stream for, if its caller did not: its usage.

@@ -70,7 +70,7 @@ class OneAttempt:
         try:
             return self.running.shared.targets.find(call.account, self.attempt.provider, call.surface)
         except (KeyError, ValueError):
-            # Deleted since the plan was made, or an address that is none.
+            # The provider was deleted after the plan was made, or its base URL is not valid.
             raise AttemptFailed("no_target") from None
 
     def _value(self) -> str:

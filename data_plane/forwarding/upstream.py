@@ -104,7 +104,7 @@ def _parameter(part: bytes) -> bytes:
 
 
 class Content(Protocol):
-    """A body that is read."""
+    """The body of an answer while it is read."""
 
     async def readany(self) -> bytes:
         """The next piece, empty at the end."""
@@ -273,7 +273,7 @@ def session_of(policy: AddressPolicy, context: ssl.SSLContext, names: Names) -> 
         connector=aiohttp.TCPConnector(
             limit=0,
             keepalive_timeout=_KEEPALIVE_SECONDS,
-            # One account would wait for what another asked: `Names` keeps what it found.
+            # With aiohttp's cache, one account would wait for another's look-up. `Names` has a cache of its own.
             use_dns_cache=False,
             resolver=_CheckingResolver(policy, names),
             socket_factory=make_socket,

@@ -132,7 +132,7 @@ class App:
         try:
             raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)
             if self._follower.store.tokens.get(digest) is not token:
-                # Changed while the body came: a key that is deleted by now starts nothing any more.
+                # The snapshot changed while the body arrived. An access key that was deleted meanwhile is refused.
                 token, text, digest = await self._authorise(scope)
             body = bodies.parse(raw, self._budget.limits)
             try:

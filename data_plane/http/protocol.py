@@ -378,7 +378,7 @@ class CallerProtocol(HttpToolsProtocol):
     # ── the end ──
 
     def look(self, now: float) -> None:
-        """End the connection if the patience with it has ended. The gate calls this."""
+        """End the connection if its deadline has passed. The gate calls this."""
         if self.deadline > now:
             if self.deadline == math.inf and self.transport.is_closing():
                 # The answer was cut; what is left of it may never be read.

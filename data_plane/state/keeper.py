@@ -73,7 +73,7 @@ class Keeper:
     async def _write(self, files: SnapshotFiles, follower: Follower) -> float:
         """Write if there is reason to; how many seconds it took."""
         store, stale = follower.store, follower.stale_seconds
-        # What the last file held is not read anew yet: that file tells its age more honestly than a new one would.
+        # What came from the last file is not read again from Redis yet. A new file would make it look newer than it is.
         if stale is None or follower.is_restoring or not (store.accounts or store.catalog.version):
             return 0.0
         began = time.monotonic()

@@ -80,7 +80,7 @@ class WorkerState:
         self.reader = reader
         self.epoch: str | None = None
         self.position = 0
-        # How often the follower started again: changes that lie between were not passed.
+        # How often the follower started again. Each time it skipped the changes up to its new beginning.
         self._starts = 0
         self.tokens: dict[str, HeldToken] = {}
         self.accounts: dict[str, HeldAccount] = {}
@@ -352,7 +352,7 @@ class WorkerState:
     # ── what a snapshot file held ──
 
     def restore_account(self, account: str, contents: Contents) -> None:
-        """Take in an account as a worker before this one held it. It serves, and waits to be read anew."""
+        """Take in an account that an earlier worker kept in its file. It serves requests, and is read again from Redis later."""
         if account not in self.accounts:
             held = self.accounts[account] = HeldAccount(account)
             held.become(contents.version, contents.documents, contents.refused, contents=contents)
