@@ -52,7 +52,7 @@ class _Held:
 
 
 def follow() -> None:
-    """Use the newest stored prices in this process. It costs one query by primary key, and 0.5 s for each new version."""
+    """Use the newest stored prices in this process. It costs one query, and 0.5 s for each new version."""
     stored = PriceRelease.objects.filter(package=genai_prices.__version__)
     digest = stored.values_list("digest", flat=True).first()
     if digest == _Held.digest:

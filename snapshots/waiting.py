@@ -1,9 +1,9 @@
 """Waiting until every worker has applied a publication.
 
-One thread of the process reads for all waiting requests. It reads the workers' reports when Redis announces a new one,
-and it reads PostgreSQL for writes that were left to the relay. A waiting request holds no database connection, but it holds a thread
-of the server. Most threads of a small server must stay free, so only a few requests may wait for long. If something
-fails meanwhile, the wait ends with the state that is known by then.
+One thread of the process reads for all waiting requests. It reads the workers' reports when Redis announces a new
+one, and it reads PostgreSQL for writes that were left to the relay. A waiting request holds no database connection,
+but it holds a thread of the server. Most threads of a small server must stay free, so only a few requests may wait for
+long. If something fails meanwhile, the wait ends with the state that is known by then.
 
 Source: docs/decisions/0053-acknowledgements.md.
 """

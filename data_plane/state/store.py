@@ -352,7 +352,7 @@ class WorkerState:
     # ── what a snapshot file held ──
 
     def restore_account(self, account: str, contents: Contents) -> None:
-        """Take in an account that an earlier worker kept in its file. It serves requests, and is read again from Redis later."""
+        """Take in an account that an earlier worker kept in its file. It serves, and is read again later."""
         if account not in self.accounts:
             held = self.accounts[account] = HeldAccount(account)
             held.become(contents.version, contents.documents, contents.refused, contents=contents)
