@@ -27,7 +27,7 @@ from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.token_counts import NotCounted, answer_estimated, not_metered
 from data_plane.forwarding.upstream import Upstream
-from data_plane.http.models import ModelLists
+from data_plane.http.models import ModelLists, Page
 from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings
@@ -96,7 +96,7 @@ class App:
         surface = _SURFACES.get(scope["path"])
         # Taken out: scope and caller would hold each other.
         caller: Caller = scope.pop("caller")
-        exchange = Exchange(scope, receive, send, Format.OPENAI if surface is None else format_of(surface), surface)
+        exchange = Exchange(scope, receive, send, _format(scope, surface), surface)
         self.requests += 1
         try:
             if surface is not None:
@@ -252,7 +252,12 @@ class App:
         asked = (token.account, self._follower.store.catalog, document.configuration)
         share = self._budget.enter(token.account.id, document.access_key)
         try:
-            told = await (self._model_lists.one(*asked, name) if name else self._model_lists.whole(*asked))
+            if name:
+                told = self._model_lists.one(*asked, name, exchange.format)
+            elif exchange.format is Format.ANTHROPIC:
+                told = await self._model_lists.page(*asked, Page.parse(scope["query_string"]))
+            else:
+                told = await self._model_lists.whole(*asked)
             await exchange.answer(200, [_JSON], told)
         finally:
             share.leave()
@@ -327,6 +332,14 @@ def _document(token: HeldToken) -> TokenDocument:
     if token.document is None:
         raise errors.AccessKeyUnknown
     return token.document
+
+
+def _format(scope: Any, surface: Surface | None) -> Format:
+    """Whose format an answer has: the surface's, else the one that the caller shows to speak."""
+    if surface is not None:
+        return format_of(surface)
+    is_anthropics = any(name == b"anthropic-version" for name, _ in scope["headers"])
+    return Format.ANTHROPIC if is_anthropics else Format.OPENAI
 
 
 def _query(scope: Any, token: bytes) -> bytes:
