@@ -180,6 +180,13 @@ class MethodNotAllowed(GatewayError):
         self.allow = allow
 
 
+class WebSocketNotServed(GatewayError):
+    """There are no WebSockets here; send the request by POST."""
+
+    status = 426
+    code = "websocket_not_served"
+
+
 class BodyTooLarge(GatewayError):
     """The body is over 32 MiB."""
 

@@ -109,6 +109,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     caller_limits: CallerLimits = CallerLimits()
     upstream_limits: UpstreamLimits = UpstreamLimits()
     request_limits: RequestLimits = RequestLimits()
+    # The origins of pages in browsers that may ask, as browsers write them; `*` for any.
+    cors_allowed_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
     # The file that keeps usage until Redis has it. Without the file, a worker that is killed loses that usage.
     usage_spool: Path | None = None
@@ -180,6 +182,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
     loading_spread = env.optional("LOADING_SPREAD", _seconds_or_none, 0.5)
     drain = env.optional("DRAIN_TIMEOUT", _seconds, 30.0)
     log_level = env.optional("LOG_LEVEL", _log_level, "INFO")
+    origins = env.optional("CORS_ALLOWED_ORIGINS", _origins, _origins(""))
     body_timeout = env.optional("REQUEST_BODY_TIMEOUT", _seconds, 60.0)
     caller_limits = _caller_limits(env)
     upstream_limits = _upstream_limits(env)
@@ -206,6 +209,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
         caller_limits=caller_limits,
         upstream_limits=upstream_limits,
         request_limits=request_limits,
+        cors_allowed_origins=origins,
         log_level=log_level,
         usage_spool=Path(usage_spool) if usage_spool else None,
     )
@@ -314,6 +318,24 @@ def _name_servers(text: str) -> tuple[str, ...]:
             raise ValueError(f"{server!r} is not an address or address:port")
         addresses.parse(parts.hostname)
     return servers
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = listed(text)
+    for origin in origins:
+        parts = urlsplit(origin)
+        written = f"{parts.scheme}://{parts.netloc}"
+        if origin != "*" and (
+            not parts.hostname or "@" in parts.netloc or origin != written or origin != origin.lower()
+        ):
+            raise ValueError(f"{origin!r} is not * or an origin like https://app.example")
+        if origin != "*" and _ports_default(parts.scheme) == parts.port:
+            raise ValueError(f"{origin!r} names the port that browsers leave out")
+    return tuple(origins)
+
+
+def _ports_default(scheme: str) -> int:
+    return {"https": 443, "http": 80}.get(scheme, 0)
 
 
 def _log_level(text: str) -> str:

@@ -41,6 +41,7 @@ class Exchange:
         "_first",
         "_last",
         "_send",
+        "added",
         "attempts",
         "format",
         "has_left",
@@ -66,6 +67,8 @@ class Exchange:
         self._first = b""
         self._last = b""
         self.format = written_as
+        # Headers that every answer gets beside its own.
+        self.added: Headers = []
         # None for a path that is not forwarded.
         self.surface = surface
         self.request_id = _request_id(scope["headers"])
@@ -97,6 +100,7 @@ class Exchange:
             *headers,
             (b"x-request-id", self.request_id.encode()),
             (b"gateway-attempts", b"%d" % self.attempts),
+            *self.added,
         ]
         if self.format is Format.ANTHROPIC:
             told.append((b"request-id", self.request_id.encode()))

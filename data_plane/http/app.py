@@ -27,6 +27,8 @@ from data_plane.forwarding.targets import Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.token_counts import NotCounted, answer_estimated, not_metered
 from data_plane.forwarding.upstream import Upstream
+from data_plane.http import paths
+from data_plane.http.cross_origin import CrossOrigin
 from data_plane.http.models import ModelLists, Page
 from data_plane.http.protocol import Caller
 from data_plane.metrics import CONTENT_TYPE, Metrics
@@ -42,12 +44,11 @@ from gateway_core.snapshot import TokenDocument
 
 log = structlog.get_logger("data_plane.http.app")
 
-_SURFACES: Final = {f"/v1{surface.path}": surface for surface in Surface}
-_COUNT_TOKENS: Final = f"/v1{Surface.MESSAGES.path}/count_tokens"
-_SURFACES[_COUNT_TOKENS] = Surface.MESSAGES
-_MODELS: Final = "/v1/models"
+_READ: Final = frozenset({paths.MODELS, "/healthz", "/readyz", "/metrics", *paths.GREETINGS})
 _READS: Final = ("GET", "HEAD")
 _JSON: Final = (b"content-type", b"application/json")
+# RFC 9110, section 15.5.22: it names what is spoken instead.
+_INSTEAD_OF_WEBSOCKET: Final = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
 _LOOP_PLACE: Final = "routing loop"
 _TELL_SECONDS: Final = 2.0
 _TOKEN_BEGIN: Final = tokens.ACCESS_KEY_PREFIX.encode()
@@ -76,6 +77,7 @@ class App:
         self._metrics = metrics
         self._loop_guard = LoopGuard(settings.document_keys)
         self._model_lists = ModelLists()
+        self._cross_origin = CrossOrigin(settings.cors_allowed_origins)
         self._budget = Budget(settings.request_limits)
         self._machinery = Machinery(
             store=follower.store,
@@ -93,13 +95,15 @@ class App:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        surface = _SURFACES.get(scope["path"])
+        surface = paths.surface_of(scope)
         # Taken out: scope and caller would hold each other.
         caller: Caller = scope.pop("caller")
         exchange = Exchange(scope, receive, send, _format(scope, surface), surface)
         self.requests += 1
         try:
-            if surface is not None:
+            if self._cross_origin.is_on and await self._is_preflight(scope, exchange):
+                pass
+            elif surface is not None:
                 await self._forward(scope, exchange, surface, caller)
             else:
                 await self._read(scope, exchange)
@@ -121,10 +125,21 @@ class App:
         else:
             self._metrics.requests_with(exchange.status).inc()
 
+    async def _is_preflight(self, scope: Any, exchange: Exchange) -> bool:
+        """Answer a browser that asks before a request. What every answer says of its page is noted here."""
+        exchange.added = self._cross_origin.headers(scope)
+        told = self._cross_origin.preflight(scope)
+        if told is not None:
+            await exchange.start(204, told)
+            await exchange.end()
+        return told is not None
+
     # ── forwarding ──
 
     async def _forward(self, scope: Any, exchange: Exchange, surface: Surface, caller: Caller) -> None:
         if scope["method"] != "POST":
+            if any(name == b"sec-websocket-key" for name, _ in scope["headers"]):
+                raise errors.WebSocketNotServed(headers=_INSTEAD_OF_WEBSOCKET)
             raise errors.MethodNotAllowed(allow="POST")
         token, text, digest = await self._authorise(scope)
         share = self._budget.enter(token.account.id, _document(token).access_key)
@@ -158,7 +173,7 @@ class App:
             GatewayError: nothing; why.
             NotCounted: only its tokens are to be counted, and no provider that it may use counts them.
         """
-        counts_tokens = scope["path"] == _COUNT_TOKENS
+        counts_tokens = scope["path"] == paths.COUNT_TOKENS
         document = _document(token)
         try:
             outcome = token.account.resolve(
@@ -232,19 +247,21 @@ class App:
 
     async def _read(self, scope: Any, exchange: Exchange) -> None:
         path: str = scope["path"]
-        is_model = path.startswith(f"{_MODELS}/") and not path.endswith("/")
-        if path not in {_MODELS, "/healthz", "/readyz", "/metrics"} and not is_model:
-            raise errors.NotFound
+        is_model = path.startswith(f"{paths.MODELS}/") and not path.endswith("/")
+        if path not in _READ and not is_model:
+            raise errors.NotFound(paths.nothing_at(path))
         if scope["method"] not in _READS:
             raise errors.MethodNotAllowed(allow="GET, HEAD")
-        if path == "/healthz":
+        if path in paths.GREETINGS:
+            await exchange.answer(200, [_JSON], paths.GREETING)
+        elif path == "/healthz":
             await exchange.answer(200, [_JSON], b'{"status":"ok"}')
         elif path == "/readyz":
             await self._tell_readiness(exchange)
         elif path == "/metrics":
             await self._tell_metrics(exchange)
         else:
-            await self._tell_models(scope, exchange, path.removeprefix(f"{_MODELS}/") if is_model else "")
+            await self._tell_models(scope, exchange, path.removeprefix(f"{paths.MODELS}/") if is_model else "")
 
     async def _tell_models(self, scope: Any, exchange: Exchange, name: str) -> None:
         token, _, _ = await self._authorise(scope)
@@ -338,8 +355,7 @@ def _format(scope: Any, surface: Surface | None) -> Format:
     """Whose format an answer has: the surface's, else the one that the caller shows to speak."""
     if surface is not None:
         return format_of(surface)
-    is_anthropics = any(name == b"anthropic-version" for name, _ in scope["headers"])
-    return Format.ANTHROPIC if is_anthropics else Format.OPENAI
+    return paths.format_of(scope["path"], scope["headers"])
 
 
 def _query(scope: Any, token: bytes) -> bytes:

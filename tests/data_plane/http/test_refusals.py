@@ -208,8 +208,8 @@ async def test_a_body_of_30_mib_passes(client: Client, alice: Tenant, upstream: 
     [
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/models", 405),
-        ("GET", "/", 404),
-        ("POST", "/v1/chat/completions/", 404),
+        ("GET", "/nowhere", 404),
+        ("POST", "/v1/chat", 404),
         ("GET", "/v1/models/", 404),
         ("GET", "/v1/models", 401),
         ("GET", "/healthz", 200),
