@@ -6,6 +6,7 @@ A model entry that the catalog does not have, but nearly, is accepted with a war
 import pytest
 
 from configurations import near_misses as misses
+from providers.models import Provider
 
 pytestmark = pytest.mark.django_db
 
@@ -71,6 +72,13 @@ def test_the_models_of_a_custom_provider_are_its_own_matter(api):
     made = api.post("providers", {"providerId": "mine", "name": "m", "baseUrl": "https://llm.example.com"}).json()
 
     assert "warnings" not in written(api, "mine:gpt-4q", "mine/gpt-4qq", f"{made['id']}:gpt-4qqq")
+
+
+def test_an_own_provider_with_the_name_of_a_built_in_one_is_not_measured_by_the_catalog(api):
+    api.post("providers", {"providerId": "mine", "name": "m", "baseUrl": "https://llm.example.com"})
+    Provider.objects.update(slug="openai")
+
+    assert "warnings" not in written(api, "openai:gpt-4q")
 
 
 def test_a_change_is_warned_of_by_what_it_writes_and_a_read_never(api):

@@ -4,6 +4,7 @@ Where an attempt goes when an account's own provider and a built-in one have the
 added the built-in one. What the policy decides and where the worker sends it agree.
 """
 
+import msgspec
 import pytest
 
 from data_plane.forwarding.targets import Targets
@@ -12,7 +13,7 @@ from gateway_core import ids
 from gateway_core.account_snapshot import snapshot_of
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
-from gateway_core.policy import KeySource, Plan, reachable_models, resolve
+from gateway_core.policy import Denial, KeySource, Plan, reachable_models, resolve
 from gateway_core.snapshot import (
     ProviderDocument,
     ProviderKeyDocument,
@@ -74,6 +75,14 @@ def test_every_attempt_with_the_accounts_key_or_none_goes_to_its_own_host_and_th
         ("openai", KeySource.USER, KEY)
     ]
     assert {host_of(account, attempt.provider) for attempt in plan.attempts} == {"own.example"}
+
+
+def test_a_bare_name_that_only_the_built_in_provider_serves_does_not_mean_the_own_one():
+    account = held({"openai": msgspec.structs.replace(OWN, models=("llama3",))})
+
+    answer = resolve(account.snapshot, CATALOG, configuration=None, requested=["gpt-4o"], surface=CHAT)
+
+    assert isinstance(answer, Denial)
 
 
 def test_its_models_are_listed_once_and_are_its_own():
