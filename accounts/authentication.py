@@ -34,7 +34,7 @@ class ApiKeyAuthentication(BaseAuthentication):
 
         Raises:
             Unauthenticated: the header does not hold an API key.
-            ApiKeyInvalid: the key is unknown, disabled or expired, or a key that made it is.
+            ApiKeyInvalid: the key is unknown, disabled or expired, or a key that made it has expired.
         """
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:

@@ -1,7 +1,8 @@
-"""API keys that API keys made: they end with their makers.
+"""API keys that API keys made: they expire with their makers.
 
-Such a key is valid while every key of the chain that made it is: none is deleted, disabled or expired. This is checked
-at each use, so that no order of concurrent changes leaves an heir behind. A key that a person made has no makers.
+Such a key does not live longer than any key of the chain that made it. Its own expiry is capped when it is written, and
+the chain is looked at again at each use: a maker's expiry may have been moved forward since. A maker that is deleted or
+disabled does not end its heirs, so that a script can replace its own key. A key that a person made has no makers.
 
 Source: docs/decisions/0096-heirs-of-api-keys.md.
 """
@@ -15,7 +16,7 @@ from django.utils import timezone
 from accounts.models import ApiKey
 from accounts.principals import Principal
 from gateway_core import ids
-from rest.errors import InvalidRequest
+from rest.errors import ApiKeyInvalid, InvalidRequest
 
 _TOO_LATE: Final = "An API key cannot let an API key live longer than itself: {} at the latest."
 
@@ -27,17 +28,22 @@ def is_in_force(api_key: ApiKey) -> bool:
         return False
     if not api_key.makers:
         return True
-    makers = ApiKey.objects.filter(account_id=api_key.account_id, id__in=api_key.makers, disabled=False)
-    return makers.exclude(expires_at__lte=now).count() == len(api_key.makers)
+    makers = ApiKey.objects.filter(account_id=api_key.account_id, id__in=api_key.makers)
+    return not makers.filter(expires_at__lte=now).exists()
 
 
 def makers_of(by: Principal) -> list[uuid.UUID]:
-    """The makers of a key that this principal makes: the chain of an API key and itself; none for a user."""
-    maker = _key_of(by)
-    if maker is not None:
-        return [*maker.makers, maker.id]
-    # The key was deleted while its request ran: its heir is never valid.
-    return [ids.from_text(ids.Prefix.API_KEY, by.id)] if by.kind == "api_key" else []
+    """The makers of a key that this principal makes: the chain of an API key and itself; none for a user.
+
+    Raises:
+        ApiKeyInvalid: the API key was deleted while its request ran.
+    """
+    if by.kind != "api_key":
+        return []
+    maker = ApiKey.objects.filter(id=ids.from_text(ids.Prefix.API_KEY, by.id)).first()
+    if maker is None:
+        raise ApiKeyInvalid
+    return [*maker.makers, maker.id]
 
 
 def bounded_expiry(asked: datetime | None, *, makers: list[uuid.UUID], is_given: bool) -> datetime | None:
@@ -58,9 +64,3 @@ def bounded_expiry(asked: datetime | None, *, makers: list[uuid.UUID], is_given:
     if is_given:
         raise InvalidRequest(details={"expiresAt": _TOO_LATE.format(end.isoformat(timespec="seconds"))})
     return end
-
-
-def _key_of(by: Principal) -> ApiKey | None:
-    if by.kind != "api_key":
-        return None
-    return ApiKey.objects.filter(id=ids.from_text(ids.Prefix.API_KEY, by.id)).first()

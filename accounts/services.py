@@ -112,7 +112,7 @@ def create_api_key(
     expires_at: datetime | None = None,
     disabled: bool | None = None,
 ) -> IssuedApiKey:
-    """Issue a token that manages the account. A key that an API key makes ends with it (accounts.heirs).
+    """Issue a token that manages the account. A key that an API key makes expires with it (accounts.heirs).
 
     Raises:
         InvalidRequest: `expires_at` is later than the expiry of the API key that makes it.

@@ -198,8 +198,8 @@ def test_timeouts_cut_streams_and_requests_that_fail_altogether_are_seen_as_what
     assert (last["timedOut"], last["statusCode"], last["isFinalAttempt"], last["isError"]) == (False, 503, True, True)
     (broken,) = gateway.usage_of(second, 1)
     assert (broken["statusCode"], broken["isError"], broken["isFinalAttempt"]) == (200, True, True)
-    # What was estimated of it is charged for: one token in ("Hi"), one for each of the four events that came.
-    assert (broken["inputTokens"], broken["outputTokens"], broken["totalCost"]) == (1, 4, "0.00255")
+    # What was estimated of it is charged for: two tokens in (the message), one for each of the four events that came.
+    assert (broken["inputTokens"], broken["outputTokens"], broken["totalCost"]) == (2, 4, "0.00270")
 
 
 def check_each_is_there_once(gateway: Gateway, access_key: str, answered: list[Answer], *, within: float) -> None:
