@@ -8,7 +8,7 @@ from configurations.explain import Question
 from configurations.serializers import AccessField, RouterField
 from gateway_core import ids
 from gateway_core.catalog import Surface
-from gateway_core.policy import KeySource
+from gateway_core.plans import KeySource
 from rest.fields import IdField, StrictBooleanField, StrictCharField, StrictChoiceField, StrictListField
 from rest.serializers import ShownSerializer, StrictSerializer
 

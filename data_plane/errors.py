@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final
 
 from gateway_core.catalog import Surface
-from gateway_core.policy import Denial, DenialCode
+from gateway_core.plans import Denial, DenialCode
 
 
 class GatewayError(Exception):

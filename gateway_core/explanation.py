@@ -13,17 +13,8 @@ import msgspec
 
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
-from gateway_core.policy import (
-    Attempt,
-    DecidedBy,
-    Denial,
-    DenialCode,
-    KeySource,
-    Skipped,
-    Verdict,
-    judge,
-    resolve,
-)
+from gateway_core.plans import Attempt, DecidedBy, Denial, DenialCode, KeySource, Skipped, Verdict
+from gateway_core.policy import judge, resolve
 
 # The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
 ALL_ATTEMPTS_FAILED: Final = "attempts_failed"

@@ -6,7 +6,7 @@ from typing import Final
 from dashboard.wording.json_places import place
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core.explanation import ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation, Suggestion
-from gateway_core.policy import KeySource
+from gateway_core.plans import KeySource
 
 _OUTCOMES: Final = {"answers": "answers", "fails": "assumed to fail", "isNotReached": "only if those before it fail"}
 

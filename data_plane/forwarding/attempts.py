@@ -31,7 +31,7 @@ from data_plane.forwarding.outcomes import (
 from data_plane.forwarding.passing_on import relay
 from data_plane.forwarding.time_limit import TimeLimit
 from gateway_core.catalog import Format, Surface
-from gateway_core.policy import Attempt, KeySource, Plan
+from gateway_core.plans import Attempt, KeySource, Plan
 
 _RATE_LIMITED: Final = 429
 

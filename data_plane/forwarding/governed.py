@@ -17,7 +17,7 @@ import msgspec
 from data_plane.errors import BodyTooDeep, MemberAmbiguous, MemberInvalid, MemberRoutes
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN
-from gateway_core.policy import KeySource, Plan
+from gateway_core.plans import KeySource, Plan
 
 # The members that say how long an answer may become: OpenAI's and Anthropic's, llama.cpp's, Ollama's, and of servers of
 # Hugging Face's models. llama.cpp takes its own before OpenAI's.

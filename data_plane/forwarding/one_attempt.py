@@ -28,7 +28,7 @@ from data_plane.forwarding.token_counts import NotCounted, is_not_counted
 from data_plane.forwarding.upstream import Answer, Way
 from gateway_core.catalog import Surface
 from gateway_core.dialects.error_texts import ErrorText, read
-from gateway_core.policy import Attempt, KeySource
+from gateway_core.plans import Attempt, KeySource
 from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
 
 LOOP_HEADER: Final = b"gateway-loop"

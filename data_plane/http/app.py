@@ -39,7 +39,8 @@ from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
-from gateway_core.policy import Denial, DenialCode, Plan, SnapshotIncomplete
+from gateway_core.plans import Denial, DenialCode, Plan
+from gateway_core.policy import SnapshotIncomplete
 from gateway_core.snapshot import TokenDocument
 
 log = structlog.get_logger("data_plane.http.app")

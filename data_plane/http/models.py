@@ -17,7 +17,8 @@ from data_plane import errors
 from data_plane.state.held import HeldAccount
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Format, Surface
-from gateway_core.policy import MOST_ATTEMPTS, Plan, SnapshotIncomplete, reachable_models
+from gateway_core.plans import Plan
+from gateway_core.policy import MOST_ATTEMPTS, SnapshotIncomplete, reachable_models
 
 # For all accounts together.
 _KEPT_BYTES: Final = 16 * 1024 * 1024

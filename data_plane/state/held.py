@@ -10,7 +10,8 @@ from typing import Final
 from data_plane.state.documents import Contents, Versioned, not_understood
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Catalog, Surface
-from gateway_core.policy import MOST_ATTEMPTS, Denial, Plan, SnapshotIncomplete, resolve
+from gateway_core.plans import Denial, Plan
+from gateway_core.policy import MOST_ATTEMPTS, SnapshotIncomplete, resolve
 from gateway_core.sealing import Binding, Keyring, SealBroken
 from gateway_core.snapshot import ProviderKeyDocument, TokenDocument
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from data_plane.usage.token_counting import UsageReader, Used
-from gateway_core.policy import Attempt, KeySource
+from gateway_core.plans import Attempt, KeySource
 from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
 
 Record = Callable[[UsageEvent], None]

@@ -13,7 +13,8 @@ from configurations.services import create_configuration
 from gateway_core import snapshot
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import Catalog, Surface
-from gateway_core.policy import Plan, resolve
+from gateway_core.plans import Plan
+from gateway_core.policy import resolve
 from gateway_core.redaction import mask
 from gateway_core.sealing import Binding, Keyring
 from gateway_core.snapshot import ConfigurationDocument, ProviderDocument, ProviderKeyDocument, Rule, Scope, Step

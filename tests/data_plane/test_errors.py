@@ -11,7 +11,7 @@ import pytest
 from data_plane import error_forms, errors
 from data_plane.errors import GatewayError
 from gateway_core.catalog import Format
-from gateway_core.policy import Denial, DenialCode
+from gateway_core.plans import Denial, DenialCode
 from tests.workers import ROOT
 
 

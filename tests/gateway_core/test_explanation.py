@@ -8,7 +8,7 @@ import pytest
 
 from gateway_core.catalog import Surface
 from gateway_core.explanation import ALL_ATTEMPTS_FAILED, explain
-from gateway_core.policy import DenialCode, KeySource
+from gateway_core.plans import DenialCode, KeySource
 from gateway_core.snapshot import ConfigurationDocument, Rule, Scope, Step
 from tests.gateway_core.test_policy import CATALOG, CHAT, CONFIGURATION, KEY, MANAGED, NEW_KEY, OLD_KEY, account
 

@@ -1,4 +1,4 @@
-"""Holds: gateway_core.policy
+"""Holds: gateway_core.policy, gateway_core.plans
 
 The policy, as tables: what a request may do under which configuration.
 """
@@ -11,17 +11,8 @@ from hypothesis import strategies as st
 from gateway_core import ids
 from gateway_core.account_snapshot import snapshot_of
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
-from gateway_core.policy import (
-    DecidedBy,
-    Denial,
-    DenialCode,
-    KeySource,
-    Plan,
-    SnapshotIncomplete,
-    judge,
-    reachable_models,
-    resolve,
-)
+from gateway_core.plans import DecidedBy, Denial, DenialCode, KeySource, Plan
+from gateway_core.policy import SnapshotIncomplete, judge, reachable_models, resolve
 from gateway_core.snapshot import (
     ConfigurationDocument,
     ProviderDocument,

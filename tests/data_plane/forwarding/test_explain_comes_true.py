@@ -22,7 +22,7 @@ from gateway_core.account_snapshot import snapshot_of
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
 from gateway_core.explanation import ALL_ATTEMPTS_FAILED, ExplainedAttempt, Explanation, explain
 from gateway_core.ids import Prefix
-from gateway_core.policy import KeySource
+from gateway_core.plans import KeySource
 from gateway_core.snapshot import (
     ConfigurationDocument,
     ProviderDocument,

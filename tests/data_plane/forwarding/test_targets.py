@@ -13,7 +13,8 @@ from gateway_core import ids
 from gateway_core.account_snapshot import snapshot_of
 from gateway_core.base_urls import UpstreamRules
 from gateway_core.catalog import Catalog, Model, ModelsDocument, Surface
-from gateway_core.policy import Denial, KeySource, Plan, reachable_models, resolve
+from gateway_core.plans import Denial, KeySource, Plan
+from gateway_core.policy import reachable_models, resolve
 from gateway_core.snapshot import (
     ProviderDocument,
     ProviderKeyDocument,

@@ -17,7 +17,7 @@ from data_plane.settings import RequestLimits
 from data_plane.state.documents import Versioned
 from data_plane.state.held import HeldAccount
 from gateway_core.catalog import Catalog, Surface
-from gateway_core.policy import Plan
+from gateway_core.plans import Plan
 from gateway_core.snapshot import ProviderDocument, ProviderKeyDocument, SurfaceSupport, provider_document
 from gateway_core.usage_events import MOST_RECORDED_ATTEMPTS
 from local.stand_in import StandIn

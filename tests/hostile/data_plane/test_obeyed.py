@@ -17,7 +17,8 @@ from data_plane.usage.token_counting import asking_for_usage
 from gateway_core import ids
 from gateway_core.account_snapshot import AccountSnapshot, snapshot_of
 from gateway_core.catalog import Catalog, ModelsDocument, Surface
-from gateway_core.policy import Denial, resolve
+from gateway_core.plans import Denial
+from gateway_core.policy import resolve
 from gateway_core.snapshot import (
     SETTINGS_DOCUMENT,
     ConfigurationDocument,

@@ -1,0 +1,106 @@
+"""What the policy answers: a plan of attempts, or a denial with its reason; and what `explain` shows of each candidate.
+
+Source: docs/decisions/0010-policy.md.
+"""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class KeySource(StrEnum):
+    """The owner of the key that an attempt sends upstream: the account, the operator (managed inference), or nobody."""
+
+    USER = "user"
+    MANAGED = "ngrok"
+    NONE = "none"
+
+
+class DecidedBy(StrEnum):
+    """The source of a candidate's credentials: a rule for its model, a rule for its provider, or the default."""
+
+    MODEL_RULE = "model_rule"
+    PROVIDER_RULE = "provider_rule"
+    DEFAULT = "default"
+
+
+class DenialCode(StrEnum):
+    """Why a candidate or a request is denied: the slugs of docs/errors.md.
+
+    The order matters: the last ones came nearest to being allowed, and `resolve` reports the nearest.
+    """
+
+    PROVIDER_UNKNOWN = "provider_unknown"
+    MODEL_UNKNOWN = "model_unknown"
+    PROVIDER_NOT_ALLOWED = "provider_not_allowed"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
+    SURFACE_NOT_SERVED = "surface_not_served"
+    NO_CREDENTIALS = "no_credentials"
+    NO_CREDITS = "no_credits"
+
+
+class Candidate(NamedTuple):
+    """A provider and one of its models that could serve one of the requested names."""
+
+    requested: str
+    provider: str
+    # The name as it is forwarded: the provider's own spelling, or the request's where the catalog does not list it.
+    model: str
+
+
+class Attempt(NamedTuple):
+    """One call of an upstream in a plan."""
+
+    provider: str
+    model: str
+    source: KeySource
+    # `aigpk_…` where the source is `user`.
+    provider_key: str | None
+    decided_by: DecidedBy
+    # The index of the rule in the router and of the step in the rule, from 0; None for the default.
+    rule: int | None
+    step: int | None
+    # The index of the candidate, from 0. When an upstream refuses the request itself (4xx), the next candidate is
+    # tried.
+    candidate: int
+
+
+class Skipped(NamedTuple):
+    """A candidate, or one step of a candidate, that the plan leaves out."""
+
+    requested: str
+    provider: str | None
+    model: str | None
+    code: DenialCode
+    message: str
+    step: int | None = None
+
+
+class Plan(NamedTuple):
+    """The attempts to make, in order (at least one), and the candidates and steps that were left out."""
+
+    attempts: tuple[Attempt, ...]
+    skipped: tuple[Skipped, ...]
+    # Whether there would be more attempts than a request may make.
+    is_cut: bool = False
+
+
+class Verdict(NamedTuple):
+    """The decision about one candidate, and the places in the configuration that decided it, as indexes from 0."""
+
+    candidate: Candidate
+    # Why it was left out before credentials were looked up; None where it is allowed and served.
+    refusal: Skipped | None
+    # The index of the scope entry that allows it; None where the scope does not restrict providers (or models), and
+    # where no entry allows it.
+    provider_entry: int | None
+    model_entry: int | None
+    decided_by: DecidedBy
+    rule: int | None
+
+
+class Denial(NamedTuple):
+    """The request may not make an attempt. Code and message are those of the candidate that came nearest."""
+
+    code: DenialCode
+    message: str
+    skipped: tuple[Skipped, ...]
