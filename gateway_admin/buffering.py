@@ -4,8 +4,8 @@ A request's body is taken in before a thread is taken, within a size and a time.
 the application makes it, and waits for its reader in a file. A slow client therefore costs a connection, and no thread.
 
 Threads come in lanes. A lane's threads serve the paths of that lane alone: when all others are busy, `/healthz`,
-`/readyz`, sign-ins, and static files with the OpenAPI document still have theirs. Password hashes never take more than
-two processors.
+`/readyz`, sign-ins, and static files with the OpenAPI document still have theirs. Requests that show no credentials
+have a lane too. Password hashes never take more than two processors.
 
 Source: docs/decisions/0113-no-thread-waits.md; PEP 3333; the ASGI specification, HTTP.
 """
@@ -26,6 +26,7 @@ from wsgiref.util import FileWrapper
 import structlog
 from django.http import HttpResponse
 
+from gateway_core import tokens
 from rest.errors import Busy, GatewayError, InternalError, http_response
 from rest.limits import MAX_BODY_BYTES
 
@@ -45,6 +46,7 @@ _IN_MEMORY: Final = 32 * 1024
 _PIECE: Final = 64 * 1024
 _SIGN_IN_THREADS: Final = 2
 _STATIC_THREADS: Final = 2
+_KEYLESS_THREADS: Final = 2
 _OPEN: Final = frozenset({"/openapi.json", "/docs"})
 _CLOSE: Final = (b"connection", b"close")
 
@@ -95,6 +97,7 @@ class Buffered:
         self._rest = _Lane("request", threads)
         self._static = _Lane("static", _STATIC_THREADS)
         self._sign_in = _Lane("sign-in", _SIGN_IN_THREADS)
+        self._keyless = _Lane("keyless", _KEYLESS_THREADS)
         self._probes = {path: _Lane(path[1:], 1) for path in ("/healthz", "/readyz")}
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
@@ -133,7 +136,19 @@ class Buffered:
         # Each of these may hash a password.
         if scope["method"] == "POST" and path.startswith(("/dashboard/login", "/dashboard/join", "/dashboard/you/")):
             return self._sign_in
-        return self._rest
+        # A crowd of such clients waits for itself alone.
+        return self._rest if _shows_credentials(scope) else self._keyless
+
+
+def _shows_credentials(scope: _Message) -> bool:
+    """Whether a request may come from a known client: it has a cookie, or what has the form of an API key."""
+    for name, value in scope["headers"]:
+        if name == b"cookie":
+            return True
+        if name == b"authorization":
+            token = value.decode("latin-1").partition(" ")[2].strip()
+            return tokens.is_well_formed(tokens.API_KEY_PREFIX, token)
+    return False
 
 
 # ── the request ──

@@ -79,7 +79,7 @@ async def test_openai_gets_embeddings_and_models(openai_client: Any):
     models = [model.id async for model in openai_client.models.list()]
 
     assert embedded.data[0].embedding == [0.1, 0.2, 0.3]
-    assert models == ["openai:gpt-4o", "openai:gpt-4o-mini"]
+    assert models == ["openai:gpt-4o", "openai:gpt-4o-mini", "gpt-4o", "gpt-4o-mini"]
 
 
 async def test_openai_raises_on_a_stream_that_was_cut(openai: ModuleType, worker: Running, alice: Tenant):
