@@ -89,6 +89,12 @@ class BodyInvalid(BadRequest):
     code = "body_invalid"
 
 
+class CodingBroken(BadRequest):
+    """The body is not in the coding that 'content-encoding' names, or is not whole."""
+
+    code = "coding_broken"
+
+
 class BodyTooDeep(BadRequest):
     """The body is nested too deeply."""
 
@@ -178,6 +184,13 @@ class MethodNotAllowed(GatewayError):
     def __init__(self, message: str | None = None, *, allow: str = "GET, HEAD, POST") -> None:
         super().__init__(message)
         self.allow = allow
+
+
+class CodingNotTaken(GatewayError):
+    """The body is in a coding that is not taken here; 'accept-encoding' names those that are."""
+
+    status = 415
+    code = "coding_not_taken"
 
 
 class WebSocketNotServed(GatewayError):

@@ -36,6 +36,8 @@ _SHORT: Final = 64 * 1024
 # Of a longer body, how long all members may be together that are none of `_KNOWN`. Each is a Python object.
 _UNKNOWN_BYTES: Final = 1024 * 1024
 _FIRST_PRINTABLE: Final = " "
+# Some editors and PowerShell write it before JSON.
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _DELETE: Final = "\x7f"
 
 _DEFAULT_LIMITS: Final = RequestLimits()
@@ -155,6 +157,7 @@ def parse(raw: bytes, limits: RequestLimits = _DEFAULT_LIMITS) -> Body:
         TooManyMembers, MembersTooLong, TooManyModels: it is over a bound.
         MemberAmbiguous, MemberInvalid: as `governed.check`.
     """
+    raw = raw.removeprefix(_BYTE_ORDER_MARK)
     try:
         if not raw.isascii():
             raw.decode("utf-8")

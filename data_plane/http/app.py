@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from data_plane import errors
-from data_plane.forwarding import bodies
+from data_plane.forwarding import bodies, codings
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import AttemptMachine, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
@@ -143,10 +143,13 @@ class App:
                 raise errors.WebSocketNotServed(headers=_INSTEAD_OF_WEBSOCKET)
             raise errors.MethodNotAllowed(allow="POST")
         token, text, digest = await self._authorise(scope)
+        coding = codings.coding_of(scope["headers"])
         share = self._budget.enter(token.account.id, _document(token).access_key)
         limit = TimeLimit()
         try:
             raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)
+            if coding:
+                raw = await codings.decoded(raw, coding, share)
             if self._follower.store.tokens.get(digest) is not token:
                 # The snapshot changed while the body arrived. An access key that was deleted meanwhile is refused.
                 token, text, digest = await self._authorise(scope)
