@@ -11,6 +11,7 @@ Source: docs/decisions/0083-what-passes.md.
 """
 
 import base64
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Generator
@@ -61,10 +62,12 @@ class Secret:
         plain = value.encode("ascii")
         self._mask = mask.encode("ascii")
         self._lead = plain[:_LEAD]
-        self._literals = tuple(dict.fromkeys((plain, *_in_base64(plain), plain.hex().encode(), _upper_hex(plain))))
+        self._literals = tuple(
+            dict.fromkeys((plain, *_in_base64(plain), plain.hex().encode(), _upper_hex(plain), *_with_escapes(plain)))
+        )
         # A search prepares for its whole text each time. For a short piece that takes longer than the search.
         self._beginnings = tuple(dict.fromkeys(literal[:_BEGINNING] for literal in self._literals))
-        written = {character for literal in self._literals for character in literal.decode()}
+        written = {character for literal in self._literals for character in literal.decode("latin-1")}
         own = tuple(trigger for character, trigger in _TRIGGERS_OF.items() if character in written)
         # A single byte is found many times faster than two to four.
         self._guards = tuple(
@@ -151,6 +154,13 @@ def _in_base64(plain: bytes) -> list[bytes]:
     return [*found, *(one.translate(bytes.maketrans(b"+/", b"-_")) for one in found)]
 
 
+def _with_escapes(plain: bytes) -> list[bytes]:
+    """A text that itself looks like an escape, as JSON writes it, and as `_unescaped` leaves it."""
+    once = json.dumps(plain.decode())[1:-1].encode()
+    left = _ESCAPE.sub(_meant, plain)
+    return [one for one in (once, left) if len(one) >= SHORTEST]
+
+
 def _upper_hex(plain: bytes) -> bytes:
     return plain.hex().upper().encode()
 
@@ -168,22 +178,26 @@ def _unescaped(data: bytes, marks: list[tuple[int, int]] | None) -> Generator[No
         start = match.start()
         text += data[end:start]
         end = match.end()
-        group = match.lastindex or 0
-        code = match[group]
         if marks is not None:
             marks.append((len(text), start))
-        if group <= _LAST_HEXADECIMAL:
-            text.append(int(code, _HEXADECIMAL))
-        elif group == _DECIMAL:
-            text.append(int(code) & 0xFF)
-        else:
-            text += _ENTITIES.get(code, code)
+        text += _meant(match)
         if marks is not None:
             marks.append((len(text), end))
         if count % _ESCAPES == 0:
             yield
     text += data[end:]
     return bytes(text)
+
+
+def _meant(match: re.Match[bytes]) -> bytes:
+    """The character that an escape stands for."""
+    group = match.lastindex or 0
+    code = match[group]
+    if group <= _LAST_HEXADECIMAL:
+        return bytes((int(code, _HEXADECIMAL),))
+    if group == _DECIMAL:
+        return bytes((int(code) & 0xFF,))
+    return _ENTITIES.get(code, code)
 
 
 def _origin(place: int, places: list[int], marks: list[tuple[int, int]]) -> int:

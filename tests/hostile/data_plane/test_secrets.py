@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from data_plane.forwarding.guarding import EncodingBroken, _Decoded, _Guarded
@@ -317,6 +317,8 @@ def test_a_value_that_other_texts_may_mean_is_not_looked_for(value: str):
 
 
 @given(st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=60))
+@example("000000\\'")
+@example('00&#00;"')
 def test_any_value_is_hidden_and_texts_without_it_are_left_alone(value: str):
     secret = Secret(value, mask(value))
     escaped = json.dumps({"error": f"key {value}"}).encode()
