@@ -16,8 +16,11 @@ import unicodedata
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from gateway_core.addresses import WANTS_TLS, AddressPolicy, Network
+from gateway_core.catalog import Surface
+from gateway_core.redaction import redact
 
 MAX_LENGTH: Final = 2048
 
@@ -49,8 +52,16 @@ _LOCAL_NAMES: Final = frozenset(
 _LOCAL_ADDRESSES: Final = ("127.0.0.1", "::1")
 
 
+# What stands behind a base URL, the longest first: the paths of all surfaces.
+_SURFACE_PATHS: Final = sorted(
+    (tuple(path.strip("/").split("/")) for path in (*(one.path for one in Surface), "/messages/count_tokens")),
+    key=len,
+    reverse=True,
+)
+
+
 class BaseUrlRefused(ValueError):
-    """An upstream may not have this base URL. The message states the rule and repeats nothing of the URL."""
+    """An upstream may not have this base URL. The message states the rule; of the URL it shows a right base at most."""
 
 
 class BaseUrl(NamedTuple):
@@ -180,6 +191,24 @@ def parse(text: str) -> BaseUrl:
         raise BaseUrlRefused("A base URL has no fragment.")
     host, port, address = _authority(found["authority"], scheme)
     return BaseUrl(scheme, host, port, _path(found["path"]), _query(found["query"]), address)
+
+
+def check_ends_before_surface(base_url: BaseUrl) -> None:
+    """Refuse a base URL that ends in a surface's path, which would then stand in each request twice.
+
+    Raises:
+        BaseUrlRefused: it does. The message has the right base URL, without the query.
+    """
+    parts = [part for part in base_url.path.split("/") if part]
+    compared = [unquote(part).casefold() for part in parts]
+    for path in _SURFACE_PATHS:
+        if tuple(compared[-len(path) :]) != path:
+            continue
+        rest = parts[: -len(path)]
+        # A path may hold a key, where a proxy takes one there.
+        right = redact("/".join([base_url.origin, *rest]))
+        also = " and the same query" if base_url.query else ""
+        raise BaseUrlRefused(f"A base URL ends before the path of the surface: use {right}{also}.")
 
 
 def parse_hosts(texts: Iterable[str]) -> frozenset[str]:

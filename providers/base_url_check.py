@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from gateway_core.base_urls import BaseUrlRefused, UpstreamRules, parse
+from gateway_core.base_urls import BaseUrlRefused, UpstreamRules, check_ends_before_surface, parse
 from providers import host_resolution
 
 # The addresses of a host and port.
@@ -33,6 +33,7 @@ def vet(text: str, *, resolve: Resolve = host_resolution.resolve) -> VettedUrl:
         BaseUrlRefused: the URL breaks a rule, which the error names.
     """
     base_url = parse(text)
+    check_ends_before_surface(base_url)
     rules: UpstreamRules = settings.UPSTREAM_RULES
     addresses = () if base_url.known_addresses else resolve(base_url.host, base_url.port)
     reason = rules.refusal(base_url, addresses)
