@@ -159,6 +159,8 @@ _EVENT: Final = {
     "keySource": "user",
     "providerKeyId": _PROVIDER_KEY,
     "providerKeyDisplayName": _MASK,
+    "latencyMs": 2140,
+    "firstByteMs": 380,
 }
 _SUMS: Final = {"cost": "0.00610", "requests": 1, "errors": 0}
 _WORKER: Final = {

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
-from gateway_core.plans import Attempt, DecidedBy, Denial, DenialCode, KeySource, Skipped, Verdict
+from gateway_core.plans import Attempt, Denial, DenialCode, KeySource, Skipped, Verdict, place_of
 from gateway_core.policy import judge, resolve
 
 # The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
@@ -151,7 +151,7 @@ class _Words:
             model=model,
             is_allowed=True,
             allowed_by=tuple(f"access.{kind}.allow[{place}]" for kind, place in entries if place is not None),
-            credentials_from=_rule(verdict.decided_by, verdict.rule),
+            credentials_from=place_of(verdict.decided_by, verdict.rule),
         )
 
     def _refused(self, refusal: Skipped) -> ExplainedCandidate:
@@ -179,7 +179,7 @@ class _Words:
                     provider=attempt.provider,
                     model=attempt.model,
                     key_source=attempt.source,
-                    credentials_from=_rule(attempt.decided_by, attempt.rule, attempt.step),
+                    credentials_from=attempt.credentials_from,
                     provider_key_id=attempt.provider_key,
                     key_redacted=key.mask if key else None,
                     outcome=outcome,
@@ -191,7 +191,7 @@ class _Words:
     def step(skipped: Skipped, verdicts: Sequence[Verdict | Skipped]) -> ExplainedStep:
         place = next(
             (
-                _rule(verdict.decided_by, verdict.rule, skipped.step)
+                place_of(verdict.decided_by, verdict.rule, skipped.step)
                 for verdict in verdicts
                 if isinstance(verdict, Verdict) and verdict.candidate[1:] == (skipped.provider, skipped.model)
             ),
@@ -246,10 +246,3 @@ class _Words:
         if custom := self.account.providers.get(provider):
             return [support.surface for support in custom.surfaces]
         return list(BUILT_IN[provider].surfaces)
-
-
-def _rule(decided_by: DecidedBy, rule: int | None, step: int | None = None) -> str:
-    """The JSON path of a rule, or of one of its steps; `default` where no rule matched."""
-    if decided_by is DecidedBy.DEFAULT or rule is None:
-        return "default"
-    return f"router.rules[{rule}]" if step is None else f"router.rules[{rule}].steps[{step}]"

@@ -47,6 +47,13 @@ class Candidate(NamedTuple):
     model: str
 
 
+def place_of(decided_by: DecidedBy, rule: int | None, step: int | None = None) -> str:
+    """The JSON path of a rule, or of one of its steps; `default` where no rule matched."""
+    if decided_by is DecidedBy.DEFAULT or rule is None:
+        return "default"
+    return f"router.rules[{rule}]" if step is None else f"router.rules[{rule}].steps[{step}]"
+
+
 class Attempt(NamedTuple):
     """One call of an upstream in a plan."""
 
@@ -62,6 +69,11 @@ class Attempt(NamedTuple):
     # The index of the candidate, from 0. When an upstream refuses the request itself (4xx), the next candidate is
     # tried.
     candidate: int
+
+    @property
+    def credentials_from(self) -> str:
+        """The JSON path of the step that gives its credentials, or `default`."""
+        return place_of(self.decided_by, self.rule, self.step)
 
 
 class Skipped(NamedTuple):

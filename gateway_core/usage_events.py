@@ -26,6 +26,7 @@ from typeid.codecs import base32
 from gateway_core import ids
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.snapshot import Keys
+from gateway_core.traces import LONGEST_NAME_BYTES, Trace
 
 # The field of a stream entry that holds the envelope.
 BATCH_FIELD: Final = "batch"
@@ -106,6 +107,12 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     mask: _Text | None = None
     # From the start of the attempt to its last byte.
     duration_ms: _Count = 0
+    # From the start of the attempt to the beginning of its answer: a stream's first content, the head of any other.
+    first_byte_ms: _Count | None = None
+    # When the request had been read: microseconds since 1970, the same in all its attempts. None from older workers.
+    requested_at: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MICROSECOND)] | None = None
+    # None from older workers.
+    trace: Trace | None = None
 
     def __post_init__(self) -> None:
         """Check the fields against each other. msgspec turns the ValueError into a ValidationError."""
@@ -192,6 +199,11 @@ def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> Usag
 def fit(text: str) -> str:
     """Fit a foreign text into an event: drop control characters and cut it at 255 characters."""
     return _UNFIT.sub("", text)[:_LONGEST]
+
+
+def fit_name(text: str) -> str:
+    """Fit a foreign name into a trace: as `fit`, and in UTF-8 at most 96 bytes."""
+    return fit(text).encode()[:LONGEST_NAME_BYTES].decode(errors="ignore")
 
 
 def _sealed(keys: Keys, document_keys: DocumentKeys, batch: object, version: int) -> bytes:

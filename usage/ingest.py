@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
+import msgspec
 import structlog
 from django.conf import settings
 from django.db import DataError, IntegrityError, connection, transaction
@@ -335,11 +336,18 @@ def _row(event: UsageEvent) -> tuple[Any, ...]:
         event.requested_model,
         event.stop_reason,
         event.mask,
+        event.first_byte_ms,
+        None if event.requested_at is None else _moment_of(event.requested_at),
+        None if event.trace is None else msgspec.json.encode(event.trace).decode(),
     )
 
 
 def _moment(event: UsageEvent) -> datetime:
-    seconds, microseconds = divmod(event.time, 1_000_000)
+    return _moment_of(event.time)
+
+
+def _moment_of(time: int) -> datetime:
+    seconds, microseconds = divmod(time, 1_000_000)
     return datetime.fromtimestamp(seconds, UTC).replace(microsecond=microseconds)
 
 
@@ -350,7 +358,8 @@ def _microseconds(moment: datetime) -> int:
 COLUMNS: Final = (
     "id, event_time, account_id, access_key_id, provider_key_id, cost, charge, attempt, input_tokens, output_tokens, "
     "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, status, is_final, timed_out, is_error, "
-    "is_streaming, key_source, request_id, provider, model, requested_model, stop_reason, mask"
+    "is_streaming, key_source, request_id, provider, model, requested_model, stop_reason, mask, first_byte_ms, "
+    "requested_at, trace"
 )
 # Each database session has one. The end of a round's transaction empties it.
 _INCOMING: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS usage_incoming (LIKE usage_event) ON COMMIT DELETE ROWS"

@@ -71,6 +71,12 @@ class Event(models.Model):
     provider_key_id = models.UUIDField(null=True)
     mask = models.TextField(null=True)
     duration_ms = models.IntegerField()
+    # The next three are null where the worker was of an older release, the first also where no answer began.
+    first_byte_ms = models.IntegerField(null=True)
+    # When the request had been read. Its attempts have the same.
+    requested_at = models.DateTimeField(null=True)
+    # gateway_core.traces.Trace
+    trace = models.JSONField(null=True)
 
     class Meta:
         db_table = "usage_event"
@@ -98,6 +104,8 @@ class Event(models.Model):
                 condition=models.Q(is_final=True),
                 name="final_events_of_an_access_key",
             ),
+            # GET /usage/requests/{requestId}. Callers may use an ID as often as they like.
+            models.Index("account_id", "request_id", models.F("event_time").desc(), name="events_of_a_request"),
         ]
 
     def __str__(self) -> str:
@@ -107,6 +115,13 @@ class Event(models.Model):
     def text_id(self) -> str:
         """The ID as text: `aigue_…`."""
         return ids.to_text(ids.Prefix.USAGE_EVENT, self.id)
+
+    @property
+    def latency_ms(self) -> int | None:
+        """From the beginning of the request to the end of this attempt; None where the worker did not say."""
+        if self.requested_at is None:
+            return None
+        return max(0, round((self.event_time - self.requested_at).total_seconds() * 1000)) + self.duration_ms
 
     @property
     def access_key_text_id(self) -> str:

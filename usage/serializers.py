@@ -116,6 +116,16 @@ class UsageEventSerializer(ShownSerializer):
     provider_key_display_name = serializers.CharField(
         source="mask", required=False, help_text="With `providerKeyId`: the key's mask as it was then."
     )
+    latency_ms = CountField(
+        required=False,
+        help_text="Milliseconds from the beginning of the request to the end of this attempt. "
+        "Left out where the worker did not say.",
+    )
+    first_byte_ms = CountField(
+        required=False,
+        help_text="Milliseconds from the beginning of this attempt to that of its answer: the first content of a "
+        "stream, the head of any other. Left out where none began.",
+    )
 
     def get_provider_display_name(self, event: Event) -> str:
         """The provider's name as it is now."""

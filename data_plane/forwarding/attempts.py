@@ -32,6 +32,8 @@ from data_plane.forwarding.passing_on import relay
 from data_plane.forwarding.time_limit import TimeLimit
 from gateway_core.catalog import Format, Surface
 from gateway_core.plans import Attempt, KeySource, Plan
+from gateway_core.traces import MOST_PASSED_OVER, PassedOver
+from gateway_core.usage_events import fit_name
 
 _RATE_LIMITED: Final = 429
 
@@ -51,6 +53,14 @@ class AttemptMachine:
         Raises:
             GatewayError: none did, or the answer broke off; nothing more may be sent but this error.
         """
+        for skipped in plan.skipped[:MOST_PASSED_OVER]:
+            self._running.usage.pass_over(
+                PassedOver(
+                    provider=fit_name(skipped.provider or ""),
+                    model=fit_name(skipped.model or skipped.requested),
+                    reason=skipped.code.value,
+                )
+            )
         try:
             await self._answer_by(plan)
         finally:
@@ -103,6 +113,7 @@ class AttemptMachine:
             bound: why others were not made; "" where there are no others.
         """
         failures = self._failures
+        self._running.usage.is_exhausted = not bound
         if len(failures) == self._unusable:
             return KeysUnusable()
         wait = shortest_wait(failures)

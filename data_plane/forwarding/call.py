@@ -23,8 +23,9 @@ class AttemptCall(NamedTuple):
     """What a caller asked for, as far as every attempt needs it."""
 
     account: HeldAccount
-    # Its `aigk_…` ID.
+    # Its `aigk_…` ID, and the `aigac_…` ID of its configuration.
     access_key: str
+    configuration: str | None
     surface: Surface
     body: Body
     query: bytes
@@ -87,6 +88,8 @@ class Running:
             request_id=exchange.request_id,
             account=call.account.id,
             access_key=call.access_key,
+            configuration=call.configuration,
+            snapshot_version=call.account.snapshot.version,
             requested_model=call.body.requested[0],
             is_streaming=call.body.is_streaming,
             estimate_input=lambda: estimated_input_tokens(members),

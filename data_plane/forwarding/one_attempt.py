@@ -117,9 +117,12 @@ class OneAttempt:
                 response = await running.shared.upstream.send(self._way(), self._headers(), body, running.call.query)
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
+                usage.note_first_byte()
                 running.exchange.upstream_request_id = self._request_id(response)
                 begun = await self._judged(response, is_last=is_last)
                 is_kept = True
+                if begun.is_event_stream:
+                    usage.note_first_byte()
                 return begun
         except TimeoutError:
             usage.is_timed_out = True

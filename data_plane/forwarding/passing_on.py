@@ -39,6 +39,7 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
     passed = header_rules.downstream(response.raw_headers)
     is_refusal = outcome_of(response.status) is AttemptOutcome.REFUSED
     first = begun.first
+    usage.is_served = True
     if not is_refusal:
         is_stripping = running.asks_for_usage(one.target)
         usage.read_with(reader_of(running.call.surface, is_stream=begun.is_event_stream, is_stripping=is_stripping))

@@ -202,6 +202,7 @@ class App:
         call = AttemptCall(
             account=token.account,
             access_key=document.access_key,
+            configuration=document.configuration,
             surface=surface,
             body=body,
             query=_query(scope, text),

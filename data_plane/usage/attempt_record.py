@@ -13,12 +13,15 @@ from typing import Final
 
 from data_plane.usage.token_counting import UsageReader, Used
 from gateway_core.plans import Attempt, KeySource
+from gateway_core.traces import MOST_PASSED_OVER, Completion, PassedOver, RetryAction, Trace
 from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
 
 Record = Callable[[UsageEvent], None]
 
 _NAMELESS: Final = "?"
 _MILLISECONDS: Final = 1000
+_OK: Final = range(200, 300)
+_NO_ERRORS: Final = frozenset({Completion.SUCCEEDED, Completion.UNKNOWN})
 
 
 class RequestUsage:
@@ -30,14 +33,21 @@ class RequestUsage:
         "_attempt",
         "_began",
         "_began_at",
+        "_configuration",
         "_estimate_input",
+        "_first_byte",
         "_is_streaming",
         "_mask",
         "_number",
+        "_passed_over",
         "_reader",
         "_record",
         "_request_id",
+        "_requested_at",
         "_requested_model",
+        "_snapshot_version",
+        "is_exhausted",
+        "is_served",
         "is_timed_out",
         "meant_status",
         "status",
@@ -50,6 +60,8 @@ class RequestUsage:
         request_id: str,
         account: str,
         access_key: str,
+        configuration: str | None,
+        snapshot_version: int,
         requested_model: str,
         is_streaming: bool,
         estimate_input: Callable[[], int],
@@ -58,12 +70,16 @@ class RequestUsage:
         Args:
             record: takes an event; never waits, never raises.
             request_id, account, access_key, requested_model, is_streaming: as the events hold them.
+            configuration, snapshot_version: as the traces hold them.
             estimate_input: estimates the request's tokens. Called only for an answer that did not report them.
         """
         self._record = record
         self._request_id = request_id
         self._account = account
         self._access_key = access_key
+        self._configuration = configuration
+        self._snapshot_version = snapshot_version
+        self._requested_at = time.time_ns() // 1000
         self._requested_model = _named(requested_model)
         self._is_streaming = is_streaming
         self._estimate_input = estimate_input
@@ -73,12 +89,23 @@ class RequestUsage:
         self._mask: str | None = None
         self._began_at = 0
         self._began = 0.0
+        self._first_byte = 0.0
+        # What was passed over since the attempt before that one.
+        self._passed_over: list[PassedOver] = []
         self._reader: UsageReader | None = None
         # Of that attempt: the upstream's status, 0 until there is one; and whether its time ran out.
         self.status = 0
         self.is_timed_out = False
         # The status that the upstream's answer means, where that is another one; else 0.
         self.meant_status = 0
+        # Whether the caller gets that attempt's answer, and whether the plan has no further attempt.
+        self.is_served = False
+        self.is_exhausted = False
+
+    def pass_over(self, one: PassedOver) -> None:
+        """A candidate or a key is not tried. Only the first few before an attempt are recorded."""
+        if len(self._passed_over) < MOST_PASSED_OVER:
+            self._passed_over.append(one)
 
     def begin(self, attempt: Attempt, mask: str | None) -> None:
         """An attempt is about to be sent; the one before it was not the last.
@@ -87,16 +114,22 @@ class RequestUsage:
             attempt: of the plan.
             mask: of its provider key as it is now, if it uses one.
         """
-        self._record_attempt(is_final=False, is_error=True, is_whole=False)
+        if self._attempt is not None:
+            self._record_attempt(self._failed(), _way_on(self._attempt, attempt), is_final=False)
         self._number += 1
         self._attempt = attempt
         self._mask = mask
         self._began_at = time.time_ns() // 1000
         self._began = time.perf_counter()
+        self._first_byte = 0.0
         self._reader = None
         self.status = 0
         self.is_timed_out = False
         self.meant_status = 0
+
+    def note_first_byte(self) -> None:
+        """The attempt's answer begins now. Of several calls the last one counts."""
+        self._first_byte = time.perf_counter()
 
     def read_with(self, reader: UsageReader) -> None:
         """This attempt answers. Pass each piece of its answer to `feed`."""
@@ -108,7 +141,7 @@ class RequestUsage:
 
     def complete(self) -> None:
         """Record that the answer is whole. Call it before the last piece is sent. Further calls do nothing."""
-        self._record_attempt(is_final=True, is_error=False, is_whole=True)
+        self._record_attempt(Completion.SUCCEEDED, RetryAction.SUCCEEDED)
 
     def close(self, *, has_left: bool) -> None:
         """The request has ended. Record the last attempt, if it is not recorded yet.
@@ -116,15 +149,22 @@ class RequestUsage:
         Args:
             has_left: whether the caller ended it. That does not count as an error.
         """
-        self._record_attempt(is_final=True, is_error=not has_left, is_whole=False)
+        action = RetryAction.EXHAUSTED if self.is_exhausted else RetryAction.FAIL_FAST
+        self._record_attempt(Completion.UNKNOWN if has_left else self._failed(), action)
 
-    def _record_attempt(self, *, is_final: bool, is_error: bool, is_whole: bool) -> None:
+    def _failed(self) -> Completion:
+        if self.is_served and self.status in _OK:
+            return Completion.STREAM_FAILED
+        return Completion.TIMED_OUT if self.is_timed_out else Completion.FAILED
+
+    def _record_attempt(self, completion: Completion, action: RetryAction, *, is_final: bool = True) -> None:
         attempt = self._attempt
         if attempt is None:
             return
         self._attempt = None
-        used = self._used(attempt, is_whole=is_whole)
+        used = self._used(attempt, is_whole=completion is Completion.SUCCEEDED)
         is_users = attempt.source is KeySource.USER
+        passed_over, self._passed_over = tuple(self._passed_over), []
         self._record(
             UsageEvent(
                 id=event_id(self._began_at),
@@ -141,7 +181,7 @@ class RequestUsage:
                 status=self.status,
                 meant_status=self.meant_status,
                 timed_out=self.is_timed_out,
-                is_error=is_error,
+                is_error=completion not in _NO_ERRORS,
                 is_streaming=self._is_streaming,
                 stop_reason=used.stop_reason,
                 input_tokens=used.input_tokens,
@@ -151,7 +191,18 @@ class RequestUsage:
                 reasoning_tokens=used.reasoning_tokens,
                 provider_key=attempt.provider_key if is_users else None,
                 mask=self._mask if is_users else None,
-                duration_ms=min(round((time.perf_counter() - self._began) * _MILLISECONDS), MAX_COUNT),
+                duration_ms=_milliseconds(time.perf_counter() - self._began),
+                first_byte_ms=_milliseconds(self._first_byte - self._began) if self._first_byte else None,
+                requested_at=self._requested_at,
+                trace=Trace(
+                    completion=completion.value,
+                    retry_action=action.value,
+                    served=self.is_served,
+                    snapshot_version=self._snapshot_version,
+                    configuration=self._configuration,
+                    credentials_from=attempt.credentials_from,
+                    passed_over=passed_over,
+                ),
             )
         )
 
@@ -165,6 +216,17 @@ class RequestUsage:
             if attempt.source is not KeySource.MANAGED or used.input_tokens or used.output_tokens:
                 return used
         return reader.estimated(self._estimate_input())
+
+
+def _way_on(failed: Attempt, following: Attempt) -> RetryAction:
+    """What it means that one attempt follows another."""
+    if following.candidate != failed.candidate:
+        return RetryAction.NEXT_BACKEND
+    return RetryAction.MANAGED_FALLBACK if following.source is KeySource.MANAGED else RetryAction.NEXT_KEY
+
+
+def _milliseconds(seconds: float) -> int:
+    return min(round(seconds * _MILLISECONDS), MAX_COUNT)
 
 
 def _named(model: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gateway_core import ids
 from gateway_core.envelopes import DocumentKeys, generate_document_key
 from gateway_core.snapshot import Keys
+from gateway_core.traces import MOST_PASSED_OVER, PassedOver, Trace
 from gateway_core.usage_events import (
     MAX_BATCH_BYTES,
     MAX_EVENTS,
@@ -22,6 +23,7 @@ from gateway_core.usage_events import (
     UsageEvent,
     event_id,
     fit,
+    fit_name,
     open_batch,
     seal_events,
     time_of,
@@ -136,3 +138,48 @@ def test_any_text_is_made_to_fit(text: str) -> None:
 
     assert len(fitting) <= 255
     assert an_event(stopReason=fitting).stop_reason == fitting
+
+
+def test_a_batch_of_the_longest_events_fits() -> None:
+    name = "\U0001f600" * 255
+    one = PassedOver(
+        provider=fit_name('"' * 200),
+        model=fit_name(name),
+        provider_key=text_id(ids.Prefix.PROVIDER_KEY),
+        reason="surface_not_served",
+        cause="x" * 32,
+        since=2**53 - 1,
+    )
+    trace = Trace(
+        completion="stream_failed",
+        retry_action="managed_fallback",
+        served=True,
+        snapshot_version=2**53 - 1,
+        configuration=text_id(ids.Prefix.CONFIGURATION),
+        credentials_from="x" * 96,
+        passed_over=(one,) * MOST_PASSED_OVER,
+    )
+    texts = {"model": name, "requestedModel": name, "stopReason": name, "requestId": "r" * 128, "provider": "p" * 255}
+    events = [msgspec.structs.replace(an_event(**texts), trace=trace, requested_at=NOW)] * MAX_EVENTS
+
+    sealed = seal_batch(KEYS, DOCUMENT_KEYS, UsageBatch("w", tuple(events)), version=NOW)
+
+    assert open_batch(KEYS, DOCUMENT_KEYS, sealed).events[0].trace == trace
+    assert len(sealed) < MAX_BATCH_BYTES
+
+
+@given(st.text())
+def test_a_foreign_name_fits_into_a_trace(text: str) -> None:
+    assert msgspec.convert({"model": fit_name(text), "reason": ""}, PassedOver).model == fit_name(text)
+
+
+def test_an_event_with_members_of_a_newer_worker_is_read() -> None:
+    newer = msgspec.to_builtins(an_event()) | {
+        "ofTomorrow": {"x": 1},
+        "trace": {"completion": "improved", "retryAction": "asked_a_friend", "ofTomorrow": [1]},
+    }
+
+    event = msgspec.convert(newer, UsageEvent)
+
+    assert event.trace is not None
+    assert event.trace.completion == "improved"

@@ -23,6 +23,7 @@ from accounts.principals import Principal
 from gateway_core import ids
 from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import Keys
+from gateway_core.traces import PassedOver, Trace
 from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent
 from provider_keys import services as provider_keys
 from provider_keys.models import ProviderKey
@@ -67,16 +68,28 @@ def test_an_event_arrives_as_it_was_told(account: Account, emit: Emit) -> None:
         cache_write_tokens=2,
         reasoning_tokens=5,
         duration_ms=1234,
+        first_byte_ms=56,
+        requested_at=1_700_000_000_000_001,
+        trace=Trace(
+            completion="failed",
+            retry_action="next_key",
+            snapshot_version=2**53 - 1,
+            configuration=text_id(ids.Prefix.CONFIGURATION),
+            credentials_from="router.rules[0].steps[1]",
+            passed_over=(PassedOver(model='"ü\\', reason="model_unknown"),),
+        ),
     )
 
     assert emit([event]) == 1
 
     row = Event.objects.get()
     told = msgspec.structs.asdict(event)
-    for name in ("id", "time", "account", "access_key", "provider_key", "meant_status"):
+    for name in ("id", "time", "account", "access_key", "provider_key", "meant_status", "requested_at", "trace"):
         del told[name]
     assert {name: getattr(row, name) for name in told} == told
     assert row.text_id == event.id
+    assert row.requested_at == datetime(2023, 11, 14, 22, 13, 20, 1, UTC)
+    assert msgspec.convert(row.trace, Trace) == event.trace
     assert row.event_time == datetime.fromtimestamp(0, UTC) + timedelta(microseconds=event.time)
     assert ids.to_text(ids.Prefix.ACCOUNT, row.account_id) == event.account
     assert ids.to_text(ids.Prefix.ACCESS_KEY, row.access_key_id) == event.access_key

@@ -91,6 +91,16 @@ def test_an_event_looks_as_the_contract_says(account: Account, api: Api, emit: E
     }
 
 
+def test_an_event_of_a_worker_that_says_so_has_its_times(account: Account, api: Api, emit: Emit) -> None:
+    at = datetime.now(UTC).replace(microsecond=500_000) - timedelta(minutes=1)
+    requested_at = round(at.timestamp() * 1_000_000) - 250_000
+    emit([an_event(account, at=at, requested_at=requested_at, duration_ms=1200, first_byte_ms=0)])
+
+    (event,) = usage(api)["aiGatewayUsage"]
+
+    assert (event["latencyMs"], event["firstByteMs"]) == (1450, 0)
+
+
 def test_an_own_key_is_named_by_its_id_and_mask(account: Account, api: Api, emit: Emit) -> None:
     key = text_id(ids.Prefix.PROVIDER_KEY)
     emit([an_event(account, key_source="user", provider_key=key, mask="sk-proj-ab***wxyz")])
