@@ -30,6 +30,11 @@ $(VENV)/.local $(VENV)/.dev: $(VENV)/.%: requirements/%.txt requirements/install
 	@$(PYTHON) requirements/install.py $* $(VENV)
 	@touch $@ $(VENV)/.local
 
+# Clients of other people, for the tests. Their packages want other versions beside them than the project's.
+$(VENV)/.clients: requirements/clients.txt $(VENV)/.dev
+	@$(PYTHON) requirements/install.py clients $(VENV)/clients
+	@touch $@
+
 run: $(VENV)/.local ## Start everything: control plane, data plane, relay, Celery, and servers where none are given
 	@exec $(PY) -m local.run $(ARGS)
 
@@ -42,13 +47,13 @@ demo: $(VENV)/.local ## Walk from a provider key to a routed request against a s
 manage: $(VENV)/.local ## A management command on what `make run` runs: make manage ARGS="grant_credits ac_… 5000"
 	@$(PY) -m local.manage $(ARGS)
 
-test: $(VENV)/.dev ## Every promise with small numbers, on real PostgreSQL and Redis of their own
+test: $(VENV)/.dev $(VENV)/.clients ## Every promise with small numbers, on real PostgreSQL and Redis of their own
 	$(PYTEST) $(ARGS)
 
-test-all: $(VENV)/.dev ## The same tests with full numbers, and every test that only makes sense with them
+test-all: $(VENV)/.dev $(VENV)/.clients ## The same tests with full numbers, and every test that only makes sense with them
 	$(PYTEST) --full $(ARGS)
 
-test-steady: $(VENV)/.dev ## Ten runs of `make test`, five of them beside a load of 8; ARGS="--runs 2" makes fewer
+test-steady: $(VENV)/.dev $(VENV)/.clients ## Ten runs of `make test`, five of them beside a load of 8; ARGS="--runs 2" makes fewer
 	$(PY) -m tests.repeated $(ARGS) -- $(PYTEST) -q
 
 bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
@@ -96,11 +101,11 @@ format: $(VENV)/.dev ## Format and apply the safe lint fixes
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# dev.in holds all of the others, so that one version of a package is chosen for all lists.
+# dev.in holds all of the others but clients.in, so that one version of a package is chosen for all lists.
 lock: $(VENV)/.dev ## Resolve requirements/*.in again into requirements/*.txt
-	for list in dev local control-plane data-plane installer; do $(UV) --quiet --universal --python-version 3.11 \
+	for list in dev clients local control-plane data-plane installer; do $(UV) --quiet --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --custom-compile-command "make lock" \
-	  $$(test $$list = dev || echo --constraint requirements/dev.txt) requirements/$$list.in -o requirements/$$list.txt || exit 1; done
+	  $$(test $$list = dev -o $$list = clients || echo --constraint requirements/dev.txt) requirements/$$list.in -o requirements/$$list.txt || exit 1; done
 	for platform in x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin; do \
 	  for version in 3.11 3.12 3.13 3.14; do echo "Wheels for $$platform, Python $$version"; \
 	    $(UV) --quiet --no-deps --only-binary :all: --python-platform $$platform --python-version $$version \
