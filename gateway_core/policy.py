@@ -338,7 +338,7 @@ class _View(NamedTuple):
             message = f"There is no provider key for {provider} that this access key may use, and no managed inference."
             return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
         priced = self.catalog.find(provider, model)
-        if priced is None or not priced.is_priced:
+        if priced is None or not priced.is_chargeable:
             message = (
                 f"Managed inference serves priced models of the catalog only; {provider}:{_shown(model)} is not one."
             )

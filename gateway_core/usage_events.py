@@ -102,6 +102,21 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     cache_read_tokens: _Count = 0
     cache_write_tokens: _Count = 0
     reasoning_tokens: _Count = 0
+    # Of `cache_write_tokens`, those that are kept for an hour.
+    cache_write_1h_tokens: _Count = msgspec.field(default=0, name="cacheWrite1hTokens")
+    # Of `input_tokens` and `output_tokens`, those of sounds and of pictures; of `cache_read_tokens` likewise.
+    input_audio_tokens: _Count = 0
+    cache_read_audio_tokens: _Count = 0
+    output_audio_tokens: _Count = 0
+    input_image_tokens: _Count = 0
+    cache_read_image_tokens: _Count = 0
+    output_image_tokens: _Count = 0
+    # Searches that the upstream made by itself.
+    web_searches: _Count = 0
+    # Which one served it, in the upstream's own spelling; empty for the usual one.
+    service_tier: _Text = ""
+    # Whether a number had to be estimated: the answer did not report it.
+    usage_estimated: bool = False
     # With "user" only: `aigpk_…`, and the mask that the key had then.
     provider_key: Annotated[str, _id(ids.Prefix.PROVIDER_KEY)] | None = None
     mask: _Text | None = None
@@ -121,6 +136,13 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
             raise ValueError("the ID was made for another time than the event's")
         if (self.provider_key is not None) != (self.key_source == "user"):
             raise ValueError("a provider key belongs to the key source `user`, and only to it")
+
+
+# The counts of kinds that only some attempts have.
+OTHER_COUNTS: Final = (
+    *("cache_write_1h_tokens", "input_audio_tokens", "cache_read_audio_tokens", "output_audio_tokens"),
+    *("input_image_tokens", "cache_read_image_tokens", "output_image_tokens", "web_searches"),
+)
 
 
 class UsageBatch(msgspec.Struct, frozen=True, rename="camel"):

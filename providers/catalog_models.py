@@ -18,6 +18,7 @@ from genai_prices.types import (
 )
 
 from gateway_core.catalog import BUILT_IN, BuiltInProvider, Model, ModelsDocument, model_key
+from providers.price_sets import price_sets_of
 
 # A name that a client can call. The price data also has patterns for families of names, which are left out.
 _CALLABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*[A-Za-z0-9]\Z")
@@ -54,6 +55,7 @@ def _models(provider: BuiltInProvider, infos: list[ModelInfo]) -> Iterator[Model
         if info.deprecated:
             continue
         price = _price(info)
+        sets = price_sets_of(info, provider)
         for name in _names(info):
             key = model_key(provider.id, name)
             if key in seen or not _CALLABLE.match(name) or not name.startswith(provider.model_prefixes):
@@ -65,6 +67,7 @@ def _models(provider: BuiltInProvider, infos: list[ModelInfo]) -> Iterator[Model
                 context_window=info.context_window,
                 input_price=_text(price.input_mtok),
                 output_price=_text(price.output_mtok),
+                prices=sets,
             )
 
 

@@ -33,7 +33,7 @@ from access_keys.models import AccessKey
 from accounts.owned.last_used import note_uses
 from gateway_core import ids
 from gateway_core.failover import is_failover_status
-from gateway_core.usage_events import BATCH_FIELD, BatchRefused, UsageEvent, open_batch
+from gateway_core.usage_events import BATCH_FIELD, OTHER_COUNTS, BatchRefused, UsageEvent, open_batch
 from provider_keys.key_health import KeyOutcomes, note_outcomes
 from provider_keys.models import ProviderKey
 from providers import price_refresh
@@ -339,7 +339,21 @@ def _row(event: UsageEvent) -> tuple[Any, ...]:
         event.first_byte_ms,
         None if event.requested_at is None else _moment_of(event.requested_at),
         None if event.trace is None else msgspec.json.encode(event.trace).decode(),
+        _kinds(event),
+        event.service_tier or None,
+        event.usage_estimated or None,
     )
+
+
+# Counts that have no column of their own, by wire name.
+_KINDS: Final = {
+    field.encode_name: field.name for field in msgspec.structs.fields(UsageEvent) if field.name in OTHER_COUNTS
+}
+
+
+def _kinds(event: UsageEvent) -> str | None:
+    found = {wire: count for wire, name in _KINDS.items() if (count := getattr(event, name))}
+    return msgspec.json.encode(found).decode() if found else None
 
 
 def _moment(event: UsageEvent) -> datetime:
@@ -359,7 +373,7 @@ COLUMNS: Final = (
     "id, event_time, account_id, access_key_id, provider_key_id, cost, charge, attempt, input_tokens, output_tokens, "
     "cache_read_tokens, cache_write_tokens, reasoning_tokens, duration_ms, status, is_final, timed_out, is_error, "
     "is_streaming, key_source, request_id, provider, model, requested_model, stop_reason, mask, first_byte_ms, "
-    "requested_at, trace"
+    "requested_at, trace, kinds, service_tier, usage_estimated"
 )
 # Each database session has one. The end of a round's transaction empties it.
 _INCOMING: Final = "CREATE TEMPORARY TABLE IF NOT EXISTS usage_incoming (LIKE usage_event) ON COMMIT DELETE ROWS"

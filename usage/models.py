@@ -77,6 +77,10 @@ class Event(models.Model):
     requested_at = models.DateTimeField(null=True)
     # gateway_core.traces.Trace
     trace = models.JSONField(null=True)
+    # The next three are null where there is nothing to say. Counts by wire name, of those that have no column.
+    kinds = models.JSONField(null=True)
+    service_tier = models.TextField(null=True)
+    usage_estimated = models.BooleanField(null=True)
 
     class Meta:
         db_table = "usage_event"

@@ -57,6 +57,15 @@ class EventIdField(serializers.RegexField):
         return ids.to_text(self.prefix, value)
 
 
+@extend_schema_field({"type": "object", "additionalProperties": _COUNT})
+class TokensByKindField(serializers.Field[Any, Any, Any, Any]):
+    """Counts by kind."""
+
+    def to_representation(self, value: Any) -> Any:
+        """As they are kept."""
+        return value
+
+
 class Names:
     """What providers and models are called: an account's own providers, and the catalog.
 
@@ -125,6 +134,17 @@ class UsageEventSerializer(ShownSerializer):
         required=False,
         help_text="Milliseconds from the beginning of this attempt to that of its answer: the first content of a "
         "stream, the head of any other. Left out where none began.",
+    )
+    kinds = TokensByKindField(
+        required=False,
+        help_text="What has a price of its own within the numbers above: tokens that a cache keeps for an hour, of "
+        "sounds and of pictures; and searches beside them. Left out where there was none.",
+    )
+    service_tier = serializers.CharField(
+        required=False, help_text="The tier that served it, in the upstream's spelling. Left out for the usual one."
+    )
+    usage_estimated = serializers.BooleanField(
+        required=False, help_text="True where a number had to be estimated; else left out."
     )
 
     def get_provider_display_name(self, event: Event) -> str:

@@ -11,6 +11,7 @@ Source: docs/decisions/0008-catalog.md.
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from enum import StrEnum
 from importlib import resources
 from itertools import islice
@@ -18,6 +19,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from gateway_core.catalog.prices import PriceSet, PriceSets
 from gateway_core.catalog.suggestions import NameIndex
 
 
@@ -76,6 +78,8 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     headers: tuple[str, ...] = ()
     # Its name in the price data; None where the price data does not list it.
     price_source: str | None = None
+    # What a service tier costs, as a multiple of the usual price, where the price data do not say it of a model.
+    tier_factors: dict[str, Decimal] = msgspec.field(default_factory=dict)
     # How the names of its models begin. The price data may list more models than this origin serves (Google's other
     # cloud).
     model_prefixes: tuple[str, ...] = ("",)
@@ -98,11 +102,32 @@ class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     context_window: int | None = None
     input_price: str | None = None
     output_price: str | None = None
+    # All of its prices. Empty in a document of a release that knew the two above alone.
+    prices: PriceSets = ()
+
+    @property
+    def price_sets(self) -> PriceSets:
+        """What its use costs, for `gateway_core.catalog.prices`; empty where no price is known."""
+        if self.prices or self.input_price is None:
+            return self.prices
+        return (PriceSet(input=Decimal(self.input_price), output=_decimal(self.output_price)),)
 
     @property
     def is_priced(self) -> bool:
-        """Whether its use can be charged for."""
+        """Whether a price is known."""
         return self.input_price is not None or self.output_price is not None
+
+    @property
+    def is_chargeable(self) -> bool:
+        """Whether no token of it is free, so that the operator may pay for it: each price is known and above zero."""
+        sets = self.price_sets
+        return bool(sets) and all(
+            (one.tier or one.input is not None) and all(price > 0 for price in one.prices()) for one in sets
+        )
+
+
+def _decimal(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
 
 
 class ModelsDocument(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -24,7 +24,7 @@ from gateway_core import ids
 from gateway_core.envelopes import DocumentKeys, Purpose, generate_document_key
 from gateway_core.snapshot import Keys
 from gateway_core.traces import PassedOver, Trace
-from gateway_core.usage_events import BATCH_FIELD, UsageBatch, UsageEvent
+from gateway_core.usage_events import BATCH_FIELD, OTHER_COUNTS, UsageBatch, UsageEvent
 from provider_keys import services as provider_keys
 from provider_keys.models import ProviderKey
 from provider_keys.values import PlainValue
@@ -67,6 +67,11 @@ def test_an_event_arrives_as_it_was_told(account: Account, emit: Emit) -> None:
         cache_read_tokens=7,
         cache_write_tokens=2,
         reasoning_tokens=5,
+        cache_write_1h_tokens=1,
+        input_audio_tokens=4,
+        web_searches=2,
+        service_tier="flex",
+        usage_estimated=True,
         duration_ms=1234,
         first_byte_ms=56,
         requested_at=1_700_000_000_000_001,
@@ -85,6 +90,9 @@ def test_an_event_arrives_as_it_was_told(account: Account, emit: Emit) -> None:
     row = Event.objects.get()
     told = msgspec.structs.asdict(event)
     for name in ("id", "time", "account", "access_key", "provider_key", "meant_status", "requested_at", "trace"):
+        del told[name]
+    assert row.kinds == {"cacheWrite1hTokens": 1, "inputAudioTokens": 4, "webSearches": 2}
+    for name in OTHER_COUNTS:
         del told[name]
     assert {name: getattr(row, name) for name in told} == told
     assert row.text_id == event.id

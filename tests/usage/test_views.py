@@ -101,6 +101,14 @@ def test_an_event_of_a_worker_that_says_so_has_its_times(account: Account, api: 
     assert (event["latencyMs"], event["firstByteMs"]) == (1450, 0)
 
 
+def test_an_event_says_what_else_its_price_depends_on(account: Account, api: Api, emit: Emit) -> None:
+    emit([an_event(account, model="gpt-audio", output_audio_tokens=60, service_tier="flex", usage_estimated=True)])
+
+    (event,) = usage(api)["aiGatewayUsage"]
+
+    assert (event["kinds"], event["serviceTier"], event["usageEstimated"]) == ({"outputAudioTokens": 60}, "flex", True)
+
+
 def test_an_own_key_is_named_by_its_id_and_mask(account: Account, api: Api, emit: Emit) -> None:
     key = text_id(ids.Prefix.PROVIDER_KEY)
     emit([an_event(account, key_source="user", provider_key=key, mask="sk-proj-ab***wxyz")])
