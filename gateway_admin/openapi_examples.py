@@ -237,6 +237,27 @@ ANSWERS: Final[dict[str, dict[str, Any]]] = {
     "getGatewayConfiguration": _LIMITS,
     "updateGatewayConfiguration": _LIMITS,
     "listUsageEvents": _page("usage?startTime=2026-11-29T00:00:00Z", "aiGatewayUsage", _EVENT),
+    "getRequestTrace": {
+        "uri": f"{_BASE}/usage/requests/{_EVENT['requestId']}",
+        "requestId": _EVENT["requestId"],
+        "accessKeyId": _ACCESS_KEY,
+        "requestedModel": "openai:gpt-4o",
+        "requestedAt": "2026-11-29T11:02:00.48Z",
+        "snapshotVersion": 1796036520481312,
+        "accessKeyConfigurationId": _CONFIGURATION,
+        "attempts": [
+            {
+                "event": _EVENT,
+                "served": True,
+                "completion": "succeeded",
+                "retryAction": "succeeded",
+                "upstreamDurationMs": 2139,
+                "firstByteMs": 380,
+                "credentialsFrom": "router.rules[0].steps[0]",
+            }
+        ],
+        "passedOver": [],
+    },
     "getUsageOverview": {
         "uri": f"{_BASE}/usage/overview?startTime=2026-11-29T00:00:00Z",
         "buckets": [{"bucketStart": "2026-11-29T00:00:00Z", "groupKey": "openai", **_SUMS}],

@@ -46,6 +46,21 @@ class RetryAction(StrEnum):
     EXHAUSTED = "exhausted"
 
 
+class CoolingCause(StrEnum):
+    """Why a key is not asked for a while."""
+
+    # The upstream refused it: 401, 402, 403, or what means the same by the dialect.
+    KEY_REFUSED = "key_refused"
+    # The upstream asked to wait: 429.
+    RATE_LIMITED = "rate_limited"
+    # Most of its attempts failed: no connection, no answer in time, 5xx.
+    FAILING = "failing"
+
+
+# The reason of a PassedOver whose key cools.
+COOLING: Final = "cooling"
+
+
 class PassedOver(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """A candidate, or one of its keys, that was not tried."""
 
@@ -53,9 +68,9 @@ class PassedOver(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     provider: _Name = ""
     model: _Name
     provider_key: _Id | None = None
-    # `cooling`, or the slug of the policy's denial.
+    # COOLING, or the slug of the policy's denial.
     reason: _Word
-    # Of a key that cools: why, and since when (microseconds since 1970).
+    # Of a key that cools: a word of CoolingCause, and since when (microseconds since 1970).
     cause: _Word = ""
     since: _Moment = 0
 

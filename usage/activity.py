@@ -9,19 +9,15 @@ Source: docs/decisions/0066-activity.md.
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from accounts.models import Account
-from gateway_core.usage_events import time_of
 from usage.models import Event
 from usage.reading import Place
 
 LOOKED_AT: Final = 20_000
 _ROWS_AT_ONCE: Final = 1000
-# A request's attempts are within its total time-out; this is longer than any usual one.
-_REQUEST_SPAN: Final = timedelta(minutes=15)
-_MOST_ATTEMPTS: Final = 100
 
 
 @dataclass(frozen=True)
@@ -99,28 +95,6 @@ def every(account: Account, search: Search) -> Iterator[Event]:
         if found.older is None:
             return
         place = found.older
-
-
-def attempts_beside(account: Account, event_id: uuid.UUID) -> list[Event]:
-    """An event with the other attempts of its request, in their order. Empty: the account has no such event."""
-    # The ID holds the event's time, and the table is indexed by that.
-    try:
-        moment = datetime.fromtimestamp(time_of(event_id) / 1000, UTC)
-    except (ValueError, OverflowError):
-        return []
-    one = Event.objects.filter(
-        account_id=account.id, event_time__gte=moment, event_time__lt=moment + timedelta(milliseconds=1), id=event_id
-    ).first()
-    if one is None:
-        return []
-    beside = Event.objects.filter(
-        access_key_id=one.access_key_id,
-        event_time__gte=one.event_time - _REQUEST_SPAN,
-        event_time__lte=one.event_time + _REQUEST_SPAN,
-        account_id=account.id,
-        request_id=one.request_id,
-    )
-    return sorted(beside.order_by("-event_time")[:_MOST_ATTEMPTS], key=lambda each: each.attempt)
 
 
 def _looked(account: Account, search: Search, place: Place | None, *, is_backward: bool) -> tuple[str, list[object]]:

@@ -9,10 +9,13 @@ from rest_framework import serializers
 from accounts.owned.serializers import TextIdField
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN, Catalog
+from gateway_core.traces import Completion, RetryAction
+from rest import uris
 from rest.fields import StrictIntegerField, TimestampField, id_pattern
 from rest.serializers import ShownSerializer, StrictSerializer
 from usage.checkout import MAX_CENTS
 from usage.models import Event, KeySource, LedgerEntry
+from usage.traces import RequestTrace
 
 _PLACES: Final = Decimal("0.00001")
 _COST: Final = {
@@ -164,6 +167,69 @@ class UsageEventSerializer(ShownSerializer):
     def _names(self) -> Names:
         names: Names = self.context["names"]
         return names
+
+
+class TracedAttemptSerializer(ShownSerializer):
+    """One attempt of a request, and what followed it."""
+
+    event = UsageEventSerializer()
+    served = serializers.BooleanField(help_text="Whether the caller got its answer, or a part of it.")
+    completion = serializers.ChoiceField(
+        [one.value for one in Completion],
+        help_text="How it ended. `stream_failed`: after a part of its answer had gone to the caller. `unknown`: the "
+        "caller left before the end, or the worker did not say.",
+    )
+    retry_action = serializers.ChoiceField(
+        [one.value for one in RetryAction],
+        required=False,
+        help_text="What the gateway did next. `next_backend`: another provider or model. `fail_fast`: it stopped, "
+        "though there may have been further attempts. `exhausted`: there was none. Left out where the worker did not "
+        "say.",
+    )
+    upstream_duration_ms = CountField(help_text="Milliseconds from its start to its end.")
+    first_byte_ms = CountField(required=False, help_text="As in `event`.")
+    credentials_from = serializers.CharField(required=False)
+
+
+class NotTriedSerializer(ShownSerializer):
+    """A candidate, or a key of one, that was passed over."""
+
+    before_attempt = serializers.IntegerField(min_value=1, help_text="The number of the attempt made instead.")
+    provider = serializers.CharField(required=False)
+    model = serializers.CharField(help_text="The model, or the name in the request where it means none.")
+    provider_key_id = serializers.CharField(required=False, help_text="The key that cooled.")
+    reason = serializers.CharField(help_text="`cooling`, or the slug of the policy's denial, as `explain` has it.")
+    cause = serializers.CharField(
+        required=False, help_text="With `cooling`: `key_refused`, `rate_limited` or `failing`."
+    )
+    since = TimestampField(required=False, help_text="With `cooling`: since when.")
+
+
+class RequestTraceSerializer(ShownSerializer):
+    """How a request went. Needs `request` and `names` in its context."""
+
+    uri = serializers.SerializerMethodField()
+    request_id = serializers.CharField(source="last.request_id", help_text="The `x-request-id` of the answer.")
+    access_key_id = EventIdField(
+        ids.Prefix.ACCESS_KEY, source="last.access_key_id", help_text="The access key that the request showed."
+    )
+    requested_model = serializers.CharField(source="last.requested_model", help_text="As the caller named it.")
+    requested_at = TimestampField(
+        source="last.requested_at", required=False, help_text="When the request had been read."
+    )
+    snapshot_version = serializers.IntegerField(
+        required=False, min_value=1, help_text="The version of the account's snapshot that decided."
+    )
+    access_key_configuration_id = serializers.CharField(
+        source="configuration", required=False, help_text="The configuration that decided; it may have changed since."
+    )
+    attempts = TracedAttemptSerializer(many=True, help_text="The first hundred, in their order.")
+    passed_over = NotTriedSerializer(many=True, help_text="What was not tried: the first eight before each attempt.")
+
+    @extend_schema_field({"type": "string", "format": "uri"})
+    def get_uri(self, _trace: RequestTrace) -> str:
+        """The request's own URI."""
+        return uris.own(self.context["request"])
 
 
 # For the OpenAPI document alone: the view writes the answer by itself.

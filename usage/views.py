@@ -13,15 +13,16 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.models import Account
 from accounts.owned.views import AccountViews
 from gateway_core import ids
 from providers.catalog import current_catalog
 from providers.models import Provider
 from rest import uris
-from rest.errors import MethodNotAllowed, QueryInvalid, http_response
+from rest.errors import MethodNotAllowed, NotFound, QueryInvalid, http_response
 from rest.fields import TimestampField, id_pattern
 from rest.pagination import limit_of, one_value
-from usage import checkout, ledger, reading
+from usage import checkout, ledger, reading, traces
 from usage.models import LedgerEntry, Rollup
 from usage.schema import QuerySchema, TransactionsSchema
 from usage.serializers import (
@@ -31,6 +32,7 @@ from usage.serializers import (
     CreditsSerializer,
     Names,
     OverviewSerializer,
+    RequestTraceSerializer,
     UsageEventSerializer,
     UsageInvoicePreviewSerializer,
     UsageInvoiceSerializer,
@@ -88,10 +90,24 @@ class UsageEventViews(AccountViews):
             next_page_uri = uris.own_with(
                 request, limit=limit, cursor=reading.Place(found[-1].event_time, found[-1].id).to_text()
             )
-        custom = dict(Provider.objects.filter(account=account).values_list("slug", "name"))
-        context = {**self.get_serializer_context(), "names": Names(custom, current_catalog())}
+        context = {**self.get_serializer_context(), "names": _names(account)}
         shown = UsageEventSerializer(found, many=True, context=context).data
         return Response({self.list_key: shown, "uri": uris.own(request), "nextPageUri": next_page_uri})
+
+
+class RequestTraceViews(AccountViews):
+    """`/usage/requests/{requestId}`: how a request went."""
+
+    shape = RequestTraceSerializer
+    schema = QuerySchema()
+
+    def retrieve(self, _request: Request, id: str) -> Response:  # noqa: A002 -- the path parameter's name
+        """The attempts of the newest request with this ID, and what was passed over."""
+        found = traces.of_request(self.account, id)
+        if found is None:
+            raise NotFound
+        context = {**self.get_serializer_context(), "names": _names(self.account)}
+        return Response(self.shape(found, context=context).data)
 
 
 class UsageOverviewViews(AccountViews):
@@ -191,6 +207,11 @@ def _shape_of(one: LedgerEntry | reading.Invoice) -> type[Any]:
     return UsageInvoicePreviewSerializer if one.is_preview else UsageInvoiceSerializer
 
 
+def _names(account: Account) -> Names:
+    custom = dict(Provider.objects.filter(account=account).values_list("slug", "name"))
+    return Names(custom, current_catalog())
+
+
 def _group_key(by: Rollup.Dimension, key: str) -> str:
     return key if by == Rollup.Dimension.PROVIDER else ids.to_text(ids.Prefix.ACCESS_KEY, uuid.UUID(key))
 
@@ -268,6 +289,7 @@ def _place(cursor: str | None) -> reading.Place | None:
 
 ROUTES: Final[list[URLPattern]] = [
     path("usage", UsageEventViews.as_view({"get": "list"}), name="usage"),
+    path("usage/requests/<str:id>", RequestTraceViews.as_view({"get": "retrieve"}), name="usage-request"),
     path("usage/overview", UsageOverviewViews.as_view({"get": "retrieve"}), name="usage-overview"),
     path("credits/balance", CreditsBalanceViews.as_view({"get": "retrieve"}), name="credits-balance"),
     path("credits/transactions", CreditsTransactionsViews.as_view({"get": "retrieve"}), name="credits-transactions"),

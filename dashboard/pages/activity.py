@@ -18,15 +18,16 @@ from dashboard.kit.exports import csv_response
 from dashboard.kit.lists import Filter, Filters, link_to
 from dashboard.kit.page import Page
 from dashboard.navigation import ACTIVITY
-from dashboard.wording import explain_text
+from dashboard.wording import explain_text, trace_text
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core import ids
 from gateway_core.failover import FAILOVER_STATUSES, NO_STATUS
 from provider_keys.models import ProviderKey
 from rest.errors import NotFound
-from usage import activity
+from usage import activity, traces
 from usage.models import Event, KeySource
 from usage.reading import Place
+from usage.traces import RequestTrace
 
 PAGE_SIZE: Final = 50
 _RANGES: Final = {
@@ -90,6 +91,8 @@ class Attempt:
     # The credentials that it used, in words.
     credentials: str
     key_page: str
+    # How it ended and what followed, in words.
+    told: str
     start: float
     length: float
 
@@ -155,27 +158,33 @@ class RequestPage(Page):
             event_id = ids.from_text(ids.Prefix.USAGE_EVENT, text_id)
         except ids.InvalidId:
             raise NotFound from None
-        events = activity.attempts_beside(self.visit.account, event_id)
-        if not events:
+        trace = traces.of_event(self.visit.account, event_id)
+        if trace is None:
             raise NotFound
+        events = [one.event for one in trace.attempts]
         access_key = self.owned(AccessKey).filter(id=events[0].access_key_id).first()
         names = ProviderNames.of(self.visit.account)
         return self.render(
-            attempts=list(self._attempts(events, names)),
-            last=events[-1],
+            attempts=list(self._attempts(trace, names)),
+            passed_over=self._passed_over(trace, names),
+            trace=trace,
+            configuration=self._configuration(trace),
+            last=trace.last,
             cost=_cost(sum((event.cost for event in events), Decimal(0))),
             access_key=access_key,
             access_key_id=events[0].access_key_text_id,
             plan=self._plan(access_key, events[0], names) if access_key else None,
         )
 
-    def _attempts(self, events: list[Event], names: ProviderNames) -> Iterator[Attempt]:
+    def _attempts(self, trace: RequestTrace, names: ProviderNames) -> Iterator[Attempt]:
+        events = [one.event for one in trace.attempts]
         used = [event.provider_key_id for event in events if event.provider_key_id]
         stored = {key.id: key for key in self.owned(ProviderKey).filter(id__in=used).only("name")}
         first = events[0].event_time
         ends = [(event.event_time - first).total_seconds() + event.duration_ms / 1000 for event in events]
         whole = max(*ends, 0.001)
-        for event in events:
+        for traced in trace.attempts:
+            event = traced.event
             start = (event.event_time - first).total_seconds() / whole * _LONGEST_BAR
             length = event.duration_ms / 1000 / whole * _LONGEST_BAR
             key = stored.get(event.provider_key_id) if event.provider_key_id else None
@@ -183,9 +192,22 @@ class RequestPage(Page):
                 row=Row(event, "", names.called(event.provider), _cost(event.cost)),
                 credentials=_credentials(event, key),
                 key_page=key.text_id if key else "",
+                told=trace_text.of_attempt(traced),
                 start=round(max(0.0, min(start, _LONGEST_BAR - 1)), 2),
                 length=round(max(1.0, min(length, _LONGEST_BAR - start)), 2),
             )
+
+    def _configuration(self, trace: RequestTrace) -> Configuration | None:
+        """The configuration that decided, if it is still there."""
+        found = _uuid(ids.Prefix.CONFIGURATION, trace.configuration)
+        return self.owned(Configuration).filter(id=found).only("name").first() if found else None
+
+    def _passed_over(self, trace: RequestTrace, names: ProviderNames) -> list[trace_text.ShownNotTried]:
+        keys = [found for one in trace.passed_over if (found := _uuid(ids.Prefix.PROVIDER_KEY, one.provider_key_id))]
+        named = (
+            {key.text_id: key.name for key in self.owned(ProviderKey).filter(id__in=keys).only("name")} if keys else {}
+        )
+        return [trace_text.not_tried(one, names, named) for one in trace.passed_over]
 
     def _plan(self, access_key: AccessKey, event: Event, names: ProviderNames) -> explain_text.ShownPlan:
         configurations = Configuration.objects.filter(account=self.visit.account).with_named()
@@ -250,6 +272,13 @@ def _place(request: HttpRequest, name: str) -> Place | None:
         return None
 
 
+def _uuid(prefix: ids.Prefix, text: str | None) -> uuid.UUID | None:
+    try:
+        return ids.from_text(prefix, text or "")
+    except ids.InvalidId:
+        return None
+
+
 def _credentials(event: Event, key: ProviderKey | None) -> str:
     if event.key_source == KeySource.MANAGED:
         return "managed inference"
@@ -265,7 +294,7 @@ def _cost(cost: Decimal) -> str:
 _HEADER: Final = (
     "time", "request", "attempt", "final", "access key", "provider", "model", "requested model", "status", "timed out",
     "error", "streaming", "stop reason", "input tokens", "output tokens", "cache read tokens", "reasoning tokens",
-    "cost in US dollars", "key source", "provider key", "duration in ms", "event",
+    "cost in US dollars", "key source", "provider key", "duration in ms", "first byte in ms", "latency in ms", "event",
 )  # fmt: skip
 
 
@@ -293,6 +322,8 @@ def _cells(event: Event) -> tuple[Any, ...]:
         event.key_source,
         ids.to_text(ids.Prefix.PROVIDER_KEY, key) if key else "",
         event.duration_ms,
+        event.first_byte_ms,
+        event.latency_ms,
         event.text_id,
     )
 

@@ -5,6 +5,7 @@ Every route of the API × every method × no key, bad key, another account's key
 The table is checked against the URL map: a new route fails this module until it is listed here.
 """
 
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ import pytest
 from django.urls import URLPattern, get_resolver
 
 from gateway_core import tokens
+from tests.events import an_event
 from tests.fixtures import Api
+from usage import ingest
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "DELETE", "PUT", "OPTIONS", "TRACE")
 # Pages of their own, with a sign-in of their own; the dashboard's tests walk them.
@@ -45,6 +48,13 @@ def make(path: str, body: dict[str, Any]) -> Callable[[Api], str]:
         return str(made.json()["id"])
 
     return post
+
+
+def use(api: Api) -> str:
+    """Have the account make a request; returns the request's ID."""
+    event = an_event(api.get("gateway-config").json()["accountId"], request_id=f"req_{uuid.uuid4().hex}")
+    ingest.write([event])
+    return event.request_id
 
 
 LIST = ("GET", "POST")
@@ -83,6 +93,7 @@ ROUTES: dict[str, Route] = {
     "data-plane/workers": Route(("GET",)),
     "usage": Route(("GET",)),
     "usage/overview": Route(("GET",)),
+    "usage/requests/<str:id>": Route(("GET",), make=use),
     "credits/balance": Route(("GET",)),
     "credits/transactions": Route(("GET",)),
     # The payment provider signs what it sends; its own tests hold the signature.

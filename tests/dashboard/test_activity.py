@@ -14,6 +14,7 @@ from access_keys.services import create_access_key
 from accounts import services
 from accounts.models import Membership
 from gateway_core import ids
+from gateway_core.traces import PassedOver, Trace
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from tests.events import an_event
@@ -151,6 +152,46 @@ def test_a_request_shows_its_attempts_in_order_with_what_decided_them(account, p
         assert "sk-3***" not in shown
         assert "What this access key gets now" in shown
         assert "Allowed." in shown
+
+
+def test_a_request_shows_how_each_attempt_ended_and_what_was_passed_over(account, principal, access_key):
+    key = create_provider_key(
+        account=account, by=principal, provider_id="openai", name="team", value=PlainValue("sk-" + "x" * 30)
+    )
+    cooled = PassedOver(
+        provider="openai",
+        model="gpt-4o",
+        provider_key=key.text_id,
+        reason="cooling",
+        cause="rate_limited",
+        since=1_700_000_000_000_000,
+    )
+    denied = PassedOver(provider="groq", model="llama", reason="provider_not_allowed")
+    trace = Trace(
+        completion="stream_failed",
+        retry_action="fail_fast",
+        served=True,
+        snapshot_version=1_700_000_000_000_001,
+        configuration=ids.to_text(ids.Prefix.CONFIGURATION, ids.new_id()),
+        credentials_from="router.rules[1].steps[0]",
+        passed_over=(cooled, denied),
+    )
+    event = an_event(account, access_key=access_key.text_id, trace=trace, requested_at=1, first_byte_ms=34)
+    ingest.write([event])
+
+    shown = signed_in(account).get(f"{PAGE}/{event.id}").content.decode()
+
+    assert "Broke off after a part of the answer had gone to the caller, then nothing more was tried." in shown
+    assert "Credentials: rule 2, step 1." in shown
+    assert "First byte after 34 ms." in shown
+    assert "Passed over" in shown
+    assert "team" in shown
+    assert 'datetime="2023-11-14T22:13:20+00:00"' in shown
+    assert "the upstream asked to wait" in shown
+    assert "Groq · llama" in shown
+    assert "The configuration does not allow the provider." in shown
+    assert "in snapshot version 1700000000000001" in shown
+    assert "a deleted configuration" in shown
 
 
 @pytest.mark.parametrize("path", ["aigue_zzz", "aigk_01h455vb4pex5vsknk084sn02q", "aigue_7zzzzzzzzzzzzzzzzzzzzzzzzz"])
