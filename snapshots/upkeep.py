@@ -81,6 +81,8 @@ class Upkeep:
         self._pauses = _Pauses()
         self._refused = RefusedDocuments()
         self._walk = TokenWalk()
+        # Places where a document may be wrong, in the order of their repair. A place leaves when it was repaired.
+        self._wrong: dict[str, None] = {}
         self._is_rebuild_needed = False
         self._is_waiting_for_another = False
         self._redis_process: str | None = None
@@ -143,11 +145,19 @@ class Upkeep:
             self._put_right(self._walk.step(self._store))
 
     def _put_right(self, places: list[str]) -> None:
-        for place in places:
-            for difference in compare_place(self._store, place):
-                log.error("somebody else writes to this Redis", put_right=[place], fault=difference.fault)
-                with self._heeding_refusals():
-                    self._repair(difference)
+        """Repair what is wrong at these places, and at those where the last repair failed."""
+        self._wrong |= dict.fromkeys(places)
+        for place in list(self._wrong):
+            try:
+                for difference in compare_place(self._store, place):
+                    log.error("somebody else writes to this Redis", put_right=[place], fault=difference.fault)
+                    with self._heeding_refusals():
+                        self._repair(difference)
+            except Exception:
+                # Another publisher may hold the account. The place moves to the end, so that it does not delay others.
+                self._wrong[place] = self._wrong.pop(place)
+                raise
+            del self._wrong[place]
 
     def repair_accounts(self) -> None:
         """Publish those accounts again whose publisher has found Redis ahead of PostgreSQL."""

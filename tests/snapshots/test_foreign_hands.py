@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import OperationalError, transaction
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -18,10 +18,12 @@ from gateway_core import snapshot
 from gateway_core.redis_errors import Trouble, trouble_of
 from gateway_core.worker_reports import Refusal, WorkerReport, seal_report
 from snapshots import publisher
+from snapshots.locking import lock_publication
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch
 from snapshots.publisher import pause
 from snapshots.redis_client import document_keys, keys, patient_store
 from snapshots.upkeep import Upkeep
+from tests.rivals import uncommitted
 from tests.servers import FaultyRedis
 from tests.snapshots.rows import (
     commit_unpublished,
@@ -347,6 +349,23 @@ def test_a_token_of_another_type_that_nobody_reads_is_found_by_the_walk(
 
     assert held_token(redis, key)
     assert differences() == []
+
+
+def test_a_repair_that_another_publisher_holds_up_is_made_later(account: Account, redis: Redis, upkeep: Upkeep) -> None:
+    with transaction.atomic():
+        one, other = make_access_key(account), make_access_key(account)
+    names = [keys().token(key.digest) for key in (one, other)]
+    for name in names:
+        redis.set(name, b"x")
+    report_of(*(Refusal(location=name, reason="…", refused_at=1) for name in names))
+
+    with uncommitted(lambda: lock_publication(account.id)), pytest.raises(OperationalError):
+        upkeep.look_at_refusals()
+    assert [redis.get(name) for name in names] == [b"x", b"x"]
+    upkeep.look_at_refusals()
+
+    assert held_token(redis, one)
+    assert held_token(redis, other)
 
 
 def test_a_refusal_is_looked_at_once(account: Account, redis: Redis, upkeep: Upkeep) -> None:
