@@ -3,11 +3,12 @@
 Source: contract, section 3; docs/decisions/0032-model-entries.md.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from configurations.faults import Faults
 from gateway_core import ids
-from gateway_core.catalog import model_key
+from gateway_core.catalog import ALIASES, FINE_TUNED, model_key
 from providers.provider_names import KnownProviders
 
 MAX_NAME_LENGTH: Final = 255
@@ -47,6 +48,21 @@ def split(entry: str) -> Split:
     return Split(head, rest) if colon and "/" not in head else Split("", entry)
 
 
+def compiled_model(entry: str, slug_of: Callable[[str], str]) -> Split:
+    """A valid entry in the data plane's form: the `providerId` and its model, or an open model ID.
+
+    Args:
+        entry: as it was written.
+        slug_of: as `configurations.scope.compile_scope` has it.
+    """
+    head, model = split(entry)
+    if not head:
+        return Split("", entry)
+    slug = slug_of(head)
+    # An account may have a provider of its own that is named so.
+    return Split(slug, entry if head == FINE_TUNED and slug != head else model)
+
+
 def read_provider(value: object, path: str, *, providers: KnownProviders, faults: Faults) -> str | None:
     """The `providerId` that a provider entry names; None and a fault if it is invalid."""
     name = faults.text(value, path, longest=MAX_NAME_LENGTH)
@@ -67,11 +83,11 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
     if not _is_name(model, path, faults):
         return None
     if head or entry.startswith(":"):
-        provider = providers.find(head)
-        if provider is None:
+        found = providers.find_model(head, model)
+        if found is None:
             faults.add(path, providers.refusal(head))
             return None
-        return NamedModel(provider, model, provider)
+        return NamedModel(found.provider, found.model, found.provider)
     owner, slash, own = entry.partition("/")
     if not slash:
         faults.add(path, providers.bare_model_refusal(entry))
@@ -86,7 +102,7 @@ def read_model(value: object, path: str, *, providers: KnownProviders, faults: F
     if provider is None and _is_provider_id(owner):
         faults.add(path, providers.refusal(owner))
         return None
-    return NamedModel("", f"{provider or owner}/{own}", provider)
+    return NamedModel("", f"{owner if owner in ALIASES else provider or owner}/{own}", provider)
 
 
 def _is_name(model: str, path: str, faults: Faults) -> bool:

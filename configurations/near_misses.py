@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from accounts.models import Account
 from configurations.names import split
-from gateway_core.catalog import Catalog
+from gateway_core.catalog import FINE_TUNED, Catalog, built_in_model
 from providers.catalog import held_catalog
 from providers.provider_names import KnownProviders
 
@@ -59,9 +59,11 @@ def _entries(access: Any, router: Any) -> Iterator[tuple[str, str]]:
 def _is_known(catalog: Catalog, entry: str) -> bool:
     provider, model = split(entry)
     if provider:
-        return catalog.find(provider, model) is not None
+        # A fine-tuned model is its account's own, and not in the catalog.
+        provider, model = built_in_model(provider, model)
+        return model.startswith(f"{FINE_TUNED}:") or catalog.find(provider, model) is not None
     owner, _, own = entry.partition("/")
-    return bool(catalog.serving(entry)) or catalog.find(owner, own) is not None
+    return bool(catalog.serving(entry)) or catalog.find(*built_in_model(owner, own)) is not None
 
 
 def _nearest(catalog: Catalog, providers: KnownProviders, entry: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from configurations.faults import Faults
-from configurations.names import NamedModel, read_model, read_provider, split
+from configurations.names import NamedModel, compiled_model, read_model, read_provider, split
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
 from gateway_core.snapshot import Rule, Step
@@ -103,15 +103,15 @@ def compile_rules(router: Mapping[str, Any] | None, slug_of: Callable[[str], str
 
     Args:
         router: a result of `stored_form`.
-        slug_of: the `providerId` behind a name that may be an `aigp_…` ID.
+        slug_of: as `configurations.scope.compile_scope` has it.
     """
     return tuple(_compiled(rule, slug_of) for rule in (router or {}).get("rules", ()))
 
 
 def _compiled(rule: Mapping[str, Any], slug_of: Callable[[str], str]) -> Rule:
-    head, model = split(rule["model"]) if "model" in rule else (rule["provider"], None)
+    provider, model = compiled_model(rule["model"], slug_of) if "model" in rule else (slug_of(rule["provider"]), None)
     steps = (Step(step["type"], tuple(key["id"] for key in step.get("keys", ()))) for step in rule["steps"])
-    return Rule(provider=slug_of(head), steps=tuple(steps), model=model)
+    return Rule(provider=provider, steps=tuple(steps), model=model)
 
 
 def _keys_of(router: object) -> Iterator[object]:

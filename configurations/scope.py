@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from configurations.faults import Faults
-from configurations.names import read_model, read_provider, split
+from configurations.names import compiled_model, read_model, read_provider
+from gateway_core import ids
 from gateway_core.snapshot import Scope
 from providers.provider_names import KnownProviders
 
@@ -58,7 +59,7 @@ def compile_scope(access: Mapping[str, Any] | None, slug_of: Callable[[str], str
 
     Args:
         access: an `access` in which `check` found no fault.
-        slug_of: returns the `providerId` of an `aigp_…` ID; any other text is returned unchanged.
+        slug_of: returns the `providerId` that an `aigp_…` ID, an alias or `ft` means; any other text unchanged.
     """
     providers = _allowed(access, "providers")
     models = _allowed(access, "models")
@@ -69,11 +70,12 @@ def compile_scope(access: Mapping[str, Any] | None, slug_of: Callable[[str], str
 
 
 def _compiled(entry: str, slug_of: Callable[[str], str]) -> tuple[str, str]:
-    provider, model = split(entry)
+    provider, model = compiled_model(entry, slug_of)
     if provider:
-        return slug_of(provider), model
+        return provider, model
     owner, _, own = entry.partition("/")
-    return "", f"{slug_of(owner)}/{own}"
+    # Of other providers' models an alias is a part of the name, as in groq's `moonshotai/kimi-k2-instruct`.
+    return "", f"{slug_of(owner) if owner.startswith(ids.Prefix.PROVIDER) else owner}/{own}"
 
 
 def _entries(dimensions: Mapping[str, Any], dimension: str, faults: Faults) -> list[tuple[str, Any]]:

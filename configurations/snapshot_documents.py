@@ -11,6 +11,7 @@ from configurations.models import Configuration
 from configurations.router import compile_rules
 from configurations.scope import compile_scope
 from gateway_core import ids
+from gateway_core.catalog import built_in_model
 from gateway_core.snapshot import ConfigurationDocument
 
 _CHUNK: Final = 500
@@ -41,10 +42,13 @@ def build(configuration: Configuration) -> ConfigurationDocument:
 
 
 def _resolver(configuration: Configuration) -> Callable[[str], str]:
-    slugs = {ids.to_text(ids.Prefix.PROVIDER, uuid.UUID(row["id"])): row["slug"] for row in configuration.named}
+    slugs: dict[str, str] = {}
+    for row in configuration.named:
+        slugs[ids.to_text(ids.Prefix.PROVIDER, uuid.UUID(row["id"]))] = row["slug"]
+        # The account's own provider, and not the alias of a built-in one.
+        slugs[row["slug"]] = row["slug"]
 
     def slug_of(name: str) -> str:
-        slug: str = slugs.get(name, name)
-        return slug
+        return slugs.get(name) or built_in_model(name, "").provider
 
     return slug_of

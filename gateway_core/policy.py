@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from gateway_core.account_snapshot import AccountSnapshot, CompiledConfiguration
-from gateway_core.catalog import BUILT_IN, Catalog, Surface, model_key, nearest_providers
+from gateway_core.catalog import ALIASES, BUILT_IN, Catalog, Surface, built_in_model, model_key, nearest_providers
 from gateway_core.plans import Attempt, Candidate, DecidedBy, Denial, DenialCode, KeySource, Plan, Skipped, Verdict
 from gateway_core.snapshot import Rule
 
@@ -162,12 +162,15 @@ class _View(NamedTuple):
         head, colon, rest = name.partition(":")
         is_qualified = bool(colon and rest and "/" not in head)
         if is_qualified:
-            provider = self.account.provider_ids.get(head, head)
+            provider, model = self.account.provider_ids.get(head, head), rest
+            if provider not in self.account.providers:
+                provider, model = built_in_model(head, rest)
             if self.is_provider(provider):
-                return [Candidate(name, provider, self.spelling(provider, rest))]
+                return [Candidate(name, provider, self.spelling(provider, model))]
         owner, slash, own = name.partition("/")
         if slash and own and self.denotes_own_model(owner, own):
-            return [Candidate(name, owner, self.spelling(owner, own))]
+            provider = self.named(owner)
+            return [Candidate(name, provider, self.spelling(provider, own))]
         if serving := self.serving(name):
             return [Candidate(name, provider, model) for provider, model in serving]
         if is_qualified:
@@ -188,6 +191,10 @@ class _View(NamedTuple):
     def is_provider(self, name: str) -> bool:
         return name in BUILT_IN or name in self.account.providers
 
+    def named(self, name: str) -> str:
+        """The provider that an alias means; any other name as it is."""
+        return name if name in self.account.providers else ALIASES.get(name, name)
+
     def served_models(self, provider: str) -> Iterable[str]:
         if custom := self.account.providers.get(provider):
             return custom.models
@@ -200,12 +207,13 @@ class _View(NamedTuple):
         )
 
     def denotes_own_model(self, owner: str, own: str) -> bool:
-        if owner in self.account.providers:
-            if self.account.spelling(owner, own) is not None:
+        provider = self.named(owner)
+        if provider in self.account.providers:
+            if self.account.spelling(provider, own) is not None:
                 return True
-        elif owner not in BUILT_IN:
+        elif provider not in BUILT_IN:
             return False
-        elif self.catalog.find(owner, own) is not None:
+        elif self.catalog.find(provider, own) is not None:
             return True
         return not self.serving(f"{owner}/{own}")
 
@@ -246,14 +254,20 @@ class _View(NamedTuple):
         entry = (rules.models or {}).get((provider, key))
         if entry is not None or not rules.open_models:
             return entry
-        entry = rules.open_models.get(f"{provider}/{key}")
-        if entry is not None and self.denotes_own_model(provider, key):
-            return entry
+        for owner in (provider, *self.aliases_of(provider)):
+            entry = rules.open_models.get(f"{owner}/{key}")
+            if entry is not None and self.denotes_own_model(owner, key):
+                return entry
         folded = model.casefold()
         entry = rules.open_models.get(folded)
         if entry is not None and not self.denotes_own_model(*_split_open_id(folded)):
             return entry
         return None
+
+    def aliases_of(self, provider: str) -> tuple[str, ...]:
+        if provider in self.account.providers or provider not in BUILT_IN:
+            return ()
+        return BUILT_IN[provider].aliases
 
     def verdict(self, candidate: Candidate, surface: Surface) -> Verdict:
         rules = self.rules

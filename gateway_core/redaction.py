@@ -34,6 +34,7 @@ _LEADS: Final = {
     r"ABSK": "[A-Za-z0-9+/=]{16,}",  # Amazon Bedrock
     r"A[KS]IA": "[A-Z0-9]{16,}",  # Amazon
     r"eyJ": "[A-Za-z0-9_.-]{20,}",  # JSON web tokens
+    r"[0-9a-f]{32}\.": "[A-Za-z0-9]{16,}",  # Z.ai
 }
 _TOKENS: Final = "|".join(lead + rest for lead, rest in _LEADS.items())
 _TOKEN: Final = rf"{_OURS}[A-Za-z0-9]{{8,}}[A-Za-z0-9_-]*|{_BOUNDARY}(?:{_TOKENS})"

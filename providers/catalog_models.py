@@ -20,8 +20,9 @@ from genai_prices.types import (
 from gateway_core.catalog import BUILT_IN, BuiltInProvider, Model, ModelsDocument, model_key
 from providers.price_sets import price_sets_of
 
-# A name that a client can call. The price data also has patterns for families of names, which are left out.
-_CALLABLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*[A-Za-z0-9]\Z")
+# A name that a client can call. The price data also has patterns for families of names, which are left out, as the
+# fine-tuned ones are (`ft:gpt-4o`).
+_CALLABLE = re.compile(r"(?!ft:)[A-Za-z0-9][A-Za-z0-9._:/@+-]*[A-Za-z0-9]\Z")
 
 # The newest documents, each with the data that it was built from. The data cannot be hashed; a build takes 40 ms.
 _built: list[tuple[data_snapshot.DataSnapshot, ModelsDocument]] = []
@@ -56,14 +57,15 @@ def _models(provider: BuiltInProvider, infos: list[ModelInfo]) -> Iterator[Model
             continue
         price = _price(info)
         sets = price_sets_of(info, provider)
-        for name in _names(info):
+        for listed in _names(info):
+            name = listed.lower() if provider.writes_lower_case else listed
             key = model_key(provider.id, name)
             if key in seen or not _CALLABLE.match(name) or not name.startswith(provider.model_prefixes):
                 continue
             seen.add(key)
             yield Model(
                 id=name,
-                name=info.name if name == info.id else None,
+                name=info.name if listed == info.id else None,
                 context_window=info.context_window,
                 input_price=_text(price.input_mtok),
                 output_price=_text(price.output_mtok),

@@ -11,7 +11,7 @@ from typing import Final
 
 from accounts.models import Account
 from gateway_core import ids
-from gateway_core.catalog import BUILT_IN, nearest_providers
+from gateway_core.catalog import ALIASES, BUILT_IN, BuiltInModel, built_in_model, nearest_providers
 from providers.catalog import held_catalog
 from providers.models import Provider
 from rest.errors import InvalidRequest
@@ -43,10 +43,18 @@ class KnownProviders:
         return cls(Provider.objects.filter(account=account).order_by("id").values_list("id", "slug"))
 
     def find(self, name: str) -> str | None:
-        """The `providerId` of a name, which may be an `aigp_…` ID; None if the name is unknown."""
+        """The `providerId` of a name, which may be an `aigp_…` ID or an alias; None if the name is unknown."""
         if name in BUILT_IN or name in self._custom:
             return name
-        return self._slugs.get(name)
+        return self._slugs.get(name) or ALIASES.get(name)
+
+    def find_model(self, head: str, rest: str) -> BuiltInModel | None:
+        """The provider and model that `head:rest` names; None if the provider is unknown."""
+        provider = self.find(head)
+        if provider is not None:
+            return BuiltInModel(provider, rest)
+        meant = built_in_model(head, rest)
+        return meant if meant.provider in BUILT_IN else None
 
     def custom_id(self, slug: str) -> uuid.UUID | None:
         """The ID of the custom provider with this `providerId`; None for a built-in one."""

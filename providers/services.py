@@ -16,7 +16,7 @@ from accounts.quota_limits import Quota
 from accounts.quotas import held
 from audit.actions import Action
 from gateway_core import ids
-from gateway_core.catalog import BUILT_IN, model_key
+from gateway_core.catalog import ALIASES, BUILT_IN, FINE_TUNED, model_key
 from providers.base_url_check import VettedUrl
 from providers.models import Provider, ProviderModel
 from rest.errors import Conflict, InvalidRequest
@@ -29,8 +29,11 @@ _MOST_NAMED: Final = 10
 _ID_LEAD: Final = f"{ids.Prefix.PROVIDER}_"
 
 
+_RESERVED: Final = frozenset((*BUILT_IN, *ALIASES, FINE_TUNED))
+
+
 class ProviderIdReserved(InvalidRequest):
-    """This providerId belongs to a built-in provider, or looks like an ID."""
+    """This providerId belongs to a built-in provider or is another name of one, or looks like an ID."""
 
     code = "provider_id_reserved"
 
@@ -87,12 +90,12 @@ def create_provider(
         models: the names of the models that it serves.
 
     Raises:
-        ProviderIdReserved: a built-in provider has this ID.
+        ProviderIdReserved: a built-in provider has this ID, or this other name.
         ProviderExists: a custom one of the account has it.
         ModelListedTwice: details name the second place.
         QuotaReached: the account has as many providers, models or bytes of them as it may have.
     """
-    if provider_id in BUILT_IN or provider_id.startswith(_ID_LEAD):
+    if provider_id in _RESERVED or provider_id.startswith(_ID_LEAD):
         raise ProviderIdReserved(details={"providerId": ProviderIdReserved.message()})
     provider = build(
         Provider,

@@ -6,19 +6,22 @@ library needs over 100 µs for one calculation. That both agree is tested over e
 Source: docs/decisions/0062-costs.md, docs/decisions/0076-kinds-and-tiers.md.
 """
 
+import re
 from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
 from genai_prices import data_snapshot
+from genai_prices.types import ModelInfo, Provider
 
-from gateway_core.catalog import BUILT_IN, model_key
+from gateway_core.catalog import BUILT_IN, FINE_TUNED, model_key
 from gateway_core.catalog.prices import PriceSets, cost
 from gateway_core.usage_events import UsageEvent
 from providers.catalog import held_catalog
 from providers.price_sets import price_sets_of
 
 _MICROSECONDS: Final = 1_000_000
+_DATE: Final = re.compile(r"-\d{4}-\d{2}-\d{2}\Z")
 _ZERO: Final = Decimal(0)
 
 
@@ -58,7 +61,18 @@ def _prices(provider: str, model: str) -> PriceSets:
     snapshot = data_snapshot.get_snapshot()
     source = data_snapshot.find_provider_by_id(snapshot.providers, built_in.price_source)
     written = model.casefold()
-    found = source and (source.find_model(written) or source.find_model(written.removeprefix(f"{provider}/")))
+    plain = written.removeprefix(f"{provider}/")
+    found = source and (source.find_model(written) or source.find_model(plain) or _of_fine_tuned(source, plain))
     sets = price_sets_of(found, built_in) if found else ()
     # A release of a listed model has its price: the policy serves it as that model.
     return sets or (listed.price_sets if listed is not None else ())
+
+
+def _of_fine_tuned(source: Provider, name: str) -> ModelInfo | None:
+    """The entry of a fine-tuned model that the data do not match: its family's, else its base model's."""
+    head, _, rest = name.partition(":")
+    if head != FINE_TUNED:
+        return None
+    base = rest.partition(":")[0]
+    family = f"{head}:{_DATE.sub('', base)}"
+    return next((info for info in source.models if info.id == family), None) or source.find_model(base)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from importlib import resources
 from itertools import islice
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -76,10 +76,14 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     routing_members: tuple[str, ...] = ()
     # The headers of a caller that it alone reads, lower case. Those that any upstream may read pass everywhere.
     headers: tuple[str, ...] = ()
+    # Other names that clients know it by. An account's own provider of such a name wins over it.
+    aliases: tuple[str, ...] = ()
     # Its name in the price data; None where the price data does not list it.
     price_source: str | None = None
     # What a service tier costs, as a multiple of the usual price, where the price data do not say it of a model.
     tier_factors: dict[str, Decimal] = msgspec.field(default_factory=dict)
+    # Whether it writes the names of its models in lower case, though the price data does not.
+    writes_lower_case: bool = False
     # How the names of its models begin. The price data may list more models than this origin serves (Google's other
     # cloud).
     model_prefixes: tuple[str, ...] = ("",)
@@ -92,6 +96,29 @@ def _load() -> dict[str, BuiltInProvider]:
 
 # In the order of the file. A model name without a provider is looked up in this order.
 BUILT_IN: Final[Mapping[str, BuiltInProvider]] = _load()
+
+
+# The built-in provider that an alias means.
+ALIASES: Final[Mapping[str, str]] = {alias: provider.id for provider in BUILT_IN.values() for alias in provider.aliases}
+# What stands before the first colon of a fine-tuned model's name at OpenAI (`ft:gpt-4o:acme::7p4lURel`).
+FINE_TUNED: Final = "ft"
+
+
+class BuiltInModel(NamedTuple):
+    """A model of a built-in provider, as a name means it."""
+
+    provider: str
+    model: str
+
+
+def built_in_model(head: str, rest: str) -> BuiltInModel:
+    """What `head:rest` means where the account has no provider of its own named `head`.
+
+    An alias means its provider, and the name of a fine-tuned model means OpenAI's. Any other head is returned as it is.
+    """
+    if head == FINE_TUNED:
+        return BuiltInModel("openai", f"{head}:{rest}")
+    return BuiltInModel(ALIASES.get(head, head), rest)
 
 
 class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -22,7 +22,7 @@ from providers.catalog import build_models_document
 def test_the_built_in_providers_are_those_that_we_promise():
     promised = (
         "openai anthropic google deepseek groq openrouter mistral xai together fireworks cerebras perplexity moonshot "
-        "hyperbolic inceptionlabs inference-net"
+        "hyperbolic inceptionlabs inference-net z-ai"
     )
     assert set(promised.split()) <= set(BUILT_IN)
 
@@ -73,6 +73,7 @@ def test_the_packaged_data_knows_the_models_that_people_ask_for():
         ("claude-haiku-4-5-20251001", "anthropic"),
         ("gemini-2.5-pro", "google"),
         ("deepseek-chat", "deepseek"),
+        ("glm-4.6", "z-ai"),
     ]:
         assert catalog.serving(name)[0] == (provider, name)
         assert catalog.find(provider, name).is_priced

@@ -275,3 +275,24 @@ def test_a_reservation_is_never_less_than_the_cost() -> None:
         )
         searched = msgspec.structs.replace(event, web_searches=0)
         assert most >= cost_of(searched), (provider, model)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "ft:gpt-4o:acme::1",
+        "ft:gpt-4o-mini-2024-07-18:acme:support:2",
+        "openai/ft:gpt-4o-mini:a::3",
+        "ft:gpt-4o-2024-08-06:a::4",
+    ],
+)
+def test_a_fine_tuned_model_has_the_price_of_its_family(model):
+    base = model.removeprefix("openai/").split(":")[1]
+
+    assert cost_of(an_event(ACCOUNT, model=model)) > cost_of(an_event(ACCOUNT, model=base)) > 0
+
+
+def test_a_fine_tuned_model_without_a_price_of_its_own_has_that_of_its_base_model():
+    tuned, base = (cost_of(an_event(ACCOUNT, model=name)) for name in ("ft:gpt-4.1-2025-04-14:a::1", "gpt-4.1"))
+
+    assert tuned == base > 0
