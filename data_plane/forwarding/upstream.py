@@ -14,6 +14,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final, Protocol, cast
 from urllib.parse import unquote_to_bytes
 
@@ -166,13 +167,19 @@ def _cut(connection: Connection) -> None:
     connection.close()
 
 
+@cache
+def trusted_by_this_machine() -> ssl.SSLContext:
+    """TLS with the certificates that this machine trusts. Reading them takes 20 ms, so a process reads them once."""
+    return ssl.create_default_context()
+
+
 class Upstream:
     """The sessions that requests go out on: one for each policy, so that no connection is shared across."""
 
     def __init__(self, limits: UpstreamLimits | None = None) -> None:
         self._limits = limits or UpstreamLimits()
         self._names = Names(self._limits)
-        self._context = ssl.create_default_context()
+        self._context = trusted_by_this_machine()
         # A handful: policies differ in a few yes-or-no answers about an upstream's URL.
         self._sessions: dict[AddressPolicy, aiohttp.ClientSession] = {}
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from data_plane.forwarding import upstream as way_out
-from data_plane.forwarding.upstream import AddressDenied, AnswerMalformed, Upstream, Way
+from data_plane.forwarding.upstream import AddressDenied, AnswerMalformed, Upstream, Way, trusted_by_this_machine
 from gateway_core.addresses import AddressPolicy
 from local.stand_in import StandIn
 from tests.workers import Running, Tenant, free_port
@@ -330,6 +330,8 @@ async def test_over_tls_only_the_named_host_with_a_trusted_certificate_gets_a_re
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "pem")
     if is_trusted:
+        # One of this test's own, made as every other one is.
+        sessions._context = trusted_by_this_machine.__wrapped__()
         sessions._context.load_verify_locations(cadata=public.decode())
     asked = []
 
