@@ -31,6 +31,10 @@ MIB = 1024 * 1024
 CROWD = number(60, full=500)
 FLOODERS = number(4, full=20)
 ASKED = number(20, full=200)
+# Threads fill their memory pools one after another, so the second flood may still add a little. A leak adds the same to
+# every flood.
+MOST_FLOODS = 5
+STEADY = 4 * MIB
 GOOD = "sk-good-0123456789abcdefghij"
 
 
@@ -99,13 +103,13 @@ def listening(port: int) -> int:
 
 
 def check(port: int, process: int, path: str, ask: Callable[[], None]) -> None:
-    """Others are answered in a flood, nearly all within a second. Memory grows little, and not with each flood."""
+    """Others are answered in floods, nearly all within a second. Memory grows little, and stops growing."""
     memory = psutil.Process(process).memory_info
     for _ in range(ASKED):
         ask()
     before = memory().rss
     seconds, peaks = [], []
-    for _ in range(2):
+    while len(peaks) < MOST_FLOODS and not (len(peaks) > 1 and peaks[-1] - peaks[-2] < STEADY):
         with flood(port, path):
             peak = 0
             for _ in range(ASKED):
@@ -116,10 +120,11 @@ def check(port: int, process: int, path: str, ask: Callable[[], None]) -> None:
             peaks.append(peak)
     seconds.sort()
     p99 = seconds[len(seconds) * 99 // 100]
+    shown = ", ".join(f"{peak / MIB:.0f}" for peak in peaks)
     print(
         f"p50 {seconds[len(seconds) // 2]:.3f} s, p99 {p99:.3f} s; memory {before / MIB:.0f} MiB before, "
-        f"{peaks[0] / MIB:.0f} and {peaks[1] / MIB:.0f} MiB at most, {memory().rss / MIB:.0f} MiB after"
+        f"{shown} MiB at most in each flood, {memory().rss / MIB:.0f} MiB after"
     )
     assert p99 < stretched(1)
-    assert peaks[0] - before < 50 * MIB
-    assert peaks[1] - peaks[0] < 10 * MIB
+    assert max(peaks) - before < 50 * MIB
+    assert peaks[-1] - peaks[-2] < STEADY
