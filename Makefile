@@ -9,7 +9,7 @@ PYTEST = $(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test test-all test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander soak screenshots check check-web format lock openapi release-check clean
+.PHONY: help run try demo manage test test-all test-clients test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -52,6 +52,11 @@ test: $(VENV)/.dev $(VENV)/.clients ## Every promise with small numbers, on real
 
 test-all: $(VENV)/.dev $(VENV)/.clients ## The same tests with full numbers, and every test that only makes sense with them
 	$(PYTEST) --full $(ARGS)
+
+test-clients: $(VENV)/.dev ## Packages and command lines for Node as clients of a worker; needs npm, and 900 MB of disk
+	@cd tests/clients/node && { test node_modules/.package-lock.json -nt package-lock.json || \
+	  npm ci --no-audit --no-fund --silent --ignore-scripts; }
+	$(PY) -m pytest tests/clients/node $(ARGS)
 
 test-steady: $(VENV)/.dev $(VENV)/.clients ## Ten runs of `make test`, five of them beside a load of 8; ARGS="--runs 2" makes fewer
 	$(PY) -m tests.repeated $(ARGS) -- $(PYTEST) -q
@@ -118,4 +123,4 @@ release-check: $(VENV)/.dev ## Compare the version, the changelog and the tags
 	$(PY) -m tools.release_check
 
 clean: ## Remove the virtual environment and caches (never var/, which holds your data)
-	rm -rf $(VENV) node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) node_modules tests/clients/node/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

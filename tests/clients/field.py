@@ -37,7 +37,7 @@ class Field(NamedTuple):
     # For client programs.
     environ: dict[str, str]
 
-    async def run(self, *command: str | Path, within: float = _MOST_SECONDS, **environ: str) -> "Ran":
+    async def run(self, *command: str | Path, **environ: str) -> "Ran":
         """Run a client's program to its end, with no input."""
         process = await asyncio.create_subprocess_exec(
             *map(str, command),
@@ -48,7 +48,7 @@ class Field(NamedTuple):
             stderr=asyncio.subprocess.PIPE,
         )
         try:
-            async with asyncio.timeout(stretched(within)):
+            async with asyncio.timeout(stretched(_MOST_SECONDS)):
                 output, errors = await process.communicate()
         except BaseException:
             process.kill()
