@@ -22,6 +22,22 @@ def test_every_link_leads_somewhere(page):
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/how-to").glob("*.md")), ids=lambda page: page.name)
+def test_every_file_that_a_how_to_names_exists(page):
+    named = re.findall(r"`([\w.-]+/[\w./-]*)`", TEXT[page])
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_row_of_the_map_names_its_tests():
+    tables = TEXT[ROOT / "docs/how-to/README.md"]
+    rows = [row.split(" | ") for row in re.findall(r"^\| (.*) \|$", tables, re.MULTILINE)]
+    places = [row for row in rows if row[0] != "what"]
+
+    assert len(places) > 60
+    assert [row[0] for row in places if not row[2].startswith(("`tests/", "none: "))] == []
+
+
 def test_every_target_of_make_that_is_named_exists():
     named = {name for text in TEXT.values() for name in re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)}
 
