@@ -11,11 +11,11 @@ from typing import Final, NamedTuple
 
 import aiohttp
 
+from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.contents import Sight, failure_in, is_stream_of_events, see
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from data_plane.forwarding.sse import EventStream
-from data_plane.forwarding.upstream import Answer
 from gateway_core.dialects.error_texts import ErrorText
 
 _HELD_BYTES: Final = 1024 * 1024

@@ -6,7 +6,8 @@ from typing import Final
 
 import aiohttp
 
-from data_plane.forwarding.upstream import AddressDenied, AnswerMalformed
+from data_plane.forwarding.answers import AnswerMalformed
+from data_plane.forwarding.upstream import AddressDenied
 
 _DEEPEST: Final = 6
 _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (

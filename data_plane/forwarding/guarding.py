@@ -8,12 +8,14 @@ Source: docs/decisions/0083-what-passes.md.
 
 import asyncio
 import zlib
+from itertools import chain
 from typing import Final
 
 import aiohttp
 
+from data_plane.forwarding.answers import Answer, Content
+from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.secrets_filter import Secret, secret_of
-from data_plane.forwarding.upstream import Answer, Content
 
 # As much is searched, and then decoded, before others get their turn.
 _SLICE: Final = 16 * 1024
@@ -42,27 +44,27 @@ def guard(answer: Answer, value: str, mask: str | None) -> None:
     Raises:
         EncodingNotAsked: it cannot be decoded.
     """
-    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    encoding = answer.header(b"content-encoding").strip().lower().decode("latin-1")
     if encoding not in {"", "identity"}:
         if encoding not in _DECODERS:
             raise EncodingNotAsked
         answer.content = _Decoded(answer.content, encoding)
-        answer.raw_headers = tuple(one for one in answer.raw_headers if one[0].lower() not in _OF_THE_ENCODED)
+        answer.headers = [one for one in answer.headers if one[0] not in _OF_THE_ENCODED]
         answer.content_length = None
         # Where it ends is written in the encoding.
         answer.is_chunked = True
     secret = secret_of(value, mask)
     if secret is not None:
         answer.content = _Guarded(answer.content, secret)
-        answer.raw_headers = _without(secret, value.lower().encode(), answer.raw_headers)
+        answer.headers = _without(secret, value.lower().encode(), answer.headers)
 
 
-def _without(
-    secret: Secret, folded: bytes, headers: tuple[tuple[bytes, bytes], ...]
-) -> tuple[tuple[bytes, bytes], ...]:
-    if not any(secret.is_suspected_in(value) or folded in name.lower() for name, value in headers):
+def _without(secret: Secret, folded: bytes, headers: Headers) -> Headers:
+    # All at once: nearly every answer has nothing to hide in its head.
+    head = b"\n".join(chain.from_iterable(headers))
+    if folded not in head and not secret.is_suspected_in(head):
         return headers
-    return tuple((name, _at_once(secret, value)) for name, value in headers if folded not in name.lower())
+    return [(name, _at_once(secret, value)) for name, value in headers if folded not in name]
 
 
 def _at_once(secret: Secret, value: bytes) -> bytes:

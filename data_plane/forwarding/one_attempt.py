@@ -7,6 +7,7 @@ import aiohttp
 
 from data_plane.errors import TotalTimeout
 from data_plane.forwarding import headers as header_rules
+from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.beginnings import Begun, NotAnAnswer, beginning_of, close, error_body
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.connection_faults import word_for
@@ -25,7 +26,7 @@ from data_plane.forwarding.outcomes import (
 )
 from data_plane.forwarding.targets import Target
 from data_plane.forwarding.token_counts import NotCounted, is_not_counted
-from data_plane.forwarding.upstream import Answer, Way
+from data_plane.forwarding.upstream import Way
 from gateway_core.catalog import Surface
 from gateway_core.dialects.error_texts import ErrorText, read
 from gateway_core.plans import Attempt, KeySource
@@ -36,7 +37,6 @@ _BAD_GATEWAY: Final = 502
 _REDIRECTS: Final = range(300, 400)
 _LONGEST_ERROR: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,200}")
-_LONGEST_NAME: Final = 40
 # With a key of the operator's these are not the caller's to choose.
 _OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
@@ -178,10 +178,11 @@ class OneAttempt:
 
     def _request_id(self, response: Answer) -> bytes:
         names = self.target.dialect.request_ids
-        # Not `response.headers`: only these are guarded.
-        found = {name.lower(): value for name, value in response.raw_headers if len(name) <= _LONGEST_NAME}
-        ids = (found.get(name.encode(), b"") for name in names)
-        return next((one for one in ids if _REQUEST_ID.fullmatch(one)), b"")
+        for name in names:
+            found = response.header(name.encode())
+            if found and _REQUEST_ID.fullmatch(found):
+                return found
+        return b""
 
     def _body(self) -> bytes:
         call, target, changes = self.running.call, self.target, {}

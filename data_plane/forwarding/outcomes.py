@@ -10,8 +10,8 @@ import time
 from enum import Enum
 from typing import Final, NamedTuple
 
+from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.headers import Headers, downstream
-from data_plane.forwarding.upstream import Answer
 from gateway_core.failover import FAILOVER_STATUSES
 from gateway_core.redaction import redact
 
@@ -95,10 +95,9 @@ def wait_of(response: Answer) -> float | None:
 
     Source: RFC 9110, section 10.2.3; the packages of OpenAI and Anthropic read the same.
     """
-    headers = response.headers
-    seconds = _number(headers.get("retry-after-ms", "")) / 1000
+    seconds = _number(response.header(b"retry-after-ms").decode("latin-1")) / 1000
     if math.isnan(seconds):
-        text = headers.get("retry-after", "").strip()
+        text = response.header(b"retry-after").decode("latin-1").strip()
         seconds = _number(text)
         if math.isnan(seconds):
             try:
@@ -115,7 +114,7 @@ def _number(text: str) -> float:
 
 def limits_of(response: Answer) -> Headers:
     """An answer's rate-limit headers."""
-    return [header for header in downstream(response.raw_headers) if header[0].startswith(_RATE_LIMIT_LEADS)]
+    return [header for header in downstream(response.headers) if header[0].startswith(_RATE_LIMIT_LEADS)]
 
 
 def cleaned(message: str) -> str:

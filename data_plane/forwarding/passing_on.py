@@ -9,13 +9,13 @@ import aiohttp
 
 from data_plane.errors import AnswerCut, StreamTimeout, TotalTimeout, is_lasting
 from data_plane.forwarding import headers as header_rules
+from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.beginnings import Begun
 from data_plane.forwarding.contents import fails_within
 from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.one_attempt import OneAttempt
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from data_plane.forwarding.sse import STOPPED
-from data_plane.forwarding.upstream import Answer
 from data_plane.usage.token_counting import reader_of
 
 # No cache and no proxy keeps a stream back.
@@ -36,7 +36,7 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
     """
     running = one.running
     response, exchange, usage = begun.response, running.exchange, running.usage
-    passed = header_rules.downstream(response.raw_headers)
+    passed = header_rules.downstream(response.headers)
     is_refusal = outcome_of(response.status) is AttemptOutcome.REFUSED
     first = begun.first
     usage.is_served = True

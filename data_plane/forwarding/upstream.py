@@ -4,8 +4,9 @@ The name's addresses are judged when they are resolved, and the address once mor
 the packets go to, and a literal address never meets the resolver. Redirects are not followed, cookies not kept, bodies
 not decompressed, the environment's proxies not asked.
 
-Of aiohttp this takes what is hard: the connector with its pool, its resolver and TLS, and the parser of answers. A
-request is one write of bytes that are mostly the same each time, so it is made here and not by aiohttp's session.
+Of aiohttp this takes what is hard: the connector with its pool, its resolver and TLS. A request is one write of bytes
+that are mostly the same each time, so it is made here and not by aiohttp's session; its answer is read by
+`data_plane.forwarding.answers`.
 
 Source: contract, section 5; docs/decisions/0011-outgoing-addresses.md, docs/decisions/0055-lean-http.md.
 """
@@ -14,16 +15,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
-from functools import cache
-from typing import Any, Final, Protocol, cast
+from functools import cache, partial
+from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
-from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from data_plane.forwarding.answers import Answer, AnswerProtocol, cut, protocol_of
 from data_plane.forwarding.names import Names, look_up_for
 from data_plane.settings import UpstreamLimits
 from gateway_core.addresses import AddressPolicy
@@ -35,19 +36,10 @@ _CLOSE_SECONDS: Final = 0.05
 # A body up to this is copied behind its head, so that both go out in one packet.
 _JOINED_BYTES: Final = 64 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None)
-_EVENT_STREAM: Final = "text/event-stream"
-_SWITCHING: Final = 101
-_FINAL: Final = 200
-# What has no body, whatever its head says and whatever comes behind it.
-_BODILESS: Final = frozenset({_SWITCHING, 204, 304})
 
 
 class AddressDenied(OSError):
     """The upstream's name leads to an address that this gateway does not connect to."""
-
-
-class AnswerMalformed(aiohttp.ClientError):
-    """What came from the upstream is no HTTP."""
 
 
 class Way:
@@ -104,69 +96,6 @@ def _parameter(part: bytes) -> bytes:
     return unquote_to_bytes(part.partition(b"=")[0].replace(b"+", b" ")).lower()
 
 
-class Content(Protocol):
-    """The body of an answer while it is read."""
-
-    async def readany(self) -> bytes:
-        """The next piece, empty at the end."""
-
-    def at_eof(self) -> bool:
-        """Whether nothing more comes."""
-
-
-class Answer:
-    """An upstream's answer: its head, and its body as it comes. Whoever has it ends it with `release` or `close`."""
-
-    __slots__ = ("_connection", "content", "content_length", "headers", "is_chunked", "raw_headers", "status")
-
-    def __init__(self, connection: Connection, message: RawResponseMessage, content: aiohttp.StreamReader) -> None:
-        self._connection: Connection | None = connection
-        self.status = message.code
-        self.headers = message.headers
-        self.raw_headers = message.raw_headers
-        self.is_chunked = message.chunked
-        length = message.headers.get("content-length")
-        self.content_length = int(length) if length is not None else None
-        self.content: Content = content
-        content.on_eof(self.release)
-
-    @property
-    def is_event_stream(self) -> bool:
-        """Whether its body is server-sent events."""
-        return self.headers.get("content-type", "").partition(";")[0].strip().lower() == _EVENT_STREAM
-
-    def release(self) -> None:
-        """Give the connection back, once the body has come to its end."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if self.status in _BODILESS or _is_sending(connection):
-            # A body may still come behind its head, or it answered before it had the whole request: what it does with
-            # the rest is not to meet the next one.
-            _cut(connection)
-        else:
-            connection.release()
-
-    def close(self) -> None:
-        """Cut the connection, if it is not given back, so that the upstream stops."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            _cut(connection)
-
-
-def _is_sending(connection: Connection) -> bool:
-    transport = connection.transport
-    return transport is not None and transport.get_write_buffer_size() > 0
-
-
-def _cut(connection: Connection) -> None:
-    transport = connection.transport
-    if transport is not None and _is_sending(connection):
-        # Closing in good order would wait until an upstream has read what it may never read.
-        transport.abort()
-    connection.close()
-
-
 @cache
 def trusted_by_this_machine() -> ssl.SSLContext:
     """TLS with the certificates that this machine trusts. Reading them takes 20 ms, so a process reads them once."""
@@ -209,15 +138,20 @@ class Upstream:
         look_up_for(way.account)
         connection = await _connected(cast("aiohttp.BaseConnector", way.connector), request)
         try:
-            return await _answer(connection, head, body, self._limits.interim_answers)
+            return await _answer(connection, head, body)
         except BaseException:
-            _cut(connection)
+            cut(connection)
             raise
 
     def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
         session = self._sessions.get(policy)
         if session is None:
             session = self._sessions[policy] = session_of(policy, self._context, self._names)
+            connector: Any = session.connector
+            # aiohttp has no parameter for it.
+            connector._factory = partial(  # noqa: SLF001
+                AnswerProtocol, asyncio.get_running_loop(), self._limits.interim_answers
+            )
         return session
 
     @property
@@ -238,33 +172,17 @@ async def _connected(connector: aiohttp.BaseConnector, request: aiohttp.ClientRe
         connection.close()
 
 
-async def _answer(connection: Connection, head: bytes, body: bytes, most_interim: int) -> Answer:
-    protocol, transport = connection.protocol, connection.transport
-    if protocol is None or transport is None:
+async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
+    protocol = protocol_of(connection)
+    if protocol is None or protocol.transport is None:
         raise aiohttp.ServerDisconnectedError
-    protocol.set_response_params(
-        read_until_eof=True,
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER,
-        max_line_size=_LONGEST_LINE,
-        max_field_size=_LONGEST_LINE,
-    )
+    protocol.ask()
     if len(body) <= _JOINED_BYTES:
-        transport.write(head + body)
+        protocol.transport.write(head + body)
     else:
-        transport.writelines((head, body))
-    try:
-        message, content = await protocol.read()
-        interim = 0
-        while message.code < _FINAL and message.code != _SWITCHING:
-            interim += 1
-            if interim > most_interim or message.chunked or "content-length" in message.headers:
-                # What is the body of an answer on the way there would be taken for the answer.
-                raise AnswerMalformed
-            message, content = await protocol.read()
-    except HttpProcessingError:
-        raise AnswerMalformed from None
-    return Answer(connection, message, content)
+        protocol.transport.writelines((head, body))
+    await protocol.answered()
+    return Answer(connection, protocol)
 
 
 def session_of(policy: AddressPolicy, context: ssl.SSLContext, names: Names) -> aiohttp.ClientSession:

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from data_plane.forwarding import upstream as way_out
-from data_plane.forwarding.upstream import AddressDenied, AnswerMalformed, Upstream, Way, trusted_by_this_machine
+from data_plane.forwarding.answers import AnswerMalformed
+from data_plane.forwarding.upstream import AddressDenied, Upstream, Way, trusted_by_this_machine
 from gateway_core.addresses import AddressPolicy
 from local.stand_in import StandIn
 from tests.workers import Running, Tenant, free_port
