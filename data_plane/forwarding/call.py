@@ -1,7 +1,10 @@
 """What the attempts of one request share: the call, the worker's parts, the clock, and what was used."""
 
 import asyncio
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
 
 from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.exchange import Exchange
@@ -17,6 +20,8 @@ from data_plane.usage.attempt_record import Record, RequestUsage
 from data_plane.usage.token_counting import asking_for_usage
 from gateway_core.catalog import Surface
 from gateway_core.sealing import Keyring
+
+_LONGEST_TIER: Final = 64
 
 
 class AttemptCall(NamedTuple):
@@ -93,6 +98,7 @@ class Running:
             requested_model=call.body.requested[0],
             is_streaming=call.body.is_streaming,
             estimate_input=lambda: estimated_input_tokens(members),
+            asked_tier=_tier_in(members),
         )
 
     @property
@@ -103,3 +109,14 @@ class Running:
     def asks_for_usage(self, target: Target) -> bool:
         """Whether the gateway asks for a stream's usage and its caller did not."""
         return self.usage_option is not None and target.takes_stream_options
+
+
+def _tier_in(members: Mapping[str, msgspec.Raw]) -> object:
+    """The service tier that a request names, if it is a text."""
+    named = members.get("service_tier")
+    if named is None or len(memoryview(named)) > _LONGEST_TIER:
+        return None
+    try:
+        return msgspec.json.decode(named, type=str)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None

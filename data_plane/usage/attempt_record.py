@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from data_plane.usage.token_counting import UsageReader, Used
+from data_plane.usage.token_counting import UsageReader
+from gateway_core.dialects.usage import USUAL_TIERS, Used, tier_of
 from gateway_core.plans import Attempt, KeySource
 from gateway_core.traces import MOST_PASSED_OVER, Completion, PassedOver, RetryAction, Trace
 from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
@@ -30,6 +31,7 @@ class RequestUsage:
     __slots__ = (
         "_access_key",
         "_account",
+        "_asked_tier",
         "_attempt",
         "_began",
         "_began_at",
@@ -65,6 +67,7 @@ class RequestUsage:
         requested_model: str,
         is_streaming: bool,
         estimate_input: Callable[[], int],
+        asked_tier: object = None,
     ) -> None:
         """
         Args:
@@ -72,6 +75,7 @@ class RequestUsage:
             request_id, account, access_key, requested_model, is_streaming: as the events hold them.
             configuration, snapshot_version: as the traces hold them.
             estimate_input: estimates the request's tokens. Called only for an answer that did not report them.
+            asked_tier: the service tier that the request names.
         """
         self._record = record
         self._request_id = request_id
@@ -83,6 +87,7 @@ class RequestUsage:
         self._requested_model = _named(requested_model)
         self._is_streaming = is_streaming
         self._estimate_input = estimate_input
+        self._asked_tier = tier_of(asked_tier)
         self._number = 0
         # The attempt that is not recorded yet, if there is one.
         self._attempt: Attempt | None = None
@@ -189,6 +194,16 @@ class RequestUsage:
                 cache_read_tokens=used.cache_read_tokens,
                 cache_write_tokens=used.cache_write_tokens,
                 reasoning_tokens=used.reasoning_tokens,
+                cache_write_1h_tokens=used.cache_write_1h_tokens,
+                input_audio_tokens=used.input_audio_tokens,
+                cache_read_audio_tokens=used.cache_read_audio_tokens,
+                output_audio_tokens=used.output_audio_tokens,
+                input_image_tokens=used.input_image_tokens,
+                cache_read_image_tokens=used.cache_read_image_tokens,
+                output_image_tokens=used.output_image_tokens,
+                web_searches=used.web_searches,
+                service_tier=self._tier(used),
+                usage_estimated=used.usage_estimated,
                 provider_key=attempt.provider_key if is_users else None,
                 mask=self._mask if is_users else None,
                 duration_ms=_milliseconds(time.perf_counter() - self._began),
@@ -205,6 +220,13 @@ class RequestUsage:
                 ),
             )
         )
+
+    def _tier(self, used: Used) -> str:
+        """The service tier that served the attempt; what was asked for, where the answer does not name one."""
+        if not (used.input_tokens or used.output_tokens):
+            return ""
+        tier = used.service_tier or self._asked_tier
+        return "" if tier in USUAL_TIERS else tier
 
     def _used(self, attempt: Attempt, *, is_whole: bool) -> Used:
         reader = self._reader

@@ -4,31 +4,23 @@ Nothing here changes what a caller gets, but for one thing: an OpenAI stream tel
 chunk of its own. The worker asks always (`asking_for_usage`), and the reader takes the chunk out again for a caller who
 did not.
 
-An answer is somebody else's text: what is not as expected counts as zero.
+An answer is somebody else's text: what is not as expected counts as zero. How usage is written is
+gateway_core.dialects.usage. An answer or an event that is too long to hold is searched as it passes
+(data_plane.usage.member_scan).
 
-Source: https://platform.openai.com/docs/api-reference, https://docs.anthropic.com/en/api/messages;
-docs/decisions/0060-usage-events.md.
+Source: docs/decisions/0060-usage-events.md, docs/decisions/0089-reading-usage.md.
 """
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from data_plane.usage.member_scan import MemberScan, Places
 from gateway_core.catalog import Surface
-from gateway_core.usage_events import MAX_COUNT, fit
-
-
-class Used(NamedTuple):
-    """Tokens as a usage event counts them: caches are part of the input, reasoning is part of the output."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    stop_reason: str = ""
+from gateway_core.dialects.usage import Used, count, merged, tier_of, used_of
+from gateway_core.usage_events import fit
 
 
 class UsageReader(Protocol):
@@ -92,14 +84,28 @@ def asking_for_usage(surface: Surface, members: Mapping[str, msgspec.Raw]) -> ms
 
 # ── reading ──
 
-# Of a longer answer only the end is kept: usage stands there, in embeddings for one.
+# A longer answer, or event, is not held.
 _LONGEST_WHOLE: Final = 1024 * 1024
-_TAIL: Final = 64 * 1024
-_USAGE_IN_TAIL: Final = re.compile(rb'(?<!\\)"usage"\s*:\s*(\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\})')
+# Where something is told in an answer, and in an event.
+_OF_A_CHOICE: Final[Places] = {"finish_reason": True, "usage": True}
+_PLACES: Final[Places] = {
+    "usage": True,
+    "service_tier": True,
+    "stop_reason": True,
+    "status": True,
+    "incomplete_details": True,
+    "type": True,
+    "x_groq": {"usage": True},
+    "choices": {"[]": _OF_A_CHOICE},
+    "response": {"usage": True, "status": True, "incomplete_details": True, "service_tier": True},
+    "message": {"usage": True},
+    "delta": {"stop_reason": True},
+}
 
 
 class _Choice(msgspec.Struct):
     finish_reason: Any = None
+    usage: Any = None
 
 
 class _Essentials(msgspec.Struct):
@@ -109,6 +115,8 @@ class _Essentials(msgspec.Struct):
     stop_reason: Any = None
     status: Any = None
     incomplete_details: Any = None
+    service_tier: Any = None
+    x_groq: Any = None
 
 
 class _EssentialsOfChoices(_Essentials):
@@ -119,52 +127,49 @@ _read_with_choices: Final = msgspec.json.Decoder(_EssentialsOfChoices).decode
 _read_without: Final = msgspec.json.Decoder(_Essentials).decode
 
 
-def _essentials(body: bytes) -> tuple[_Essentials, object]:
-    """What an answer says, and why its first choice ended."""
-    try:
-        found = _read_with_choices(body)
-    except msgspec.ValidationError:
-        # Its choices are none.
-        pass
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Essentials(), None
-    else:
-        return found, found.choices[0].finish_reason if found.choices else None
-    try:
-        return _read_without(body), None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _Essentials(), None
+def _essentials(body: bytes) -> dict[str, Any]:
+    """What a whole answer says, as `_PLACES` has it."""
+    for read in (_read_with_choices, _read_without):
+        try:
+            found = msgspec.structs.asdict(read(body))
+        except msgspec.ValidationError:
+            # Its choices are none.
+            continue
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            break
+        found["choices"] = [msgspec.structs.asdict(one) for one in found.get("choices", ())]
+        return found
+    return {}
 
 
 class _WholeReader:
     """An answer that is one JSON text."""
 
+    __slots__ = ("_length", "_pieces", "_read", "_scan")
+
     def __init__(self, surface: Surface) -> None:
-        self._surface = surface
+        self._read = _READING_WHOLE.get(surface, _read_chunk)
         self._pieces: list[bytes] = []
         self._length = 0
-        self._is_cut = False
+        self._scan: MemberScan | None = None
 
     def feed(self, chunk: bytes) -> bytes:
+        if self._scan is not None:
+            self._scan.feed(chunk)
+            return chunk
         self._pieces.append(chunk)
         self._length += len(chunk)
         if self._length > _LONGEST_WHOLE:
-            self._is_cut = True
-            tail = b"".join(self._pieces)[-_TAIL:]
-            self._pieces, self._length = [tail], len(tail)
+            self._scan = MemberScan(_PLACES)
+            for piece in self._pieces:
+                self._scan.feed(piece)
+            self._pieces = []
         return chunk
 
     def used(self) -> Used:
-        body = b"".join(self._pieces)
-        if self._is_cut:
-            found = _USAGE_IN_TAIL.findall(body)
-            return _counted(_decoded(found[-1])) if found else Used()
-        answer, finish_reason = _essentials(body)
-        if self._surface is Surface.MESSAGES:
-            return _counted(answer.usage, _text(answer.stop_reason))
-        if self._surface is Surface.RESPONSES:
-            return _counted(answer.usage, _response_status(answer.status, answer.incomplete_details))
-        return _counted(answer.usage, _text(finish_reason))
+        told = _Told()
+        self._read(told, self._scan.found if self._scan is not None else _essentials(b"".join(self._pieces)))
+        return told.used()
 
     def estimated(self, input_tokens: int) -> Used:
         """Without its end a JSON text told the caller nothing that is worth a charge."""
@@ -172,56 +177,80 @@ class _WholeReader:
         return self.used()
 
 
-# What tells something, by surface. In nearly every event it has no value.
-_FINISH: Final = b'"finish_reason"'
-_ENDS: Final = {Surface.RESPONSES: b'"usage"', Surface.MESSAGES: b'"stop_reason"'}
+# What tells something. In nearly every event of a stream it has no value, or is not there at all.
 _USAGE: Final = b'"usage"'
+_USAGE_TOLD: Final = re.compile(rb'"usage"\s*:\s*\{')
+_ENDS: Final = {Surface.RESPONSES: None, Surface.MESSAGES: b'"stop_reason"'}
+_FINISH: Final = b'"finish_reason"'
+_END_TOLD: Final = {name: re.compile(name + rb'\s*:\s*"') for name in (_FINISH, b'"stop_reason"')}
 
 
 class _StreamReader:
     """An answer in events. A chunk is searched a few times and nothing else is done with it, if it tells nothing."""
 
-    __slots__ = ("_deltas", "_is_stripping", "_names", "_read", "_surface", "_told")
+    __slots__ = ("_before", "_deltas", "_end", "_end_told", "_is_stripping", "_read", "_scan", "_told")
 
     def __init__(self, surface: Surface, *, is_stripping: bool) -> None:
-        self._surface = surface
         self._read = _READING[surface]
         self._is_stripping = is_stripping
-        # What an event that tells something has in it; empty before the first chunk.
-        self._names: tuple[bytes, ...] = ()
+        # The member that says why the model stopped.
+        self._end = _ENDS.get(surface, _FINISH)
+        self._end_told = None if self._end is None else _END_TOLD[self._end]
         self._told = _Told()
         self._deltas = 0
+        # Of an event that is too long to hold: what was found in it, and the last bytes of the piece before.
+        self._scan: MemberScan | None = None
+        self._before = b""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Whole events (data_plane.forwarding.sse), or what a broken stream ended with."""
+        """Whole events, a part of one that is too long to hold, or what a broken stream ended with."""
         if not chunk:
             return chunk
+        if self._scan is not None:
+            end = self._read_part(chunk)
+            return chunk if end == len(chunk) else chunk[:end] + self.feed(chunk[end:])
+        if len(chunk) > _LONGEST_WHOLE and not chunk.endswith(_USUAL_ENDS):
+            begin = max((found.end() for found in _EVENT_END.finditer(chunk)), default=0)
+            if begin == len(chunk):
+                return self._read_events(chunk)
+            passed = self.feed(chunk[:begin]) + chunk[begin:]
+            self._deltas += 1
+            self._scan = MemberScan(_PLACES)
+            self._read_part(chunk[begin:])
+            return passed
+        return self._read_events(chunk)
+
+    def _read_events(self, chunk: bytes) -> bytes:
         self._deltas += chunk.count(b"\ndata:") + chunk.startswith(b"data:")
         if self._is_stripping:
             # As nearly every upstream writes it. Unescaped quotes: never inside a JSON text.
             chunk = chunk.replace(b',"usage":null}', b"}")
-        if not self._names:
-            self._names = self._names_as_in(chunk)
-            if not self._names:
-                return chunk
-        usage, end = self._names
-        # Searched from the end, where they stand if they are there.
-        if end != usage and chunk.rfind(end) >= 0:
-            self._take(chunk, end)
-        return self._take(chunk, usage) if chunk.rfind(usage) >= 0 else chunk
-
-    def _names_as_in(self, chunk: bytes) -> tuple[bytes, ...]:
-        """A stream without a space behind its first names has none behind later ones: so an upstream's JSON is made.
-
-        Any other has each of its events decoded that may tell something.
-        """
-        if b'":' not in chunk:
-            return ()
-        end = _ENDS.get(self._surface, _FINISH)
-        if b'": ' in chunk:
-            return _USAGE, end
+        end_told = self._end_told
+        if self._end is not None and end_told is not None and end_told.search(chunk):
+            self._take(chunk, self._end)
         # Whoever strips has to see each that is left.
-        return (_USAGE if self._is_stripping else _USAGE + b":{"), end if end == _USAGE else end + b':"'
+        if (_USAGE in chunk) if self._is_stripping else _USAGE_TOLD.search(chunk):
+            return self._take(chunk, _USAGE)
+        return chunk
+
+    def _read_part(self, part: bytes) -> int:
+        """Read a part of a long event. Returns where the event ends in it, or its length."""
+        before = self._before
+        found = _EVENT_END.search(before + part)
+        end = len(part) if found is None else max(found.end() - len(before), 0)
+        if self._scan is not None:
+            self._scan.feed(part[:end])
+        if found is None:
+            self._before = (before + part)[-(_LONGEST_END - 1) :]
+        else:
+            self._end_long_event()
+        return end
+
+    def _end_long_event(self) -> None:
+        if self._scan is not None:
+            self._read(self._told, self._scan.found)
+        self._scan = None
+        self._before = b""
 
     def _take(self, chunk: bytes, name: bytes) -> bytes:
         """Read the events with a name in them; returns the chunk without what its caller is not to see."""
@@ -244,6 +273,7 @@ class _StreamReader:
         return b"".join(kept)
 
     def used(self) -> Used:
+        self._end_long_event()
         return self._told.used()
 
     def estimated(self, input_tokens: int) -> Used:
@@ -252,13 +282,17 @@ class _StreamReader:
         if not self._deltas or self._told.has_usage:
             return used
         return used._replace(
-            input_tokens=used.input_tokens or _count(input_tokens),
-            output_tokens=max(used.output_tokens, _count(self._deltas)),
+            input_tokens=used.input_tokens or count(input_tokens),
+            output_tokens=max(used.output_tokens, count(self._deltas)),
+            usage_estimated=True,
         )
 
 
-_NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
+_USUAL_ENDS: Final = (b"\n\n", b"\r\n\r\n", b"\r\r")
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+# An end may have begun in the piece before.
+_LONGEST_END: Final = 4
+_NO_USAGE: Final = re.compile(rb',\s*"usage"\s*:\s*null(?=\s*[,}])')
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 
 
@@ -278,46 +312,63 @@ def _events_with(chunk: bytes, name: bytes) -> Iterator[tuple[int, int]]:
 
 
 class _Told:
-    """What a stream has told so far; later events say more than earlier ones."""
+    """What an answer has told so far; later events say more than earlier ones, and no number falls."""
 
-    __slots__ = ("has_usage", "stop_reason", "usage")
+    __slots__ = ("has_usage", "stop_reason", "tier", "usage")
 
     def __init__(self) -> None:
         self.usage: dict[str, Any] = {}
         self.stop_reason = ""
+        self.tier: object = None
         # Whether the usage is the final one.
         self.has_usage = False
 
-    def used(self) -> Used:
-        return _counted(self.usage, self.stop_reason)
-
-
-def _read_chunk(told: _Told, chunk: dict[str, Any]) -> None:
-    """Of chat completions and completions. One upstream tells its usage under a name of its own."""
-    own = chunk.get("x_groq")
-    for usage in (own.get("usage") if isinstance(own, dict) else None, chunk.get("usage")):
+    def take(self, usage: object, *, is_final: bool = True) -> None:
         if isinstance(usage, dict):
-            told.usage = usage
-            told.has_usage = True
-    told.stop_reason = _finish_reason(chunk) or told.stop_reason
+            self.usage = merged(self.usage, usage)
+            self.has_usage = self.has_usage or is_final
+
+    def take_tier(self, tier: object) -> None:
+        self.tier = tier_of(tier, self.tier)
+
+    def used(self) -> Used:
+        return used_of(self.usage, stop_reason=self.stop_reason, tier=self.tier)
 
 
-def _read_response_event(told: _Told, event: dict[str, Any]) -> None:
-    response = event.get("response")
-    if not isinstance(response, dict) or not isinstance(response.get("usage"), dict):
-        return
-    told.usage = response["usage"]
+def _read_chunk(told: _Told, chunk: Mapping[str, Any]) -> None:
+    """Of chat completions, completions and embeddings, whole or an event. Some tell their usage at an own place."""
+    own = chunk.get("x_groq")
+    choices = chunk.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    told.take(own.get("usage") if isinstance(own, dict) else None)
+    told.take(first.get("usage") if isinstance(first, dict) else None)
+    told.take(chunk.get("usage"))
+    told.take_tier(chunk.get("service_tier"))
+    told.stop_reason = (_text(first.get("finish_reason")) if isinstance(first, dict) else "") or told.stop_reason
+
+
+def _read_response(told: _Told, response: Mapping[str, Any]) -> None:
+    told.take(response.get("usage"))
+    told.take_tier(response.get("service_tier"))
     told.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
-    told.has_usage = True
 
 
-def _read_message_event(told: _Told, event: dict[str, Any]) -> None:
-    """The start tells the input, the delta at the end the output so far; what it repeats is the newer truth."""
+def _read_response_event(told: _Told, event: Mapping[str, Any]) -> None:
+    response = event.get("response")
+    if isinstance(response, dict) and isinstance(response.get("usage"), dict):
+        _read_response(told, response)
+
+
+def _read_message(told: _Told, message: Mapping[str, Any]) -> None:
+    told.take(message.get("usage"))
+    told.stop_reason = _text(message.get("stop_reason"))
+
+
+def _read_message_event(told: _Told, event: Mapping[str, Any]) -> None:
+    """The start tells the input, the delta at the end the output so far."""
     message = event.get("message")
     usage = message.get("usage") if isinstance(message, dict) else event.get("usage")
-    if isinstance(usage, dict):
-        told.usage = told.usage | {name: value for name, value in usage.items() if value is not None}
-        told.has_usage = told.has_usage or event.get("type") == "message_delta"
+    told.take(usage, is_final=event.get("type") == "message_delta")
     delta = event.get("delta")
     if isinstance(delta, dict):
         told.stop_reason = _text(delta.get("stop_reason")) or told.stop_reason
@@ -330,55 +381,13 @@ _READING: Final = {
     Surface.RESPONSES: _read_response_event,
     Surface.MESSAGES: _read_message_event,
 }
-
-
-def _counted(usage: object, stop_reason: str = "") -> Used:
-    """From any of the dialects: each names what it has, and none uses a name in another's sense.
-
-    Anthropic tells its caches beside the input, OpenAI as details of it.
-    """
-    if not isinstance(usage, dict):
-        return Used(stop_reason=stop_reason)
-    get = usage.get
-    read, written = _count(get("cache_read_input_tokens")), _count(get("cache_creation_input_tokens"))
-    into = _details(usage, "prompt_tokens_details", "input_tokens_details")
-    out_of = _details(usage, "completion_tokens_details", "output_tokens_details")
-    return Used(
-        min(_count(get("prompt_tokens", get("input_tokens"))) + read + written, MAX_COUNT),
-        _count(get("completion_tokens", get("output_tokens"))),
-        read or _count(into.get("cached_tokens", get("prompt_cache_hit_tokens"))),
-        written,
-        _count(out_of.get("reasoning_tokens")),
-        stop_reason,
-    )
-
-
-def _details(usage: dict[str, Any], *names: str) -> dict[str, Any]:
-    for name in names:
-        found = usage.get(name)
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
-def _finish_reason(answer: dict[str, Any]) -> str:
-    choices = answer.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return _text(first.get("finish_reason")) if isinstance(first, dict) else ""
+_READING_WHOLE: Final = {Surface.RESPONSES: _read_response, Surface.MESSAGES: _read_message}
 
 
 def _response_status(status: object, incomplete: object) -> str:
     """Why an incomplete one is so; else its status (`completed`, `failed`)."""
     reason = _text(incomplete.get("reason")) if isinstance(incomplete, dict) else ""
     return reason or _text(status)
-
-
-def _count(value: object) -> int:
-    if type(value) is int and 0 <= value <= MAX_COUNT:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 -- not a number
-        return 0
-    return int(max(0, min(value, MAX_COUNT)))
 
 
 def _text(value: object) -> str:

@@ -4,8 +4,12 @@ Each attempt is told once, with what it used, before its answer's last piece.
 """
 
 import asyncio
+import base64
+import gzip
 import json
+import random
 import signal
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from gateway_core.redaction import mask
 from gateway_core.snapshot import Rule, Step
 from local.stand_in import StandIn
 from tests.patience import eventually, stretched
+from tests.scripted_upstream import answer, scripted
 from tests.servers import FaultyRedis
 from tests.workers import (
     Client,
@@ -89,6 +94,46 @@ async def test_the_tokens_are_those_of_the_upstreams_answer(
     assert (told.input_tokens, told.output_tokens, told.stop_reason) == (11, output, stop_reason)
     assert told.is_streaming == ("stream" in body)
     assert (told.is_final, told.is_error, told.provider) == (True, False, provider)
+
+
+PICTURE = base64.b64encode(random.Random(1).randbytes(3_000_000)).decode()
+
+
+@pytest.mark.parametrize("packed", ["gzip", "deflate", ""])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_usage_survives_an_answer_of_many_megabytes_that_was_compressed_unasked(
+    client: Client, alice: Tenant, writer: SnapshotWriter, packed: str, *, is_stream: bool
+):
+    usage = {"prompt_tokens": 40, "completion_tokens": 1056, "completion_tokens_details": {"image_tokens": 1056}}
+    said = {"message": {"content": PICTURE}, "delta": {"content": PICTURE}, "finish_reason": "stop"}
+    body = json.dumps({"service_tier": "flex", "usage": usage, "choices": [said]}).encode()
+    body = b"data: %b\n\ndata: [DONE]\n\n" % body if is_stream else body
+    sent = {"gzip": gzip.compress, "deflate": zlib.compress, "": bytes}[packed](body)
+    kind = "text/event-stream" if is_stream else "application/json"
+    named = {"content_encoding": packed} if packed else {}
+    async with scripted({GOOD: [answer(sent, 200, kind, **named)]}) as upstream:
+        alice.provider("mine", upstream.url)
+        asked = json.dumps({"model": "mine:m", "messages": [], "stream": is_stream})
+        got = await client.request("POST", "/v1/chat/completions", alice.routed(GOOD, provider="mine"), data=asked)
+
+    assert PICTURE.encode() in got.body
+    (told,) = await writer.usage_of(1)
+    assert (told.input_tokens, told.output_tokens, told.output_image_tokens) == (40, 1056, 1056)
+    assert (told.service_tier, told.usage_estimated) == ("flex", False)
+
+
+@pytest.mark.parametrize(("named", "told"), [(None, "flex"), ("default", ""), ("priority", "priority")])
+async def test_the_tier_is_the_answers_and_else_the_requests(
+    client: Client, alice: Tenant, writer: SnapshotWriter, named: str | None, told: str
+):
+    good = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 4}}
+    body = json.dumps(good | ({"service_tier": named} if named else {})).encode()
+    async with scripted({GOOD: [answer(body)]}) as upstream:
+        alice.provider("mine", upstream.url)
+        asked = json.dumps({"model": "mine:m", "messages": [], "service_tier": "flex"})
+        await client.request("POST", "/v1/chat/completions", alice.routed(GOOD, provider="mine"), data=asked)
+
+    assert (await writer.usage_of(1))[0].service_tier == told
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.forwarding.sse import EventStream
-from data_plane.usage.token_counting import Used, asking_for_usage, reader_of
+from data_plane.usage.token_counting import asking_for_usage, reader_of
 from gateway_core.catalog import Surface
+from gateway_core.dialects.usage import Used
 from gateway_core.usage_events import MAX_COUNT
 
 CHAT_USAGE = {
@@ -227,7 +228,7 @@ def test_a_stream_that_broke_off_is_counted_by_its_events() -> None:
     reader.feed(sse(*[chunk("a")] * 12))
 
     assert reader.used() == Used()
-    assert reader.estimated(34) == Used(input_tokens=34, output_tokens=12)
+    assert reader.estimated(34) == Used(input_tokens=34, output_tokens=12, usage_estimated=True)
 
 
 def test_a_broken_messages_stream_keeps_the_input_that_it_told() -> None:
@@ -236,7 +237,7 @@ def test_a_broken_messages_stream_keeps_the_input_that_it_told() -> None:
     reader.feed(sse({"type": "message_start", "message": {"usage": MESSAGES_USAGE | {"output_tokens": 1}}}))
     reader.feed(sse(*[{"type": "content_block_delta", "delta": {"text": "a"}}] * 9))
 
-    assert reader.estimated(1) == Used(100, 10, 64, 6)
+    assert reader.estimated(1) == Used(100, 10, 64, 6, usage_estimated=True)
 
 
 def test_a_stream_that_told_its_usage_is_not_estimated() -> None:

@@ -1,0 +1,179 @@
+"""How upstreams write what an answer used: one table of names for all, since none uses a name in another's sense.
+
+They differ in what contains what. Caches stand within the input (OpenAI) or beside it (Anthropic), reasoning within the
+output (OpenAI) or beside it (xAI), or nowhere but in the total (Gemini's API in OpenAI's form). The total settles it.
+
+Source: https://platform.openai.com/docs/api-reference, https://docs.anthropic.com/en/api/messages,
+https://docs.x.ai/docs/models, https://ai.google.dev/gemini-api/docs/openai, https://api-docs.deepseek.com,
+https://openrouter.ai/docs/use-cases/usage-accounting; docs/decisions/0089-reading-usage.md.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeGuard
+
+from gateway_core.usage_events import MAX_COUNT, fit
+
+_IN: Final = ("prompt_tokens", "input_tokens")
+_OUT: Final = ("completion_tokens", "output_tokens")
+_IN_DETAILS: Final = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_OUT_DETAILS: Final = ("completion_tokens_details", "output_tokens_details", "output_token_details")
+# Within the input: of the usage itself, and of its details.
+_READ: Final = ("prompt_cache_hit_tokens", "cached_tokens")
+_READ_DETAILS: Final = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens")
+_WRITTEN_DETAILS: Final = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
+_REASONING: Final = ("reasoning_tokens", "thinking_tokens")
+# The usual tier: our word, and those of others.
+USUAL_TIER: Final = "default"
+USUAL_TIERS: Final = frozenset({USUAL_TIER, "standard", "on_demand", "auto", "standard_only"})
+
+
+class Used(NamedTuple):
+    """What an answer used, as a usage event counts it: tokens of a kind are part of the input or of the output."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    stop_reason: str = ""
+    cache_write_1h_tokens: int = 0
+    input_audio_tokens: int = 0
+    cache_read_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    input_image_tokens: int = 0
+    cache_read_image_tokens: int = 0
+    output_image_tokens: int = 0
+    web_searches: int = 0
+    # USUAL_TIER where the answer names the usual one, empty where it names none.
+    service_tier: str = ""
+    usage_estimated: bool = False
+
+
+def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = None) -> Used:
+    """What an upstream's usage says.
+
+    Args:
+        usage: as it came; what is not as expected counts as zero.
+        stop_reason: as the event holds it.
+        tier: the service tier that the answer names beside its usage.
+    """
+    given_in, given_out = _first(usage, _IN), _first(usage, _OUT)
+    into, out_of = _object(usage, *_IN_DETAILS), _object(usage, *_OUT_DETAILS)
+    kept = _object(into, "cached_tokens_details")
+    within_read = max(_most(usage, _READ), _most(into, _READ_DETAILS))
+    within_written = _most(into, _WRITTEN_DETAILS)
+    beside_read = count(usage.get("cache_read_input_tokens"))
+    beside_written = count(usage.get("cache_creation_input_tokens"))
+    beside = beside_read + beside_written
+    total = count(usage.get("total_tokens"))
+    if not beside or _is_within(beside, usage, within_read + within_written):
+        beside = 0
+    read, written = max(within_read, beside_read), max(within_written, beside_written)
+    given_in = max(given_in + beside, read + written)
+    reasoning = max(_most(out_of, _REASONING), count(usage.get("reasoning_tokens")))
+    rest = total - given_in - given_out
+    if rest > 0 and not any(name in usage for name in _OUT):
+        # Embeddings have no output.
+        given_in += rest
+    elif rest > 0:
+        given_out += rest
+        reasoning = max(reasoning, min(rest, given_out))
+    elif reasoning > given_out:
+        given_out += reasoning
+    given_out = max(given_out, reasoning)
+    again_in, again_out = _of_compactions(usage.get("iterations"))
+    hour = max(_of_an_hour(usage), _of_an_hour(into))
+    return Used(
+        input_tokens=min(given_in + again_in, MAX_COUNT),
+        output_tokens=min(given_out + again_out, MAX_COUNT),
+        cache_read_tokens=read,
+        cache_write_tokens=max(written, hour),
+        reasoning_tokens=reasoning,
+        stop_reason=stop_reason,
+        cache_write_1h_tokens=hour,
+        input_audio_tokens=count(into.get("audio_tokens")),
+        cache_read_audio_tokens=count(kept.get("audio_tokens")),
+        output_audio_tokens=count(out_of.get("audio_tokens")),
+        input_image_tokens=count(into.get("image_tokens")),
+        cache_read_image_tokens=count(kept.get("image_tokens")),
+        output_image_tokens=count(out_of.get("image_tokens")),
+        web_searches=max(
+            count(_object(usage, "server_tool_use").get("web_search_requests")), count(usage.get("num_search_queries"))
+        ),
+        service_tier=tier_of(usage.get("speed"), usage.get("service_tier"), tier),
+    )
+
+
+def tier_of(*named: object) -> str:
+    """The first that is not the usual tier, lower case; else USUAL_TIER if it is named; else ""."""
+    texts = [text for one in named if isinstance(one, str) and (text := fit(one).lower())]
+    return next((text for text in texts if text not in USUAL_TIERS), USUAL_TIER if texts else "")
+
+
+def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Two reports of one answer as one: no number falls, and what only one of them says stays."""
+    both = dict(before)
+    for name, value in now.items():
+        known = both.get(name)
+        if isinstance(value, Mapping):
+            both[name] = merged(known if isinstance(known, Mapping) else {}, value)
+        elif _is_number(value):
+            both[name] = max(known, value) if _is_number(known) else value
+        elif value is not None:
+            both[name] = value
+    return both
+
+
+def count(value: object) -> int:
+    """A number of things within an event's bounds; zero for what is none."""
+    if type(value) is int and 0 <= value <= MAX_COUNT:
+        return value
+    if not _is_number(value) or value != value:  # noqa: PLR0124 -- not a number
+        return 0
+    return int(max(0, min(value, MAX_COUNT)))
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_within(beside: int, usage: Mapping[str, Any], within: int) -> bool:
+    """Whether the input contains the caches, though they are written as Anthropic does, who counts them beside it.
+
+    Args:
+        beside: tokens of the caches, in Anthropic's spelling.
+        usage: it all.
+        within: tokens of the caches, in OpenAI's spelling.
+    """
+    given_in, total = _first(usage, _IN), count(usage.get("total_tokens"))
+    if given_in < beside:
+        return False
+    if total:
+        return total < given_in + _first(usage, _OUT) + beside
+    return "prompt_tokens" in usage or within > 0
+
+
+def _of_compactions(iterations: object) -> tuple[int, int]:
+    """What summaries of a long conversation took: Anthropic lists it, and leaves it out of the sums."""
+    into = out_of = 0
+    for one in iterations if isinstance(iterations, list) else ():
+        if isinstance(one, Mapping) and one.get("type") == "compaction":
+            into += count(one.get("input_tokens"))
+            out_of += count(one.get("output_tokens"))
+    return into, out_of
+
+
+def _of_an_hour(usage: Mapping[str, Any]) -> int:
+    return count(_object(usage, "cache_creation").get("ephemeral_1h_input_tokens"))
+
+
+def _object(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    return next((found for name in names if isinstance(found := usage.get(name), Mapping)), {})
+
+
+def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return next((count(usage[name]) for name in names if name in usage), 0)
+
+
+def _most(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
+    return max(count(usage.get(name)) for name in names)
