@@ -1,4 +1,7 @@
-"""How an upstream's answer is read from its connection: wherever it is cut, and whatever comes beside it."""
+"""Holds: data_plane.forwarding.answers
+
+How an upstream's answer is read from its connection: wherever it is cut, and whatever comes beside it.
+"""
 
 import asyncio
 from typing import Any
