@@ -19,6 +19,11 @@ from snapshots.redis_client import inline_store
 _logger = structlog.get_logger(__name__)
 
 
+# PostgreSQL answers and takes no writes. Reads are answered, so a balancer should go on sending requests here.
+READ_ONLY: Final = "read_only"
+_PASSED: Final = ("ok", READ_ONLY)
+
+
 class NotReady(Unavailable):
     """The control plane cannot do its work yet; `details` names what is missing."""
 
@@ -34,7 +39,10 @@ class AliveSerializer(ShownSerializer):
 class ChecksSerializer(ShownSerializer):
     """The checks of readiness, each with its result."""
 
-    database = serializers.ChoiceField(["ok"], help_text="PostgreSQL answers.")
+    database = serializers.ChoiceField(
+        ["ok", READ_ONLY],
+        help_text="PostgreSQL answers. `read_only`: it takes no writes. Reads are answered, writes get 503.",
+    )
     migrations = serializers.ChoiceField(["ok"], help_text="Every migration of this release has been applied.")
     redis = serializers.ChoiceField(["ok"], help_text="Redis answers.")
 
@@ -67,12 +75,11 @@ class ReadinessViews(RestViews):
 
     def retrieve(self, _request: Request) -> Response:
         """The database and Redis answer, and every migration has been applied."""
-        faults = {name: fault for name, check in _CHECKS.items() if (fault := check()) is not None}
-        if "database" not in faults and (fault := _MIGRATIONS()) is not None:
-            faults["migrations"] = fault
-        if faults:
+        checks = {name: check() for name, check in _CHECKS.items()}
+        checks["migrations"] = _MIGRATIONS() if checks["database"] in _PASSED else "ok"
+        if faults := {name: found for name, found in checks.items() if found not in _PASSED}:
             raise NotReady(details=faults)
-        return Response({"status": "ready", "checks": dict.fromkeys(["database", "migrations", "redis"], "ok")})
+        return Response({"status": "ready", "checks": dict(sorted(checks.items()))})
 
 
 class _Migrations:
@@ -81,10 +88,10 @@ class _Migrations:
     def __init__(self) -> None:
         self._are_applied = False
 
-    def __call__(self) -> str | None:
-        """The fault as a text, or None."""
+    def __call__(self) -> str:
+        """`ok`, or the fault as a text."""
         if self._are_applied:
-            return None
+            return "ok"
         try:
             executor = MigrationExecutor(connection)
             missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
@@ -94,30 +101,31 @@ class _Migrations:
         if missing:
             return f"{len(missing)} are not applied"
         self._are_applied = True
-        return None
+        return "ok"
 
 
-def _check_database() -> str | None:
+def _check_database() -> str:
     try:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SELECT current_setting('transaction_read_only')")
+            is_read_only = cursor.fetchone() == ("on",)
     except DatabaseError as fault:
         # The cause may contain addresses, so it goes into the log and not into the answer.
         _logger.warning("database_not_ready", cause=str(fault))
         return "unreachable"
-    return None
+    return READ_ONLY if is_read_only else "ok"
 
 
-def _check_redis() -> str | None:
+def _check_redis() -> str:
     try:
         inline_store().redis.ping()
     except RedisError as fault:
         _logger.warning("redis_not_ready", cause=type(fault).__name__)
         return "unreachable"
-    return None
+    return "ok"
 
 
-_CHECKS: Final[dict[str, Callable[[], str | None]]] = {
+_CHECKS: Final[dict[str, Callable[[], str]]] = {
     "database": _check_database,
     "redis": _check_redis,
 }

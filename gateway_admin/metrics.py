@@ -7,7 +7,7 @@ tenant, a host or a key. The path needs no API key, so do not make it public; th
 from collections.abc import Iterator
 from typing import Any, Final
 
-from django.db import DatabaseError, models
+from django.db import DatabaseError, connection, models
 from django.http import HttpResponse
 from django.utils import timezone
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -42,6 +42,12 @@ class _Deployment(Collector):
 
 
 def _read_changes() -> Iterator[Metric]:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT current_setting('transaction_read_only') = 'on'")
+        (is_read_only,) = cursor.fetchone()
+    yield GaugeMetricFamily(
+        "gateway_database_read_only", "1 while PostgreSQL takes no writes, else 0.", value=is_read_only
+    )
     changes: Any = Change.objects.exclude(document=WHOLE_ACCOUNT)
     found = changes.aggregate(
         pending=models.Count("id", filter=models.Q(parked_at=None)),

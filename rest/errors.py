@@ -158,6 +158,13 @@ class Unavailable(GatewayError):
     retry_after_seconds: ClassVar[int] = 1
 
 
+class DatabaseReadOnly(Unavailable):
+    """The database takes no writes at the moment. Nothing was changed; try again after the time in Retry-After."""
+
+    code = "database_read_only"
+    retry_after_seconds = 5
+
+
 class Busy(Unavailable):
     """This process serves as many others as it can at the moment; come back after the time in Retry-After."""
 
@@ -260,11 +267,16 @@ def translate(exception: BaseException) -> GatewayError | None:
         return exception
     if isinstance(exception, drf.ValidationError):
         return InvalidRequest(details=details_of(exception.detail))
+    if getattr(exception.__cause__, "sqlstate", None) == _READ_ONLY:
+        return DatabaseReadOnly()
     for kinds, error in _TRANSLATIONS:
         if isinstance(exception, kinds):
             return error()
     return None
 
+
+# PostgreSQL's code for a write that it refuses because it only reads.
+_READ_ONLY: Final = "25006"
 
 _TRANSLATIONS: Final[tuple[tuple[tuple[type[BaseException], ...], type[GatewayError]], ...]] = (
     ((Http404, drf.NotFound), NotFound),

@@ -5,7 +5,10 @@ What only a real server shows: raw HTTP, lengths that lie, HEAD, and a database 
 
 import os
 import time
+from http.cookies import SimpleCookie
+from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import psycopg
 import pytest
 
 from tests.live import ControlPlane, control_plane
@@ -147,6 +150,52 @@ def test_the_docs_page_names_only_files_that_this_server_has(plane):
     for name in names:
         assert name.startswith(("/static/", "/docs?"))
         assert plane.request("GET", name, token=None).status == 200
+
+
+def take_writes(plane: ControlPlane, *, does: bool) -> None:
+    """Have every new connection of the plane's database take no writes, or take them again."""
+    url = urlsplit(plane.environ["DATABASE_URL"])
+    name = url.path[1:]
+    with psycopg.connect(urlunsplit(url._replace(path="/postgres")), autocommit=True) as connection:
+        value = "off" if does else "on"
+        connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+
+def test_a_database_that_takes_no_writes_answers_reads_and_refuses_writes_for_a_while(plane):
+    made = plane.request("POST", "/access-keys", {"name": "before"}).json()
+    with psycopg.connect(plane.environ["DATABASE_URL"]) as connection:
+        # So that the next request would write when its API key was last used.
+        connection.execute("UPDATE accounts_apikey SET last_used = NULL")
+    take_writes(plane, does=False)
+    try:
+        wait_until_answered(plane)
+
+        ready, metrics = plane.request("GET", "/readyz"), plane.request("GET", "/metrics").body.decode()
+        assert (ready.status, ready.json()["checks"]["database"]) == (200, "read_only")
+        assert "gateway_database_read_only 1.0" in metrics
+        read = plane.request("GET", f"/access-keys/{made['id']}")
+        assert (read.status, read.json()["name"]) == (200, "before")
+        for method, path, body in (
+            ("POST", "/access-keys", {"name": "x"}),
+            ("PATCH", f"/access-keys/{made['id']}", {"name": "x"}),
+            ("DELETE", f"/access-keys/{made['id']}", None),
+            ("PATCH", "/gateway-config", {"totalTimeout": "5s"}),
+        ):
+            answer = plane.request(method, path, body)
+            assert (answer.status, answer.json()["errorCode"]) == (503, "database_read_only"), path
+            assert answer.headers["retry-after"] == "5"
+        page = plane.request("GET", "/dashboard/login", token=None)
+        cookie = SimpleCookie(page.headers["set-cookie"])["csrf"]
+        form = urlencode({"login": "nobody", "password": "wrong", "csrfmiddlewaretoken": cookie.value}).encode()
+        headers = {"content_type": "application/x-www-form-urlencoded", "origin": plane.url}
+        tried = plane.request("POST", "/dashboard/login", form, token=None, cookie=f"csrf={cookie.value}", **headers)
+        assert (page.status, tried.status) == (200, 503)
+    finally:
+        take_writes(plane, does=True)
+
+    wait_until(lambda: plane.request("GET", "/readyz").json()["checks"]["database"] == "ok", what="writes are taken")
+    assert plane.request("DELETE", f"/access-keys/{made['id']}").status == 204
 
 
 def test_a_failing_database_is_503_and_never_401_and_is_over_when_it_is_back(postgres_server, redis_server):
