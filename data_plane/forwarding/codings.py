@@ -4,25 +4,116 @@ Source: RFC 9110, sections 8.4 and 15.5.16; docs/decisions/0088-requests-as-call
 """
 
 import asyncio
+import sys
 import zlib
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol
+
+import brotli
 
 from data_plane.errors import BodyTooLarge, CodingBroken, CodingNotTaken
 from data_plane.forwarding.bodies import BODY_LIMIT
 from data_plane.forwarding.budget import Share
 
-# How zlib is told what comes: a gzip header, or one of its own.
-_GZIP: Final = 16 + zlib.MAX_WBITS
-_ZLIB: Final = zlib.MAX_WBITS
-_CODINGS: Final = {b"gzip": _GZIP, b"x-gzip": _GZIP, b"deflate": _ZLIB}
-_TAKEN: Final = ((b"accept-encoding", b"gzip, deflate"),)
-# A step of it takes about a millisecond.
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+# A step takes about a millisecond.
 _READ_AT_ONCE: Final = 64 * 1024
 _MADE_AT_ONCE: Final = 512 * 1024
+# How zlib is told what comes: a gzip header, or one of its own.
+_GZIP: Final = 16 + zlib.MAX_WBITS
 # The low half of a zlib header's first byte says "deflate", and its two bytes are a multiple of 31.
 _DEFLATE: Final = 8
 _CHECK: Final = 31
+# RFC 9659: nobody needs to take a window over 8 MiB.
+_ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
+_FAULTS: Final = (zlib.error, zstd.ZstdError, brotli.error)
+
+
+class _Decoder(Protocol):
+    """A coding, read a little at a time."""
+
+    has_ended: bool
+    # Whether more can be made of what was read.
+    is_full: bool
+
+    def decode(self, piece: bytes) -> bytes:
+        """About `_MADE_AT_ONCE` bytes of what the piece, or those before it, hold.
+
+        Raises:
+            CodingBroken, or one of `_FAULTS`: it is not in this coding, or something is behind its end.
+        """
+
+
+class _Zlib:
+    """gzip and deflate."""
+
+    def __init__(self, raw: bytes, window: int = zlib.MAX_WBITS) -> None:
+        if (
+            window == zlib.MAX_WBITS
+            and len(raw) > 1
+            and (raw[0] & 0x0F != _DEFLATE or int.from_bytes(raw[:2]) % _CHECK)
+        ):
+            # Some clients leave out zlib's header.
+            window = -zlib.MAX_WBITS
+        self._decoder: Any = zlib.decompressobj(window)
+        self._waiting = b""
+        self.has_ended = self.is_full = False
+
+    def decode(self, piece: bytes) -> bytes:
+        made: bytes = self._decoder.decompress(piece or self._waiting, _MADE_AT_ONCE)
+        self._waiting = self._decoder.unconsumed_tail
+        if self._decoder.unused_data:
+            raise CodingBroken
+        self.has_ended = self._decoder.eof
+        self.is_full = bool(self._waiting) or len(made) == _MADE_AT_ONCE
+        return made
+
+
+class _Gzip(_Zlib):
+    def __init__(self, raw: bytes) -> None:
+        super().__init__(raw, _GZIP)
+
+
+class _Brotli:
+    def __init__(self, _raw: bytes) -> None:
+        self._decoder: Any = brotli.Decompressor()
+        self.has_ended = self.is_full = False
+
+    def decode(self, piece: bytes) -> bytes:
+        # What is behind the end is an error by itself. It makes up to twice as much as it is asked for.
+        made: bytes = self._decoder.process(piece, output_buffer_limit=_MADE_AT_ONCE // 2)
+        self.has_ended = self._decoder.is_finished()
+        # It takes more while it still keeps back what it made.
+        self.is_full = bool(made) or not self._decoder.can_accept_more_data()
+        return made
+
+
+class _Zstd:
+    def __init__(self, _raw: bytes) -> None:
+        self._decoder = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
+        self.has_ended = self.is_full = False
+
+    def decode(self, piece: bytes) -> bytes:
+        made = self._decoder.decompress(piece, _MADE_AT_ONCE)
+        self.has_ended = self._decoder.eof
+        self.is_full = not self._decoder.needs_input
+        if self._decoder.unused_data:
+            raise CodingBroken
+        return made
+
+
+_CODINGS: Final[dict[bytes, Callable[[bytes], _Decoder]]] = {
+    b"gzip": _Gzip,
+    b"x-gzip": _Gzip,
+    b"deflate": _Zlib,
+    b"br": _Brotli,
+    b"zstd": _Zstd,
+}
+_TAKEN: Final = ((b"accept-encoding", b"gzip, deflate, br, zstd"),)
 
 
 def coding_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -55,36 +146,25 @@ async def decoded(raw: bytes, coding: bytes, share: Share) -> bytes:
         BodyTooLarge: it is over the limit.
         BodiesInFlight, WorkerFull: as `Share.hold`.
     """
-    decoder: Any = zlib.decompressobj(_window(raw, coding))
+    decoder = _CODINGS[coding](raw)
     pieces: list[bytes] = []
     length = 0
     try:
         for start in range(0, len(raw), _READ_AT_ONCE):
-            waiting: bytes = raw[start : start + _READ_AT_ONCE]
-            # What was made may be full while more of what was read waits within the decoder.
-            while waiting or (pieces and len(pieces[-1]) == _MADE_AT_ONCE):
-                piece = decoder.decompress(waiting, _MADE_AT_ONCE)
-                waiting = decoder.unconsumed_tail
-                length += len(piece)
+            if decoder.has_ended:
+                raise CodingBroken
+            piece = raw[start : start + _READ_AT_ONCE]
+            while piece or (decoder.is_full and not decoder.has_ended):
+                made = decoder.decode(piece)
+                piece = b""
+                length += len(made)
                 if length > BODY_LIMIT:
                     raise BodyTooLarge
-                share.hold(len(piece))
-                pieces.append(piece)
+                share.hold(len(made))
+                pieces.append(made)
                 await asyncio.sleep(0)
-                if decoder.eof:
-                    break
-            if decoder.eof:
-                if decoder.unused_data or start + _READ_AT_ONCE < len(raw):
-                    raise CodingBroken
-                return b"".join(pieces)
-    except zlib.error:
+    except _FAULTS:
         raise CodingBroken from None
-    raise CodingBroken
-
-
-def _window(raw: bytes, coding: bytes) -> int:
-    window = _CODINGS[coding]
-    if window == _ZLIB and len(raw) > 1 and (raw[0] & 0x0F != _DEFLATE or int.from_bytes(raw[:2]) % _CHECK):
-        # Some clients leave out zlib's header.
-        return -zlib.MAX_WBITS
-    return window
+    if not decoder.has_ended:
+        raise CodingBroken
+    return b"".join(pieces)
