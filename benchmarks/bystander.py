@@ -29,7 +29,7 @@ from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
 from local.embedded import RedisServer
 from local.stand_in import running
-from tests.workers import Client, SnapshotWriter, worker_process
+from tests.workers import ROOT, Client, SnapshotWriter, worker_process
 
 MIB: Final = 1024 * 1024
 SIZES: Final = (MIB, 32 * MIB - 1024)
@@ -163,7 +163,7 @@ async def _search(seconds: float, seed: int) -> list[Cost]:
                 "SEALING_PRIVATE_KEYS": private,
                 "UPSTREAM_BASE_URLS": f"openai={upstream.url}",
             }
-            with worker_process({**os.environ, **environ}, Path(directory)) as worker:
+            with worker_process({**os.environ, **environ}, Path(directory), code=ROOT) as worker:
                 tokens = [writer.tenant().routed(_KEY) for _ in range(2)]
                 process = psutil.Process(worker.process.pid)
                 search = Search(Client(session, worker.url), process, *tokens)

@@ -87,6 +87,7 @@ def main() -> None:
                         "UPSTREAM_BASE_URLS": f"openai=http://127.0.0.1:{port}/v1",
                     },
                     home,
+                    code=ROOT,
                 )
             )
             for _ in range(options.workers)

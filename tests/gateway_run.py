@@ -18,6 +18,7 @@ import pytest
 
 from local.embedded.server import free_port
 from local.evaluation import Var
+from tests import nursery
 from tests.patience import PATIENCE, stretched
 
 # What this test run gave itself is no part of a person's shell.
@@ -135,13 +136,13 @@ def whole_gateway(_gateway_runs: Callable[[], GatewayRun]) -> GatewayRun:
 def stand_in() -> Iterator[str]:
     """A stand-in upstream as a process of its own; its origin."""
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "local.stand_in", "--port", str(port)], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stdout is not None
-        assert "stand-in upstream" in process.stdout.readline()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    ours, its = os.pipe()
+    with os.fdopen(ours) as said:
+        process = nursery.Process("-m", "local.stand_in", "--port", str(port), env=os.environ, stdout=its)
+        os.close(its)
+        try:
+            assert "stand-in upstream" in said.readline()
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(stretched(PATIENCE))

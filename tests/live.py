@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from tests import nursery
 from tests.databases import create_database, template_database
 from tests.patience import PATIENCE, stretched
 
@@ -111,9 +111,13 @@ def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> I
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "log"
-        serve = [sys.executable, "manage.py", "serve", "--port", str(port)]
         with log.open("wb") as written:
-            process = subprocess.Popen(serve, env=environ, cwd=ROOT, stdout=written, stderr=subprocess.STDOUT)
+            process = nursery.Process(
+                *("manage.py", "serve", "--port", str(port)),
+                env=environ,
+                stdout=written.fileno(),
+                stderr=written.fileno(),
+            )
         try:
             plane = ControlPlane(f"http://127.0.0.1:{port}", alice, charlie, log, environ)
             _wait_until_ready(plane, process)
@@ -138,13 +142,12 @@ def manage(environ: dict[str, str], *command: str) -> str:
 
 
 def _run(environ: dict[str, str], *arguments: str) -> str:
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = nursery.run(*arguments, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _wait_until_ready(plane: ControlPlane, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(plane: ControlPlane, process: nursery.Process) -> None:
     began = time.monotonic()
     while time.monotonic() - began < stretched(PATIENCE):
         assert process.poll() is None, plane.log.read_text()

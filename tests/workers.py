@@ -47,6 +47,7 @@ from gateway_core.snapshot import (
     VersionDocument,
 )
 from gateway_core.usage_events import BATCH_FIELD, UsageEvent, open_batch
+from tests import nursery
 from tests.patience import PATIENCE, eventually, stretched
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -421,7 +422,7 @@ def settings_of(environ: Mapping[str, str], **changes: Any) -> WorkerSettings:
 class WorkerProcess(NamedTuple):
     """`python -m data_plane serve`, running."""
 
-    process: "subprocess.Popen[bytes]"
+    process: "nursery.Process | subprocess.Popen[bytes]"
     url: str
     log: Path
 
@@ -434,19 +435,26 @@ class WorkerProcess(NamedTuple):
 
 @contextmanager
 def worker_process(
-    environ: Mapping[str, str], home: Path, *, wait: bool = True, code: Path = ROOT
+    environ: Mapping[str, str], home: Path, *, wait: bool = True, code: Path | None = None
 ) -> Iterator[WorkerProcess]:
-    """A worker as a process of its own, ready; of this tree, or of the tree in the folder `code`."""
+    """A worker as a process of its own, ready.
+
+    Args:
+        environ: its environment, beside PATH and its port.
+        home: where its log goes.
+        wait: until it is ready.
+        code: the tree whose code it runs, from a cold start. Without one it is this tree's, forked by the nursery.
+    """
     port = free_port()
     log = home / f"worker-{port}.log"
+    command = ("-m", "data_plane", "serve")
+    env = {"PATH": os.environ["PATH"], **environ, "DATA_PLANE_PORT": str(port)}
+    process: nursery.Process | subprocess.Popen[bytes]
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "data_plane", "serve"],
-            cwd=code,
-            env={"PATH": os.environ["PATH"], **environ, "DATA_PLANE_PORT": str(port)},
-            stderr=output,
-            stdout=output,
-        )
+        if code is None:
+            process = nursery.Process(*command, env=env, stdout=output.fileno(), stderr=output.fileno())
+        else:
+            process = subprocess.Popen([sys.executable, *command], cwd=code, env=env, stdout=output, stderr=output)
     running = WorkerProcess(process, f"http://127.0.0.1:{port}", log)
     try:
         if wait:

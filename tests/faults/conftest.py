@@ -1,8 +1,6 @@
 """Real processes of ours, to be stopped and killed. Each ends with its test."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from typing import Any
@@ -13,6 +11,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from tests import nursery
+
 Program = Callable[..., "Child"]
 
 
@@ -20,25 +20,22 @@ class Child:
     """One process, with lines to and from it."""
 
     def __init__(self, *command: str, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env={**os.environ, "DATABASE_POOL_SIZE": "20", **environment},
-        )
+        its_stdin, ours = os.pipe()
+        self._to = os.fdopen(ours, "w", buffering=1)
+        ours, its_stdout = os.pipe()
+        self._from = os.fdopen(ours)
+        env = {**os.environ, "DATABASE_POOL_SIZE": "20", **environment}
+        self.process = nursery.Process(*command, env=env, stdin=its_stdin, stdout=its_stdout)
+        os.close(its_stdin)
+        os.close(its_stdout)
 
     def tell(self, line: str = "") -> None:
         """Send a line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
+        self._to.write(line + "\n")
 
     def hear(self) -> str:
         """Wait for a line."""
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        line = self._from.readline()
         assert line, "the process ended"
         return line.strip()
 
@@ -50,8 +47,7 @@ class Child:
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            assert pipe is not None
+        for pipe in (self._to, self._from):
             with suppress(BrokenPipeError):
                 pipe.close()
 

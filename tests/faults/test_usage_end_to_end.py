@@ -6,8 +6,6 @@ From a caller to `/usage`, with real processes that are killed on the way: each 
 import json
 import os
 import signal
-import subprocess
-import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from gateway_core.envelopes import DocumentKeys
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
 from snapshots.redis_client import keys
+from tests import nursery
 from tests.faults.conftest import Program
 from tests.fixtures import Api, open_account
 from tests.patience import wait_until
@@ -42,7 +41,7 @@ START = "2020-01-01T00:00:00Z"
 def upstream() -> Iterator[str]:
     """The stand-in, as a process."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "local.stand_in", "--port", str(port)])
+    process = nursery.Process("-m", "local.stand_in", "--port", str(port), env=os.environ)
     url = f"http://127.0.0.1:{port}"
 
     def answers() -> bool:

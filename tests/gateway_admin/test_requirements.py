@@ -115,7 +115,7 @@ def test_a_worker_serves_with_neither_django_nor_a_server_installed(redis, redis
         "LOADING_SPREAD": "0",
     }
 
-    with worker_process(environ, tmp_path) as worker:
+    with worker_process(environ, tmp_path, code=ROOT) as worker:
         assert worker.stop() == 0
 
 

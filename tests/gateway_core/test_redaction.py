@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway_core import envelopes, sealing, tokens
 from gateway_core.redaction import FULL_FORM_LENGTH, WHOLE_KEY, mask, redact
+from tests import tiers
 from tests.patience import stretched
 
 VALUES = st.text(string.ascii_letters + string.digits + string.punctuation, min_size=1, max_size=120)
@@ -233,8 +234,8 @@ TIRESOME = [
     ],
 )
 def test_no_text_makes_redaction_slow(unit):
-    # 1 MB takes 0.4 s on a slow core; a search that goes back takes minutes for it.
-    assert seconds_for(unit * (1_000_000 // len(unit))) < stretched(10)
+    # 1 MB takes 0.4 s on a slow core; a search that begins again at each character takes longer by its length.
+    assert seconds_for(unit * (tiers.number(300_000, full=1_000_000) // len(unit))) < stretched(10)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
-"""Holds: local.run
+"""Holds: local.run, README.md
 
-`make run`, as a person uses it: everything real, from an empty directory.
+`make run`, as a person uses it: everything real, from an empty directory. The second run is one of `make try`, and the
+README's walk is pasted into a shell beside it.
 """
 
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -23,6 +25,7 @@ from local.manage import environment_of
 from tests.databases import create_database, template_database
 from tests.gateway_run import GatewayRun, shell
 from tests.patience import PATIENCE, stretched, wait_until
+from tests.workers import ROOT
 
 pytestmark = pytest.mark.xdist_group("run")
 
@@ -69,13 +72,13 @@ def first_run(whole_gateway):
 
 @pytest.fixture(scope="module")
 def second_run(first_run):
-    """The same again after the first has ended, in a shell that has sourced dev.env."""
+    """The same again after the first has ended, with a stand-in, in a shell that has sourced dev.env."""
     sourced = first_run.dev_env
     before = first_run.tree
     first_run.process.terminate()
     first_run.process.wait(stretched(PATIENCE))
     assert not [pid for pid in before if is_alive(pid)]
-    run = GatewayRun(first_run.var, **sourced)
+    run = GatewayRun(first_run.var, arguments=["--stand-in"], **sourced)
     yield run
     run.close()
 
@@ -207,6 +210,31 @@ def test_the_next_run_finds_its_data_again_even_with_dev_env_sourced(first_run, 
     status, body = second_run.get("CONTROL_PLANE_URL", "/api-keys", token=second_run.dev_env["AI_GATEWAY_API_KEY"])
     assert status == 200
     assert len(json.loads(body)["aiGatewayApiKeys"]) == 1
+
+
+def test_the_walk_of_the_readme_works_as_one_paste_without_a_key_of_anybodys(second_run):
+    section = (ROOT / "README.md").read_text().partition("## From a provider key to a routed request")[2]
+    paste = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert paste is not None
+    # The checkout as the paste sees it: the var/ of the run, and the Python that `make` puts there.
+    checkout = second_run.var.parent
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+
+    done = subprocess.run(
+        ["sh", "-c", paste[1]],
+        cwd=checkout,
+        env={name: value for name, value in shell().items() if name != "OPENAI_API_KEY"},
+        capture_output=True,
+        text=True,
+        timeout=stretched(PATIENCE),
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("HTTP/1.1 200 OK"), done.stdout + done.stderr
+    assert "gateway-provider: openai" in done.stdout
+    assert '"keyRedacted":"sk-demo-01***mnop"' in done.stderr
 
 
 def test_ctrl_c_ends_every_process_cleanly(second_run):

@@ -10,10 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.faults.conftest import Child
+from tests import nursery
+from tests.workers import free_port
 
-# The worker's own Redis, the test's, the program in the middle and its child, and the one with pipes.
-FEWEST = 5
+# The worker's own Redis, the test's, the program in the middle and its child, the one with a pipe, the nursery and its
+# child.
+FEWEST = 7
 
 
 @pytest.mark.parametrize("number", range(2))
@@ -26,7 +28,8 @@ def test_with_servers_and_children_of_children(number, redis_server, postgres_se
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     middle = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {deaf!r}]); time.sleep(600)"
     subprocess.Popen([sys.executable, "-c", middle], start_new_session=True)
-    Child("-c", "import time; time.sleep(600)")
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], stdin=subprocess.PIPE)
+    nursery.Process("-m", "local.stand_in", "--port", str(free_port()), env=os.environ)
     (tmp_path / "made").write_text("")
     while len(processes := psutil.Process().children(recursive=True)) < FEWEST:
         time.sleep(0.1)

@@ -14,7 +14,7 @@ import pytest
 from tests.patience import PATIENCE, eventually, stretched
 from tests.servers import FaultyRedis
 from tests.steady import SteadyTraffic
-from tests.workers import Client, Tenant, worker_process
+from tests.workers import ROOT, Client, Tenant, worker_process
 
 pytestmark = pytest.mark.faults
 
@@ -47,7 +47,7 @@ async def test_a_restart_without_redis_serves_from_the_file_and_one_with_a_damag
     shown, doomed, unseen = alice.token(), alice.token(), alice.token()
 
     def start(*, wait: bool = False):  # a context manager
-        return worker_process(environ, tmp_path, wait=wait)
+        return worker_process(environ, tmp_path, wait=wait, code=ROOT)
 
     async with aiohttp.ClientSession() as session:
         with start(wait=True) as process:
