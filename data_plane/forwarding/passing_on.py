@@ -114,7 +114,8 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
 
 def _has_error(events: bytes) -> bool:
     # Two searches for each chunk of every stream: nothing else is done with nearly all of them.
-    return (b'"error"' in events or b"event: error" in events) and fails_within(events)
+    rfind = events.rfind
+    return (rfind(b'"error"') >= 0 or rfind(b"event: error") >= 0) and fails_within(events)
 
 
 def _of_a_stream(passed: Headers) -> Headers:
