@@ -22,6 +22,7 @@ _READ: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _READ_DETAILS: Final = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens")
 _WRITTEN_DETAILS: Final = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 _REASONING: Final = ("reasoning_tokens", "thinking_tokens")
+_NOTHING: Final[Mapping[str, Any]] = {}
 # The usual tier: our word, and those of others.
 USUAL_TIER: Final = "default"
 USUAL_TIERS: Final = frozenset({USUAL_TIER, "standard", "on_demand", "auto", "standard_only"})
@@ -112,11 +113,13 @@ def tier_of(*named: object) -> str:
 
 def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
     """Two reports of one answer as one: no number falls, and what only one of them says stays."""
+    if not before:
+        return {name: value for name, value in now.items() if value is not None}
     both = dict(before)
     for name, value in now.items():
         known = both.get(name)
-        if isinstance(value, Mapping):
-            both[name] = merged(known if isinstance(known, Mapping) else {}, value)
+        if isinstance(value, dict):
+            both[name] = merged(known if isinstance(known, dict) else {}, value)
         elif _is_number(value):
             both[name] = max(known, value) if _is_number(known) else value
         elif value is not None:
@@ -126,6 +129,8 @@ def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
 
 def count(value: object) -> int:
     """A number of things within an event's bounds; zero for what is none."""
+    if value is None:
+        return 0
     if type(value) is int and 0 <= value <= MAX_COUNT:
         return value
     if not _is_number(value) or value != value:  # noqa: PLR0124 -- not a number
@@ -134,7 +139,8 @@ def count(value: object) -> int:
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # As JSON is decoded; a look at the type alone takes a fifth of the time of `isinstance`.
+    return type(value) is int or type(value) is float
 
 
 def _is_within(beside: int, usage: Mapping[str, Any], within: int) -> bool:
@@ -157,23 +163,34 @@ def _of_compactions(iterations: object) -> tuple[int, int]:
     """What summaries of a long conversation took: Anthropic lists it, and leaves it out of the sums."""
     into = out_of = 0
     for one in iterations if isinstance(iterations, list) else ():
-        if isinstance(one, Mapping) and one.get("type") == "compaction":
+        if isinstance(one, dict) and one.get("type") == "compaction":
             into += count(one.get("input_tokens"))
             out_of += count(one.get("output_tokens"))
     return into, out_of
 
 
 def _of_an_hour(usage: Mapping[str, Any]) -> int:
-    return count(_object(usage, "cache_creation").get("ephemeral_1h_input_tokens"))
+    created = usage.get("cache_creation")
+    return count(created.get("ephemeral_1h_input_tokens")) if isinstance(created, dict) else 0
 
 
 def _object(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((found for name in names if isinstance(found := usage.get(name), Mapping)), {})
+    for name in names:
+        if isinstance(found := usage.get(name), dict):
+            return found
+    return _NOTHING
 
 
 def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return next((count(usage[name]) for name in names if name in usage), 0)
+    for name in names:
+        if name in usage:
+            return count(usage[name])
+    return 0
 
 
 def _most(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return max(count(usage.get(name)) for name in names)
+    most = 0
+    for name in names:
+        if (value := usage.get(name)) is not None:
+            most = max(most, count(value))
+    return most
