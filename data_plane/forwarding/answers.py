@@ -62,6 +62,8 @@ class AnswerProtocol(asyncio.Protocol):
         self.headers: Headers = []
         # Whether all of the present answer has come.
         self.is_whole = True
+        # Whether the present request is not its first.
+        self.is_kept = False
         self._loop = loop
         self._most_interim = most_interim
         self._parser: Any = None
@@ -139,7 +141,8 @@ class AnswerProtocol(asyncio.Protocol):
 
     def ask(self) -> None:
         """A request is about to be sent."""
-        if self._parser is None:
+        self.is_kept = self.was_used
+        if not self.is_kept:
             self._parser = httptools.HttpResponseParser(self)
             # As aiohttp reads answers.
             self._parser.set_dangerous_leniencies(
@@ -181,6 +184,16 @@ class AnswerProtocol(asyncio.Protocol):
             self._is_paused = False
             self.transport.resume_reading()
         return chunk
+
+    @property
+    def was_used(self) -> bool:
+        """Whether it has served a request."""
+        return self._parser is not None
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether the upstream had kept this connection, and closed it as the request was sent: not a byte came."""
+        return self.is_kept and self.transport is None and not (self.status or self._framing or self._waiting)
 
     @property
     def is_read(self) -> bool:

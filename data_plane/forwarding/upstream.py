@@ -29,7 +29,8 @@ from data_plane.forwarding.names import Names, look_up_for
 from data_plane.settings import UpstreamLimits
 from gateway_core.addresses import AddressPolicy
 
-_KEEPALIVE_SECONDS: Final = 15.0
+# Servers on Node.js and uvicorn close what was idle for 5 s.
+_KEEPALIVE_SECONDS: Final = 4.0
 _READ_BUFFER: Final = 64 * 1024
 _LONGEST_LINE: Final = 32 * 1024
 _CLOSE_SECONDS: Final = 0.05
@@ -123,6 +124,9 @@ class Upstream:
     async def send(self, way: Way, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b"") -> Answer:
         """Send a request and wait for the head of its answer.
 
+        A kept connection may be closed by the upstream while the request is on its way. Where not a byte came, the
+        request is sent once more, on a new connection.
+
         Args:
             way: where to.
             headers: all but `host` and `content-length`.
@@ -136,12 +140,19 @@ class Upstream:
         request = way.request or way.open(self._session(way.policy))
         head = way.head(headers, len(body), query)
         look_up_for(way.account)
-        connection = await _connected(cast("aiohttp.BaseConnector", way.connector), request)
-        try:
-            return await _answer(connection, head, body)
-        except BaseException:
-            cut(connection)
-            raise
+        connector = cast("aiohttp.BaseConnector", way.connector)
+        is_new = False
+        while True:
+            connection = await _connected(connector, request, is_new=is_new)
+            protocol = protocol_of(connection)
+            try:
+                return await _answer(connection, head, body)
+            except BaseException as fault:
+                cut(connection)
+                has_expired = protocol is not None and protocol.has_expired
+                if is_new or not has_expired or not isinstance(fault, aiohttp.ClientError | OSError):
+                    raise
+            is_new = True
 
     def _session(self, policy: AddressPolicy) -> aiohttp.ClientSession:
         session = self._sessions.get(policy)
@@ -163,12 +174,22 @@ class Upstream:
         )
 
 
-async def _connected(connector: aiohttp.BaseConnector, request: aiohttp.ClientRequest) -> Connection:
+async def _connected(
+    connector: aiohttp.BaseConnector, request: aiohttp.ClientRequest, *, is_new: bool = False
+) -> Connection:
+    """A connection that can serve a request.
+
+    Args:
+        connector: has the connections that were kept.
+        request: says where to.
+        is_new: whether it must not be one of those. They are closed: the upstream is about to close them too.
+    """
     while True:
         connection = await connector.connect(request, traces=[], timeout=_NO_TIMEOUT)
-        if connection.protocol is not None and not connection.protocol.should_close:
+        protocol = protocol_of(connection)
+        if protocol is not None and not protocol.should_close and not (is_new and protocol.was_used):
             return connection
-        # While it was idle something came that nobody had asked for: it would be taken for the answer.
+        # It is not to be used, or while it was idle something came that would be taken for the answer.
         connection.close()
 
 

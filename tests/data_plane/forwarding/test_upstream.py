@@ -23,6 +23,7 @@ from data_plane.forwarding.answers import AnswerMalformed
 from data_plane.forwarding.upstream import AddressDenied, Upstream, Way, trusted_by_this_machine
 from gateway_core.addresses import AddressPolicy
 from local.stand_in import StandIn
+from tests.scripted_upstream import GOOD, answer
 from tests.workers import Running, Tenant, free_port
 
 STRICT = AddressPolicy()
@@ -242,6 +243,113 @@ async def test_a_body_behind_a_head_that_can_have_none_is_no_answer_to_the_next_
         second.close()
 
     assert told == b"2"
+
+
+KEPT = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n%d"
+
+
+@pytest.mark.parametrize("how", ["in good order", "by a reset", "with the body unread"])
+async def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_replaced_once(sessions: Upstream, how: str):
+    async def keep_and_close(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(KEPT % number)
+        if number == 1:
+            await reader.readuntil(b"\r\n\r\n" if how != "with the body unread" else b"POST")
+            if how == "in good order":
+                writer.close()
+        else:
+            await reader.read()
+
+    async with taking(keep_and_close) as way:
+        told = []
+        for body in (b"", b"x" * 100_000):
+            answer = await sessions.send(way, {}, body)
+            told.append(await answer.content.readany())
+        await sessions.close()
+
+    assert told == [b"1", b"2"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "made"),
+    [
+        # A connection that was not kept is not replaced.
+        ([b""], 1),
+        # Nor is a kept one of which some of the answer came, were it a line or a byte.
+        ([KEPT % 1 + b"HTTP/1.1 200 OK\r\n"], 1),
+        ([KEPT % 1 + b"H"], 1),
+        # Nor is the one that came in its place.
+        ([KEPT % 1, b""], 2),
+    ],
+)
+async def test_no_other_lost_connection_is_replaced(sessions: Upstream, answers: list[bytes], made: int):
+    seen = 0
+
+    async def answer(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal seen
+        seen = number
+        first, kept, rest = answers[number - 1].partition(KEPT % 1)
+        writer.write(first + kept)
+        if kept:
+            await reader.readuntil(b"\r\n\r\n")
+        writer.write(rest)
+        await writer.drain()
+
+    async def ask_twice(way: Way) -> None:
+        for _ in range(2):
+            await (await sessions.send(way, {}, b"")).content.readany()
+
+    async with taking(answer) as way:
+        with pytest.raises(aiohttp.ClientError):
+            await ask_twice(way)
+
+    assert seen == made
+
+
+async def test_a_connection_is_dropped_before_common_servers_drop_it(
+    sessions: Upstream, monkeypatch: pytest.MonkeyPatch
+):
+    """Node.js and uvicorn wait for 5 s."""
+    assert way_out._KEEPALIVE_SECONDS < 5
+    monkeypatch.setattr(way_out, "_KEEPALIVE_SECONDS", 0.0)
+
+    async def keep(number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(KEPT % number)
+        await reader.read()
+
+    async with taking(keep) as way:
+        told = [await (await sessions.send(way, {}, b"")).content.readany() for _ in range(2)]
+        await sessions.close()
+
+    assert told == [b"1", b"2"]
+
+
+async def test_the_caller_sees_nothing_of_a_connection_that_was_replaced(
+    make_worker, environ: dict[str, str], alice: Tenant
+):
+    requests: list[int] = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+                requests.append(1)
+                if len(requests) == 2:
+                    break
+                writer.write(answer(GOOD).replace(b"connection: close\r\n", b""))
+        writer.close()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as listening:
+        environ["UPSTREAM_BASE_URLS"] = f"openai=http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+        worker: Running = await make_worker()
+        alice.keys("sk-first-0123456789abcdefghij")
+        token = alice.token()
+        told = [await worker.client.chat(token) for _ in range(2)]
+        events = await alice.writer.usage_of(2)
+
+    assert [one.status for one in told] == [200, 200]
+    assert [one.headers["gateway-attempts"] for one in told] == ["1", "1"]
+    assert len(requests) == 3
+    assert [event.attempt for event in events] == [1, 1]
 
 
 async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_other(sessions: Upstream):
