@@ -60,7 +60,7 @@ class QuotaUse(NamedTuple):
 
     @property
     def percent(self) -> int:
-        """How much of it is used, from 0 to 100."""
+        """How many percent of the quota are used, from 0 to 100."""
         if self.used is None:
             return 0
         return 100 if self.used >= self.limit else self.used * 100 // self.limit
@@ -93,7 +93,7 @@ class Held:
             raise QuotaReached.of(quota, self.limit(quota), path=path)
 
     def check_grown(self, *quotas: Quota, path: str = ROOT) -> None:
-        """Check, after a write, that none of these has grown above its limit.
+        """Check after a write that it has not made one of these counts grow above its limit.
 
         Raises:
             QuotaReached: one has.
@@ -109,14 +109,14 @@ class Held:
 def held(account_id: uuid.UUID) -> Iterator[Held]:
     """A transaction that locks an account's counts first. Every service that adds or removes what is counted uses it.
 
-    Whoever locks another row before this one waits in the wrong order.
+    Lock this row before any other. Two writers that lock in different orders would wait for each other.
     """
     with transaction.atomic():
         yield Held(_locked(account_id))
 
 
 def limit_of(account_id: uuid.UUID, quota: Quota) -> int:
-    """How many an account may have of what a quota counts, without a lock."""
+    """The limit of a quota for an account, read without a lock."""
     return _limit(_read(account_id), quota)
 
 

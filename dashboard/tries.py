@@ -1,9 +1,9 @@
 """Bounds on tries to sign in, beside axes' bound on a user name and an address.
 
-A network (one IPv4 address, one IPv6 /64) has a number of wrong tries, whatever the user names. They are counted before
-a password is hashed. A user has a number of codes in an hour, whatever the addresses: only who knows the password gets
-so far, so that nobody else can use them up. The counts of codes are in the cache in PostgreSQL, behind a lock on the
-user's row.
+A network (one IPv4 address, one IPv6 /64) has a number of wrong tries, whatever the user names are. They are counted
+before a password is hashed. A user has a number of codes in an hour, whatever the addresses. A code is asked for only
+after the right password, so other people cannot use up a user's codes. The counts of codes are in the cache in
+PostgreSQL; the user's row is locked while they change.
 """
 
 import ipaddress

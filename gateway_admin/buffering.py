@@ -65,7 +65,7 @@ class _Lane:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def take(self) -> bool:
-        """Wait for a free thread; False after too long."""
+        """Wait for a free thread; False if none became free within THREAD_SECONDS."""
         try:
             async with asyncio.timeout(THREAD_SECONDS):
                 await self._free.acquire()
@@ -155,7 +155,7 @@ def _shows_credentials(scope: _Message) -> bool:
 
 
 class _Unfinished:
-    """What a WSGI application reads of a body that was not taken in whole."""
+    """Stands in for a body of which only a part arrived: every read of it fails."""
 
     def read(self, _size: int = -1) -> bytes:
         """
@@ -167,12 +167,12 @@ class _Unfinished:
     readline = read
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
 
 @dataclass(frozen=True)
 class _Body:
-    """A body as far as it was taken in."""
+    """The part of a body that has arrived."""
 
     file: Any
     # What the application is given as Content-Length; None for a request without a body.

@@ -22,17 +22,17 @@ from gateway_core.addresses import neighbourhood
 from rest.errors import Busy, GatewayError, HeadTooLarge, RequestMalformed, RequestTimedOut, http_response
 from rest.middleware import is_trusted
 
-# A head of more bytes is refused.
+# A request whose head has more bytes is refused.
 HEAD_BYTES: Final = 64 * 1024
 # A head is whole so many seconds after its first byte, or after the connection was made.
 HEAD_SECONDS: Final = 10.0
 # A connection may be silent so long between two requests.
 IDLE_SECONDS: Final = 60.0
-# What was handed to the system, at most one piece of an answer, is read within these seconds.
+# A client reads what was handed to the system, at most one piece of an answer, within these seconds.
 READING_SECONDS: Final = 20.0
-# What the system may hold of an answer for its client.
+# How many bytes of an answer the system may hold for its client.
 SENDING_BYTES: Final = 128 * 1024
-# Of the descriptors that a process may have: a connection, its body and its answer may each need one.
+# How many file descriptors a connection may need (itself, its body, its answer), and how many are left for other uses.
 _DESCRIPTORS_EACH: Final = 3
 _DESCRIPTORS_KEPT: Final = 128
 # `struct linger`: on, no seconds.
@@ -42,11 +42,12 @@ _FORGETS: Final = struct.pack("ii", 1, 0)
 class BoundedProtocol(H11Protocol):
     """One connection."""
 
-    # Of this process, and of one address (of IPv6: one /64 network) that is not a trusted proxy's.
+    # How many connections this process takes, and how many from one address (one /64 network of IPv6) that is not a
+    # trusted proxy's.
     most: ClassVar[int] = 2000
     most_of_one: ClassVar[int] = 256
     _counts: ClassVar[Counter[str]] = Counter()
-    # Without a request at the moment, the one that has been so for the longest time first.
+    # Connections without a request at the moment. The one that has been idle for the longest time is first.
     _idle: ClassVar[dict["BoundedProtocol", None]] = {}
 
     neighbourhood = ""
@@ -58,7 +59,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Take the connection, in place of an idle one where there is no more room, or refuse it."""
         super().connection_made(transport)
-        # Also the last few bytes of an answer count as not read: the connection is not left to wait for ever.
+        # The last few bytes of an answer count as not read too, so that a client cannot keep the connection by them.
         transport.set_write_buffer_limits(high=0)
         # The system would grow its own buffer to some MiB for a client that does not read.
         if (own := transport.get_extra_info("socket")) is not None:
@@ -125,7 +126,7 @@ class BoundedProtocol(H11Protocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _reset(self) -> None:
-        """Close it, and have the system forget what it has not sent yet."""
+        """Close the connection. The system forgets what it has not sent yet."""
         with contextlib.suppress(OSError):
             self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _FORGETS)
         self.transport.abort()

@@ -104,7 +104,7 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     reasoning_tokens: _Count = 0
     # Of `cache_write_tokens`, those that are kept for an hour.
     cache_write_1h_tokens: _Count = msgspec.field(default=0, name="cacheWrite1hTokens")
-    # Of `input_tokens` and `output_tokens`, those of sounds and of pictures; of `cache_read_tokens` likewise.
+    # How many of `input_tokens`, `output_tokens` and `cache_read_tokens` were of sounds, and how many of pictures.
     input_audio_tokens: _Count = 0
     cache_read_audio_tokens: _Count = 0
     output_audio_tokens: _Count = 0
@@ -113,9 +113,9 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     output_image_tokens: _Count = 0
     # Searches that the upstream made by itself.
     web_searches: _Count = 0
-    # Which one served it, in the upstream's own spelling; empty for the usual one.
+    # The service tier that served the request, in the upstream's own spelling; empty for the usual tier.
     service_tier: _Text = ""
-    # Whether a number had to be estimated: the answer did not report it.
+    # Whether a number is an estimate, because the answer did not report it.
     usage_estimated: bool = False
     # With "user" only: `aigpk_…`, and the mask that the key had then.
     provider_key: Annotated[str, _id(ids.Prefix.PROVIDER_KEY)] | None = None

@@ -1,4 +1,4 @@
-"""Look at fetched prices: which can never be used, and which wait for an operator.
+"""Look at fetched prices: some can never be used, and some wait until an operator accepts them.
 
 Every price of every kind (input, output, cache, audio, …), tier and condition is looked at.
 
@@ -28,7 +28,7 @@ def invalid(new: DataSnapshot) -> list[str]:
 
 
 def waiting(new: DataSnapshot, present: DataSnapshot, *, managed: Collection[str]) -> list[str]:
-    """The places where prices have leapt or become zero, or are missing where managed inference needs them.
+    """The places of prices that became zero or leapt by more than `LEAP`, or that managed inference lacks.
 
     Args:
         new: valid prices that were fetched.

@@ -57,7 +57,7 @@ class AnswerProtocol(asyncio.Protocol):
             most_interim: how many interim answers may come before an answer.
         """
         self.transport: asyncio.Transport | None = None
-        # Of the present answer: the status, 0 until its head is here; and its headers in order, names in lower case.
+        # The present answer's status, 0 until its head has come, and its headers in order with names in lower case.
         self.status = 0
         self.headers: Headers = []
         # Whether all of the present answer has come.
@@ -117,12 +117,12 @@ class AnswerProtocol(asyncio.Protocol):
             self.transport.close()
 
     def abort(self) -> None:
-        """Cut it."""
+        """Close the connection at once, whatever is still to be sent."""
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone. An answer without a length and without chunks ends so."""
+        """The connection has ended. This is the regular end of an answer that has neither a length nor chunks."""
         self.transport = None
         self._keeps_alive = False
         if not self.is_whole and self._fault is None:
@@ -201,7 +201,7 @@ class AnswerProtocol(asyncio.Protocol):
         return self.is_whole and not self._pieces
 
     def news(self) -> "asyncio.Future[None]":
-        """Done once something came. One waits at a time."""
+        """A future that is done when more of the answer has come. Only one task waits at a time."""
         self._reader = self._loop.create_future()
         return self._reader
 
@@ -296,8 +296,8 @@ class Answer:
     def __init__(self, connection: Connection, protocol: AnswerProtocol) -> None:
         """
         Args:
-            connection: given back once the body was read.
-            protocol: its own, which has the head.
+            connection: where the answer comes from. It is given back when the body has been read.
+            protocol: the protocol of this connection; it has read the head.
         """
         self.status = protocol.status
         # Names in lower case.

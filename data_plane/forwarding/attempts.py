@@ -110,7 +110,7 @@ class AttemptMachine:
         """The error for attempts that all failed.
 
         Args:
-            bound: why others were not made; "" where there are no others.
+            bound: the bound that kept further attempts from being made; "" where every attempt of the plan was made.
         """
         failures = self._failures
         self._running.usage.is_exhausted = not bound

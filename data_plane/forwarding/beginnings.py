@@ -121,9 +121,9 @@ async def _whole(response: Answer, running: Running, first: bytes) -> Begun:
 
 
 async def error_body(response: Answer) -> bytes:
-    """The beginning of a failure's body, as much as comes at once. A short one is read to its end.
+    """The beginning of a failure's body: what comes soon, up to a bound.
 
-    Read to its end, so that its connection serves again.
+    A short body is read to its end, so that its connection can serve again.
     """
     pieces: list[bytes] = []
     length = 0

@@ -23,12 +23,12 @@ else:
 # A step takes about a millisecond.
 _READ_AT_ONCE: Final = 64 * 1024
 _MADE_AT_ONCE: Final = 512 * 1024
-# How zlib is told what comes: a gzip header, or one of its own.
+# zlib's argument for data with a gzip header; without the 16 it is for data with zlib's own header.
 _GZIP: Final = 16 + zlib.MAX_WBITS
 # The low half of a zlib header's first byte says "deflate", and its two bytes are a multiple of 31.
 _DEFLATE: Final = 8
 _CHECK: Final = 31
-# RFC 9659: nobody needs to take a window over 8 MiB.
+# RFC 9659: a receiver does not have to accept a window over 8 MiB.
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 _FAULTS: Final = (zlib.error, zstd.ZstdError, brotli.error)
 
@@ -84,7 +84,7 @@ class _Brotli:
         self.has_ended = self.is_full = False
 
     def decode(self, piece: bytes) -> bytes:
-        # What is behind the end is an error by itself. It makes up to twice as much as it is asked for.
+        # brotli raises an error by itself for data after the end. It makes up to twice as much as it is asked for.
         made: bytes = self._decoder.process(piece, output_buffer_limit=_MADE_AT_ONCE // 2)
         self.has_ended = self._decoder.is_finished()
         # It takes more while it still keeps back what it made.

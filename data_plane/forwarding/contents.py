@@ -1,7 +1,7 @@
 """Whether an answer with the status 200 says something, or is a failure that only looks like an answer.
 
-What came is searched for a few words first. Nothing is decoded where none of them is found, and in a stream nothing
-behind its first content.
+The bytes are searched for a few words first. They are decoded only where one of the words is found. Of a stream nothing
+is decoded after its first content.
 
 Source: docs/decisions/0085-failures-in-disguise.md.
 """
@@ -19,7 +19,7 @@ from gateway_core.dialects.error_texts import ErrorText, error_text, is_error
 
 
 class Sight(Enum):
-    """What events of a stream are to its caller."""
+    """What an event of a stream means for its caller."""
 
     # Comments, empty lines, and events that say only that there will be an answer.
     LIFE = "life"
@@ -30,15 +30,15 @@ class Sight(Enum):
 
 
 class Seen(NamedTuple):
-    """What some events are, and what an error among them says."""
+    """What several events mean, and the text of an error among them."""
 
     sight: Sight
     error: ErrorText = ErrorText()
 
 
 _CONTENT: Final = Seen(Sight.CONTENT)
-# An event without any of these words is content. The others are looked at. Texts, because one expression for all of
-# them takes many times as long as a search for each.
+# An event without any of these words is content. An event with one of them is decoded. They are texts, because one
+# expression for all of them takes many times as long as a search for each.
 _ERROR_WORDS: Final = (b'"error"', b"event: error", b"event:error")
 _LOOKED_AT: Final = {
     Surface.MESSAGES: (b'"message_start"', b'"ping"', b'"message_stop"', *_ERROR_WORDS),
@@ -70,7 +70,7 @@ _COMPLAINTS: Final = frozenset({"error", "detail", "message", "msg", "errors", "
 
 
 def see(events: bytes, surface: Surface) -> Seen:
-    """What whole events are, up to the first that is not only a sign of life."""
+    """What these whole events mean: the first that is more than a sign of life decides."""
     for event in _split(events):
         found = _see_one(event, surface)
         if found.sight is not Sight.LIFE:
@@ -79,7 +79,7 @@ def see(events: bytes, surface: Surface) -> Seen:
 
 
 def fails_within(events: bytes) -> bool:
-    """Whether an error is among whole events, of which one has the word."""
+    """Whether one of these whole events is an error. The caller has found the word somewhere in them."""
     return any(
         _has_any(event, _ERROR_WORDS) and _see_one(event, Surface.RESPONSES).sight is Sight.FAILURE
         for event in _split(events)

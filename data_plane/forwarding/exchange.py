@@ -13,7 +13,7 @@ from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.sse import TAIL, apart_from
 from gateway_core.catalog import Format, Surface
 
-# A caller's own `x-request-id` that is kept.
+# The form of a caller's own `x-request-id` that is kept. Any other is replaced by a new ID.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number" ?: ?([0-9]{1,9})')
 _RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')

@@ -259,5 +259,5 @@ def _names(value: Any) -> Iterator[str]:
 
 
 def _shown(name: str) -> str:
-    """A member's name for an error. Every name that gets here is one of this module's, but for its case and marks."""
+    """A member's name for an error. It is a name that this module knows, in any case and with any marks in it."""
     return "".join(character for character in name if character.isalnum() or character == "_")

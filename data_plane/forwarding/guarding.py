@@ -60,7 +60,7 @@ def guard(answer: Answer, value: str, mask: str | None) -> None:
 
 
 def _without(secret: Secret, folded: bytes, headers: Headers) -> Headers:
-    # All at once: nearly every answer has nothing to hide in its head.
+    # All headers are searched together, because nearly no answer has a secret in them.
     head = b"\n".join(chain.from_iterable(headers))
     if folded not in head and not secret.is_suspected_in(head):
         return headers

@@ -25,7 +25,7 @@ _UPSTREAM: Final = frozenset(
     )
 )
 _UPSTREAM_LEADS: Final = ("openai-", "anthropic-", "x-stainless-", "x-codex-", "x-claude-code-")
-# What only some built-in providers read; it goes to those alone.
+# Headers that only some built-in providers read. They are sent to those alone.
 _NAMED_BY: Final = {
     provider.id: frozenset(name.encode("ascii") for name in provider.headers) for provider in BUILT_IN.values()
 }
@@ -45,7 +45,7 @@ _DOWNSTREAM_LEADS: Final = (
     *("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-", "x-codex-"),
     *("fireworks-", "x-groq-"),
 )
-# What a header may consist of. The client reads more from an upstream than the server sends: it would drop the answer.
+# What a header may consist of. Upstreams send headers that uvicorn refuses, and it would drop the whole answer.
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 # A text may be percent-encoded several times over.

@@ -34,11 +34,12 @@ _OWN_MAXIMA: Final[dict[Surface, tuple[str, ...]]] = {
     Surface.EMBEDDINGS: (),
     Surface.MESSAGES: ("max_tokens",),
 }
-# This one's newer models refuse the older of the two names, and all of its models take the newer.
+# Providers whose newer models refuse the older of the two names. All of their models take the newer one.
 _NEWER_NAME_FIRST: Final = frozenset({"openai"})
-# Of a longer list of prompts nobody counts how many there are.
+# The prompts of a list of more bytes are not counted: the request is refused.
 _LONGEST_PROMPTS: Final = 1024 * 1024
-# As long may an estimate take that cannot give way to others. What is left is estimated by what was counted.
+# The seconds that an estimate may take where it cannot give way to other requests. The rest of the text is estimated by
+# the part that was counted.
 _LONGEST_ESTIMATE: Final = 0.004
 
 _SHORTEST_TOKEN: Final = 2

@@ -38,7 +38,7 @@ class _Found(NamedTuple):
 
 
 def look_up_for(account: str) -> None:
-    """From here on the look-ups of this task count for this account."""
+    """Count all further look-ups of this task for this account."""
     _account.set(account)
 
 
@@ -61,7 +61,7 @@ class Names:
             family: AF_UNSPEC for IPv4 and IPv6.
 
         Raises:
-            LookUpFailed: there is none, or nobody said so in time.
+            LookUpFailed: the name has no address, or no name server answered in time.
         """
         key = (host, family)
         found = self._fresh(key)

@@ -145,7 +145,7 @@ class OneAttempt:
         if self.running.call.counts_tokens and is_not_counted(response.status, is_custom=bool(self.target.way.account)):
             raise NotCounted
         if verdict is AttemptOutcome.FAILED:
-            # What a redirect says is not for anybody here.
+            # The body of a redirect says nothing about a failure, so it is not read.
             body = b"" if response.status in _REDIRECTS else await error_body(response)
             raise self._failed(response, read(body), response.status)
         try:

@@ -25,14 +25,14 @@ _EVENT_STREAM: Final = b"text/event-stream"
 
 
 async def relay(begun: Begun, one: OneAttempt) -> None:
-    """Pass an answer on.
+    """Pass an answer on to the caller.
 
     Args:
-        begun: its beginning.
-        one: the attempt whose answer it is.
+        begun: the beginning of the answer, which has been read.
+        one: the attempt that got the answer.
 
     Raises:
-        AnswerCut, StreamTimeout, TotalTimeout: it did not come to its end.
+        AnswerCut, StreamTimeout, TotalTimeout: the answer did not come to its end.
     """
     running = one.running
     response, exchange, usage = begun.response, running.exchange, running.usage

@@ -18,14 +18,14 @@ from collections.abc import Generator
 from functools import lru_cache
 from typing import Final
 
-# A shorter value would be found in texts that do not mean it.
+# A shorter value stands in ordinary texts by chance, so it is not looked for.
 SHORTEST: Final = 8
 _LEAD: Final = 4
 _LONGEST_HELD: Final = 64 * 1024
 # As many bytes as one byte of a secret may be written with: `\\\\u002d`, twice escaped, in base64.
 _EXPANSION: Final = 16
 _KEYS: Final = 256
-# As many escapes are undone before others may get their turn.
+# How many escapes are undone in one step, before other requests may get their turn.
 _ESCAPES: Final = 1024
 _BASE64_BITS: Final = 6
 _HEXADECIMAL: Final = 16
@@ -38,7 +38,7 @@ _GUARDS: Final = ((b"%", rb"%[0-9a-fA-F]{2}"), (b"&", rb"&#"), (b"\\", rb"\\(?:u
 _TRIGGERS_OF: Final = {"/": b"\\/", '"': b'\\"', "'": b"\\'", "\\": b"\\\\", "&": b"&amp", "<": b"&lt", ">": b"&gt"}
 _ENTITIES: Final = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 _STARS: Final = re.compile(rb"\*{3,}[0-9A-Za-z_-]{0,8}")
-# What others show of a key's beginning.
+# How many characters of a key's beginning upstreams show in their own masks.
 _LONGEST_LEAD: Final = 16
 _ESCAPE: Final = re.compile(
     rb"\\{1,8}(?:u00|x)([0-9a-fA-F]{2})|%(?:25){0,8}([0-9a-fA-F]{2})|&#[xX]0{0,4}([0-9a-fA-F]{2});"

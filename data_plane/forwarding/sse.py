@@ -47,7 +47,8 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now: up to the end of the last whole event, or all if too much would be held."""
-        # Only what is new is searched, and what of it an end may have begun before: a long event comes in many pieces.
+        # A long event comes in many pieces. Only the new piece is searched, and the few bytes before it in which an end
+        # may have begun.
         before = bytes(self._held[-(TAIL - 1) :])
         data = before + chunk if before else chunk
         is_whole = data.endswith((b"\n\n", b"\r\n\r\n"))
@@ -76,7 +77,10 @@ class EventStream:
 
 
 def _has_end(whole: bytes, word: bytes, last: int) -> bool:
-    """Whether a word, which stands last there, is an event's own somewhere. Nearly always it is the last one."""
+    """Whether a word ends an event at its last place or at its first one, and is not only part of a text.
+
+    Nearly always the last place is the one.
+    """
     return _ends_at(whole, last) or _ends_at(whole, whole.find(word))
 
 

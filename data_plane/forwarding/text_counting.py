@@ -20,7 +20,8 @@ _STEPS: Final = 128
 # A file's text is what its base64 decodes to. A picture or a sound is about a token for 1,000 bytes.
 _FILE_RATE: Final = 0.75
 _MEDIA_RATE: Final = 0.75 * CHARACTERS_PER_TOKEN / 1000
-# Names of the protocol, and how long their texts may be without being read as more than a word of it.
+# Members whose text is a word of the protocol, not something that a model reads, and how long such a text may be. A
+# longer text is counted as any other.
 _WORDS: Final = {
     b"role": 16,
     b"type": 64,
@@ -49,10 +50,10 @@ _QUOTE: Final = 0x22
 
 
 class Counted(NamedTuple):
-    """How far a count is."""
+    """A count that may not have reached the end of its value."""
 
     characters: float
-    # Bytes of the value.
+    # The bytes of the value that were read.
     read: int
 
 
@@ -63,7 +64,7 @@ class _Object:
 
     def __init__(self, name: bytes) -> None:
         self.name = name
-        # Characters that stand under `data`; what they are, the other members say.
+        # The characters of the member `data`. Other members say whether they are text, base64, a picture or a sound.
         self.data = 0
         self.is_base64: bool | None = None
         self.is_media = name in _MEDIA_OBJECTS
@@ -117,18 +118,18 @@ def _end_inside(data: memoryview, place: int, end: int) -> int:
 
 
 class _Count:
-    """What was counted, and where in the value it is."""
+    """The count so far, and the objects that are open at the place that it has reached."""
 
     __slots__ = ("name", "open", "total")
 
     def __init__(self) -> None:
         self.total = 0.0
         self.open: list[_Object] = []
-        # Of the member whose value comes next.
+        # The name of the member whose value comes next.
         self.name = b""
 
     def take_structure(self, run: bytes) -> None:
-        """What stands between two texts: brackets, numbers, commas."""
+        """Count what stands between two texts: brackets, numbers, commas."""
         if run in {b":", b": "}:
             return
         for bracket in run.translate(None, _NOT_BRACKETS):
@@ -144,13 +145,13 @@ class _Count:
         self.name = b""
 
     def take_text(self, first: bytes, length: int, characters: int, *, is_name: bool) -> None:
-        """A name or a text.
+        """Count the name of a member, or a text.
 
         Args:
-            first: its first bytes.
-            length: of it, in bytes.
-            characters: of what it means.
-            is_name: whether it is the name of a member.
+            first: the first bytes, as they are written.
+            length: how many bytes are written.
+            characters: how many characters they mean.
+            is_name: whether they are the name of a member.
         """
         name, self.name = self.name, b""
         if is_name:

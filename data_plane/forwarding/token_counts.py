@@ -12,7 +12,7 @@ from data_plane.forwarding.exchange import Exchange
 from data_plane.forwarding.limits import estimated_input_tokens
 from gateway_core.usage_events import UsageEvent
 
-# How a server says that it has nothing at a path.
+# The statuses by which a server says that it does not know a path.
 _NOT_THERE: Final = frozenset({404, 405, 501})
 _HEADERS: Final = [(b"content-type", b"application/json"), (b"gateway-estimated", b"true")]
 

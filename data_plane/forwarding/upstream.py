@@ -159,7 +159,7 @@ class Upstream:
         if session is None:
             session = self._sessions[policy] = session_of(policy, self._context, self._names)
             connector: Any = session.connector
-            # aiohttp has no parameter for it.
+            # aiohttp has no parameter for the class of protocols.
             connector._factory = partial(  # noqa: SLF001
                 AnswerProtocol, asyncio.get_running_loop(), self._limits.interim_answers
             )
@@ -255,4 +255,4 @@ class _CheckingResolver(AbstractResolver):
         return allowed
 
     async def close(self) -> None:
-        """Nothing: the look-ups are shared."""
+        """Do nothing: other sessions share the look-ups."""

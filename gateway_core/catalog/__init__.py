@@ -146,7 +146,7 @@ class Model(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
     @property
     def is_chargeable(self) -> bool:
-        """Whether no token of it is free, so that the operator may pay for it: each price is known and above zero."""
+        """Whether each of its prices is known and above zero. Only then may the operator pay for it."""
         sets = self.price_sets
         return bool(sets) and all(
             (one.tier or one.input is not None) and all(price > 0 for price in one.prices()) for one in sets

@@ -187,7 +187,7 @@ def cost(sets: PriceSets, used: Counts, *, moment: int, tier: str = "") -> Decim
 
 
 def _first(*prices: Price | None) -> Price:
-    """The first that is known. The last is."""
+    """The first price that is known. The last argument always is."""
     return next(price for price in prices if price is not None)
 
 
