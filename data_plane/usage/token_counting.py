@@ -241,7 +241,7 @@ class _StreamReader:
         self._deltas += nulls or chunk.count(b"\ndata:") + chunk.startswith(b"data:")
         # From the end, because Python searches several times faster there.
         rfind = chunk.rfind
-        is_spaced = rfind(b'": ') >= 0 or rfind(b'" ') >= 0 or rfind(b"\t") >= 0
+        is_spaced = rfind(b'": ') >= 0 or rfind(b" :") >= 0 or rfind(b"\t") >= 0
         for sign in self._signs:
             if rfind(sign.compact) >= 0 or (is_spaced and sign.spaced.search(chunk)):
                 chunk = self._take(chunk, sign.spaced if is_spaced else sign.compact)
