@@ -1,7 +1,8 @@
 """Changes that are not published yet, and the state of publications.
 
 A `Change` is written in the transaction of the write that it describes, and deleted in the transaction that publishes
-it. `Publication` keeps the version that an account has reached. `Epoch` names the current epoch of Redis.
+it. `Publication` keeps the version that an account has reached. `Epoch` names the current epoch of Redis. A
+`Lease` lets one process at a time rebuild Redis.
 """
 
 from typing import Final
@@ -77,3 +78,15 @@ class Epoch(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class Lease(models.Model):
+    """The right of one process to do something that only one may do at a time (snapshots.lease)."""
+
+    name = models.CharField(max_length=60, primary_key=True)
+    holder = models.UUIDField()
+    # By PostgreSQL's clock. From then on another process may take the lease.
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.name

@@ -12,13 +12,12 @@ import itertools
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
 import structlog
 from django.db import Error as DatabaseFault
-from django.db import connection, models, transaction
+from django.db import models, transaction
 from django.utils import timezone
 
 from accounts.models import Account
@@ -28,6 +27,7 @@ from gateway_core.redis_rights import literal
 from snapshots import document_kinds
 from snapshots.comparison import is_catalog_document
 from snapshots.compilation import Compiled, log_fault, put
+from snapshots.lease import leased
 from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import (
@@ -42,8 +42,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
 CHUNK: Final = 500
 ACCOUNTS_AT_ONCE: Final = 200
-# The key of an advisory lock: only one rebuild runs at a time.
-_LOCK: Final = int.from_bytes(b"gwrebld", "big")
+LEASE: Final = "rebuild"
 
 Progress = Callable[[int, int], None]
 
@@ -71,7 +70,9 @@ def rebuild(store: SnapshotRedis, *, report: Progress | None = None) -> tuple[in
         RebuildOvertaken: another rebuild began in the meantime.
         RedisError: Redis did not answer; the epoch stays unfinished.
     """
-    with _alone():
+    with leased(LEASE) as is_ours:
+        if not is_ours:
+            raise RebuildRunning(RebuildRunning.__doc__)
         began = time.monotonic()
         epoch = _begin(store)
         work = _Rebuild(store, str(epoch), report)
@@ -94,31 +95,6 @@ def highest_number() -> int:
     published = Publication.objects.aggregate(highest=models.Max("number"))["highest"] or 0
     epoch = Epoch.objects.values_list("number", flat=True).first() or 0
     return max(published, epoch)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Allow one rebuild at a time. The lock belongs to the session, so it ends with the process."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        if not cursor.fetchone()[0]:
-            raise RebuildRunning(RebuildRunning.__doc__)
-    try:
-        with connection.cursor() as cursor:
-            # A process that is suspended for longer loses the lock. Redis refuses its later writes.
-            cursor.execute("SET idle_session_timeout = '30s'")
-        yield
-    finally:
-        _release()
-
-
-def _release() -> None:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("RESET idle_session_timeout")
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
-    except DatabaseFault:
-        connection.close()  # this ends the session and its lock
 
 
 def _begin(store: SnapshotRedis) -> uuid.UUID:

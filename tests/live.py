@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import orjson
 
@@ -101,9 +101,20 @@ class ControlPlane:
 
 
 @contextmanager
-def control_plane(server_url: str, *, threads: int = 8, **environment: str) -> Iterator[ControlPlane]:
-    """Make a database on this PostgreSQL server and two accounts in it, and serve it until the block ends."""
+def control_plane(
+    server_url: str, *, threads: int = 8, through: str | None = None, **environment: str
+) -> Iterator[ControlPlane]:
+    """Make a database on this PostgreSQL server and two accounts in it, and serve it until the block ends.
+
+    Args:
+        server_url: the server.
+        threads: of the control plane.
+        through: the URL of a pooler before the server.
+        environment: more settings.
+    """
     url = create_database(server_url, template=template_database(server_url))
+    if through is not None:
+        url = urlunsplit(urlsplit(through)._replace(path=urlsplit(url).path))
     environ = {**os.environ, "DATABASE_URL": url, "CONTROL_PLANE_THREADS": str(threads), **environment}
     alice, charlie = _open_accounts(environ, "alice", "charlie")
     with socket.socket() as probe:
