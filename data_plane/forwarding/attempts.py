@@ -85,7 +85,7 @@ class AttemptMachine:
                 if isinstance(failed, RequestRefused):
                     refused_candidate = attempt.candidate
             else:
-                metrics.answered.inc()
+                metrics.attempts["answered"] += 1
                 try:
                     await relay(begun, one)
                 finally:
@@ -98,7 +98,7 @@ class AttemptMachine:
         mask = mask or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")
         self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.means, failed.said))
         self._unusable += isinstance(failed, KeyUnusable)
-        self._running.shared.metrics.failed.inc()
+        self._running.shared.metrics.attempts["failed"] += 1
         log_failure(
             request_id=self._exchange.request_id,
             account=self._running.call.account.id,

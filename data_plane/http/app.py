@@ -124,7 +124,7 @@ class App:
         if exchange.has_left:
             self._metrics.left.inc()
         else:
-            self._metrics.requests_with(exchange.status).inc()
+            self._metrics.requests[exchange.status] += 1
 
     async def _is_preflight(self, scope: Any, exchange: Exchange) -> bool:
         """Answer a browser that asks before a request. What every answer says of its page is noted here."""

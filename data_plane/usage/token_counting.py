@@ -129,17 +129,26 @@ _read_without: Final = msgspec.json.Decoder(_Essentials).decode
 
 def _essentials(body: bytes) -> dict[str, Any]:
     """What a whole answer says, as `_PLACES` has it."""
-    for read in (_read_with_choices, _read_without):
+    choices: list[dict[str, Any]] = []
+    try:
         try:
-            found = msgspec.structs.asdict(read(body))
+            whole = _read_with_choices(body)
+            answer: _Essentials = whole
+            choices = [{"finish_reason": one.finish_reason, "usage": one.usage} for one in whole.choices[:1]]
         except msgspec.ValidationError:
             # Its choices are none.
-            continue
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            break
-        found["choices"] = [msgspec.structs.asdict(one) for one in found.get("choices", ())]
-        return found
-    return {}
+            answer = _read_without(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return {
+        "usage": answer.usage,
+        "stop_reason": answer.stop_reason,
+        "status": answer.status,
+        "incomplete_details": answer.incomplete_details,
+        "service_tier": answer.service_tier,
+        "x_groq": answer.x_groq,
+        "choices": choices,
+    }
 
 
 class _WholeReader:

@@ -107,8 +107,13 @@ def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = N
 
 def tier_of(*named: object) -> str:
     """The first that is not the usual tier, lower case; else USUAL_TIER if it is named; else ""."""
-    texts = [text for one in named if isinstance(one, str) and (text := fit(one).lower())]
-    return next((text for text in texts if text not in USUAL_TIERS), USUAL_TIER if texts else "")
+    tier = ""
+    for one in named:
+        if isinstance(one, str) and (text := fit(one).lower()):
+            if text not in USUAL_TIERS:
+                return text
+            tier = USUAL_TIER
+    return tier
 
 
 def merged(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
