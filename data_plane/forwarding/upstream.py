@@ -33,7 +33,6 @@ from gateway_core.addresses import AddressPolicy
 _KEEPALIVE_SECONDS: Final = 4.0
 _READ_BUFFER: Final = 64 * 1024
 _LONGEST_LINE: Final = 32 * 1024
-_CLOSE_SECONDS: Final = 0.05
 # A body up to this is copied behind its head, so that both go out in one packet.
 _JOINED_BYTES: Final = 64 * 1024
 _NO_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, sock_connect=None, sock_read=None)
@@ -118,8 +117,6 @@ class Upstream:
         for session in self._sessions.values():
             await session.close()
         await self._names.close()
-        # aiohttp closes TLS transports in the loop's next rounds.
-        await asyncio.sleep(_CLOSE_SECONDS)
 
     async def send(self, way: Way, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b"") -> Answer:
         """Send a request and wait for the head of its answer.
