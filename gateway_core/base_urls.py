@@ -91,6 +91,11 @@ class BaseUrl(NamedTuple):
         """
         return self._at(f"{self.path}{path}")
 
+    def at_own(self, path: str, query: str) -> str:
+        """The URL of a surface that stands elsewhere: from the root of the host, its query before the base's."""
+        both = "&".join(filter(None, (query, self.query)))
+        return self.origin + path + (f"?{both}" if both else "")
+
     @property
     def origin(self) -> str:
         """Scheme, host and port: `https://api.example.com`, the port where it is not the scheme's own."""
@@ -193,6 +198,16 @@ def parse(text: str) -> BaseUrl:
     return BaseUrl(scheme, host, port, _path(found["path"]), _query(found["query"]), address)
 
 
+def written_path(text: str) -> str:
+    """The path of a base URL without the default one: empty where none was written.
+
+    Args:
+        text: as `parse` takes it.
+    """
+    found = _URL.fullmatch(text)
+    return found["path"].rstrip("/") if found else ""
+
+
 def check_ends_before_surface(base_url: BaseUrl) -> None:
     """Refuse a base URL that ends in a surface's path, which would then stand in each request twice.
 
@@ -208,7 +223,8 @@ def check_ends_before_surface(base_url: BaseUrl) -> None:
         # A path may hold a key, where a proxy takes one there.
         right = redact("/".join([base_url.origin, *rest]))
         also = " and the same query" if base_url.query else ""
-        raise BaseUrlRefused(f"A base URL ends before the path of the surface: use {right}{also}.")
+        place = "" if rest else f', and name the path of the surface in paths, as "/{"/".join(path)}"'
+        raise BaseUrlRefused(f"A base URL ends before the path of the surface: use {right}{also}{place}.")
 
 
 def parse_hosts(texts: Iterable[str]) -> frozenset[str]:

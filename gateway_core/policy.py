@@ -14,6 +14,7 @@ from gateway_core.account_snapshot import AccountSnapshot, CompiledConfiguration
 from gateway_core.catalog import ALIASES, BUILT_IN, Catalog, Surface, built_in_model, model_key, nearest_providers
 from gateway_core.plans import Attempt, Candidate, DecidedBy, Denial, DenialCode, KeySource, Plan, Skipped, Verdict
 from gateway_core.snapshot import Rule
+from gateway_core.upstream_requests import fits_path
 
 
 class SnapshotIncomplete(Exception):
@@ -286,6 +287,9 @@ class _View(NamedTuple):
     def surface_refusal(self, candidate: Candidate, surface: Surface) -> Skipped | None:
         if custom := self.account.providers.get(candidate.provider):
             is_served = any(support.surface is surface for support in custom.surfaces)
+            if is_served and not fits_path(candidate.model, custom.paths.get(surface, "")):
+                message = f"{candidate.provider} takes the model in its path, and this name may not stand there."
+                return _skip(candidate, DenialCode.MODEL_UNKNOWN, message)
         else:
             is_served = surface in BUILT_IN[candidate.provider].surfaces
         if is_served:

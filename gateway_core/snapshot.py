@@ -30,7 +30,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple, TypeVar
 import msgspec
 
 from gateway_core import durations
-from gateway_core.catalog import Surface
+from gateway_core.catalog import KeyHeader, Surface
 
 # The largest sizes that a worker accepts. The control plane's own limits are well below each of them.
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
@@ -140,6 +140,15 @@ class ProviderDocument(_Document, frozen=True):
     base_url: _Text
     surfaces: Annotated[tuple[SurfaceSupport, ...], msgspec.Meta(max_length=64)]
     models: _ListOf = ()
+    # How the key is shown; None: as the dialect has it.
+    auth: KeyHeader | None = None
+    # Sent with every request, lower case.
+    headers: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=100)] = {}
+    # By surface, where it does not stand behind the base URL: path and query from the root of the host. `{model}` in
+    # the path is the model's name (gateway_core.upstream_requests).
+    paths: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=64)] = {}
+    # Of gateway_core.dialects; empty: that of the surface's format.
+    dialect: str = ""
 
 
 class ManagedKeysDocument(_Document, frozen=True):

@@ -28,6 +28,12 @@ class Provider(OwnedModel):
     metadata = models.CharField(max_length=4096, null=True)
     # [{format, surface?, supportedParams?: [{name}]}], as written.
     supported_api_surfaces = models.JSONField(default=list)
+    # How requests deviate from the format (gateway_core.upstream_requests), as written; None where nothing was written.
+    # `{header, prefix?}`, values by header, and paths by surface.
+    auth = models.JSONField(null=True)
+    headers = models.JSONField(null=True)
+    paths = models.JSONField(null=True)
+    dialect = models.CharField(max_length=64, null=True)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["account", "slug"], name="one_provider_per_slug")]
@@ -49,6 +55,10 @@ class Provider(OwnedModel):
             "baseUrl": self.base_url,
             "metadata": self.metadata,
             "supportedApiSurfaces": self.supported_api_surfaces,
+            "auth": self.auth,
+            "headers": self.headers,
+            "paths": self.paths,
+            "dialect": self.dialect,
             "models": sorted(ProviderModel.objects.filter(provider=self).values_list("model_id", flat=True)),
         }
 

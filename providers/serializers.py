@@ -13,6 +13,7 @@ from gateway_core import ids
 from gateway_core.base_urls import MAX_LENGTH, BaseUrlRefused
 from gateway_core.catalog import Format, Surface
 from providers import base_url_check
+from providers.deviation_fields import DeviationsForm, ShownDeviations
 from rest.fields import MetadataField, NameField, StrictCharField, StrictChoiceField, StrictListField
 from rest.serializers import ShownSerializer, StrictSerializer
 
@@ -126,7 +127,7 @@ class ApiSurfaceForm(StrictSerializer):
         return stored
 
 
-class ProviderChangeForm(StrictSerializer):
+class ProviderChangeForm(DeviationsForm):
     """PATCH of a custom provider. Its `providerId` cannot change."""
 
     name = NameField()
@@ -148,7 +149,7 @@ class ProviderChangeForm(StrictSerializer):
             raise ValidationError({**refusal.detail, "providerId": [_IMMUTABLE]}) from None
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Refuse a surface that is listed twice."""
+        """Refuse a surface that is listed twice, and what deviations may not be."""
         seen: set[tuple[str, str | None]] = set()
         twice: dict[str, str] = {}
         for place, entry in enumerate(attrs.get("supported_api_surfaces") or ()):
@@ -158,7 +159,7 @@ class ProviderChangeForm(StrictSerializer):
             seen.add(key)
         if twice:
             raise ValidationError(twice)
-        return attrs
+        return super().validate(attrs)
 
 
 class ProviderCreateForm(ProviderChangeForm):
@@ -201,7 +202,7 @@ class ShownApiSurfacesField(serializers.Field[Any, Any, list[dict[str, Any]], An
         return [{name: entry[name] for name in names if name in entry} for entry in value]
 
 
-class ProviderSerializer(OwnedSerializer):
+class ProviderSerializer(OwnedSerializer, ShownDeviations):
     """A custom provider, read with its models."""
 
     id = TextIdField(ids.Prefix.PROVIDER)

@@ -57,13 +57,17 @@ class ModelListedTwice(InvalidRequest):
 
 
 class ProviderChanges(TypedDict, total=False):
-    """The fields that an update may change. None clears metadata, surfaces and models."""
+    """The fields that an update may change. None clears a field that is not required."""
 
     name: str
     base_url: VettedUrl
     metadata: str | None
     supported_api_surfaces: list[dict[str, Any]] | None
     models: Sequence[str] | None
+    auth: dict[str, str] | None
+    headers: dict[str, str] | None
+    paths: dict[str, str] | None
+    dialect: str | None
 
 
 def create_provider(
@@ -76,6 +80,10 @@ def create_provider(
     metadata: str | None = None,
     supported_api_surfaces: list[dict[str, Any]] | None = None,
     models: Sequence[str] | None = None,
+    auth: dict[str, str] | None = None,
+    headers: dict[str, str] | None = None,
+    paths: dict[str, str] | None = None,
+    dialect: str | None = None,
 ) -> Provider:
     """Create a custom provider of the account.
 
@@ -88,6 +96,7 @@ def create_provider(
         metadata: the client's own text.
         supported_api_surfaces: `[{format, surface?, supportedParams?: [{name}]}]`, as the wire has it.
         models: the names of the models that it serves.
+        auth, headers, paths, dialect: how requests to it deviate (gateway_core.upstream_requests), as the wire has it.
 
     Raises:
         ProviderIdReserved: a built-in provider has this ID, or this other name.
@@ -106,6 +115,10 @@ def create_provider(
         base_url=base_url.written,
         metadata=metadata,
         supported_api_surfaces=supported_api_surfaces or [],
+        auth=auth,
+        headers=headers,
+        paths=paths,
+        dialect=dialect,
     )
     try:
         with (

@@ -2,16 +2,20 @@
 
 import uuid
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from django.db.models import QuerySet
 
 from accounts.models import Account
 from gateway_core import base_urls
-from gateway_core.catalog import Format, Surface
+from gateway_core.catalog import Format, KeyHeader, Surface
 from gateway_core.snapshot import ProviderDocument, SurfaceSupport
+from gateway_core.upstream_requests import SurfacePath, read_path
 from providers.models import Provider, ProviderModel
+
+# Named alike in the rows, in the documents and on the wire.
+_DEVIATIONS: Final = ("auth", "headers", "paths", "dialect")
 
 
 def documents(account: Account, names: Collection[str]) -> dict[str, msgspec.Struct | None]:
@@ -67,7 +71,21 @@ def _document(provider: Provider, models: Iterable[str]) -> ProviderDocument:
         base_url=base_urls.parse(provider.base_url).text,
         surfaces=tuple(_surfaces(provider.supported_api_surfaces)),
         models=tuple(models),
+        auth=None
+        if provider.auth is None
+        else KeyHeader(provider.auth["header"].lower(), provider.auth.get("prefix", "")),
+        headers={name.lower(): value for name, value in (provider.headers or {}).items()},
+        paths={surface: _path(provider.base_url, path) for surface, path in (provider.paths or {}).items()},
+        dialect=provider.dialect or "",
+        # A worker that ignored one of these would show a key in another header, or at another path.
+        must_understand=tuple(name for name in _DEVIATIONS if getattr(provider, name)),
     )
+
+
+def _path(base_url: str, text: str) -> str:
+    """A surface's path from the root of the host. The default path of a base URL is not part of it."""
+    path, query = read_path(text)
+    return SurfacePath(base_urls.written_path(base_url) + path, query).text
 
 
 def _rows(accounts: Collection[Account]) -> QuerySet[Provider]:

@@ -125,11 +125,13 @@ class Tenant:
         step = snapshot.Step(type="user", keys=tuple(self.keys(*values, provider=provider)))
         return self.token(configuration=self.configuration(snapshot.Rule(provider=provider, steps=(step,))))
 
-    def provider(self, slug: str, base_url: str, *surfaces: SurfaceSupport, models: tuple[str, ...] = ()) -> None:
-        """A custom provider."""
+    def provider(
+        self, slug: str, base_url: str, *surfaces: SurfaceSupport, models: tuple[str, ...] = (), **fields: Any
+    ) -> None:
+        """A custom provider; the fields are those of its document."""
         served = surfaces or (SurfaceSupport(Surface.CHAT_COMPLETIONS), SurfaceSupport(Surface.MESSAGES))
         document = ProviderDocument(
-            id=new_id(ids.Prefix.PROVIDER), name=slug, base_url=base_url, surfaces=served, models=models
+            id=new_id(ids.Prefix.PROVIDER), name=slug, base_url=base_url, surfaces=served, models=models, **fields
         )
         self.publish({snapshot.provider_document(slug): document})
 

@@ -137,8 +137,7 @@ class OneAttempt:
                 close(response)
 
     def _way(self) -> Way:
-        counting = self.target.counting if self.running.call.counts_tokens else None
-        return counting or self.target.way
+        return self.target.way_for(self.attempt.model, counts_tokens=self.running.call.counts_tokens)
 
     async def _judged(self, response: Answer, *, is_last: bool) -> Begun:
         verdict = outcome_of(response.status)
@@ -200,9 +199,14 @@ class OneAttempt:
         if self.attempt.source is KeySource.MANAGED:
             for name in _OF_THE_KEYS_OWNER:
                 sent.pop(name, None)
+        sent.update(self.target.headers)
+        key_header = self.target.key_header
+        name = key_header.name.encode("ascii")
         if self.value:
-            key_header = self.target.key_header
-            sent[key_header.name.encode()] = (key_header.prefix + self.value).encode("ascii")
+            sent[name] = (key_header.prefix + self.value).encode("ascii")
+        else:
+            # Where the upstream looks for a key nothing of the caller's stands.
+            sent.pop(name, None)
         sent[b"content-type"] = b"application/json"
         # An error event can only follow plain text, and the answer's usage must be readable.
         sent[b"accept-encoding"] = b"identity"

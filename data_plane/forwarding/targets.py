@@ -1,6 +1,6 @@
 """Where an attempt goes and how it shows its key: URL and headers, made once for each provider and surface."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -12,8 +12,13 @@ from gateway_core import base_urls
 from gateway_core.addresses import AddressPolicy
 from gateway_core.base_urls import BaseUrl, UpstreamRules
 from gateway_core.catalog import BUILT_IN, KeyHeader, Surface
-from gateway_core.dialects import dialect_of
+from gateway_core.dialects import DIALECTS, dialect_of
 from gateway_core.dialects.facts import Dialect
+from gateway_core.upstream_requests import MODEL
+
+_NO_HEADERS: Final[Mapping[bytes, bytes]] = {}
+# A caller may name models that the provider does not list.
+_MOST_WAYS: Final = 64
 
 
 class Target(NamedTuple):
@@ -28,6 +33,29 @@ class Target(NamedTuple):
     takes_stream_options: bool = False
     # Where the tokens of a request are counted; None where the provider is not known to count them.
     counting: Way | None = None
+    # What every request gets beside the caller's, lower case.
+    headers: Mapping[bytes, bytes] = _NO_HEADERS
+    # The ways that were made of one with the model's place in its path, by model; None where it has no such place.
+    ways: dict[tuple[str, bool], Way] | None = None
+
+    def way_for(self, model: str, *, counts_tokens: bool) -> Way:
+        """The way of an attempt.
+
+        Args:
+            model: as the provider spells it; gateway_core.policy has refused what may not stand in the path.
+            counts_tokens: whether only its tokens are to be counted, where the target counts any.
+        """
+        way = self.counting if counts_tokens and self.counting is not None else self.way
+        if self.ways is None:
+            return way
+        asked = model, way is self.way
+        made = self.ways.get(asked)
+        if made is None:
+            if len(self.ways) >= _MOST_WAYS:
+                self.ways.clear()
+            url = URL(str(way.url).replace(MODEL, model), encoded=True)
+            made = self.ways[asked] = Way(way.policy, url, way.account)
+        return made
 
 
 # Each surface needs these parameters, even if a provider does not list them.
@@ -81,35 +109,55 @@ class Targets:
         known = account.targets.get((provider, surface))
         if isinstance(known, Target):
             return known
+        if document.dialect and document.dialect not in DIALECTS:
+            raise ValueError("a dialect that this release does not know")
         listed = next((support.parameters for support in document.surfaces if support.surface is surface), None)
         base_url = base_urls.parse(document.base_url)
         parameters = _parameters(surface, listed)
-        dialect = dialect_of("", surface)
+        dialect = dialect_of(document.dialect, surface)
         policy = self._rules.policy(base_url)
+        own = document.paths.get(surface)
         target = Target(
-            way=Way(policy, _url(base_url, surface), account.id),
-            key_header=dialect.key_header(surface),
+            way=Way(policy, _url(base_url, surface, own), account.id),
+            key_header=document.auth or dialect.key_header(surface),
             dialect=dialect,
             parameters=parameters,
             # A provider that lists no parameters takes all of them.
             takes_stream_options=parameters is None or "stream_options" in parameters,
-            counting=_counting(policy, base_url, surface, dialect, account.id),
+            counting=_counting(policy, base_url, surface, dialect, account=account.id, own=own),
+            headers={name.encode("ascii"): value.encode("ascii") for name, value in document.headers.items()},
+            ways={} if own is not None and MODEL in own else None,
         )
         account.targets[provider, surface] = target
         return target
 
 
-def _url(base_url: BaseUrl, surface: Surface) -> URL:
-    # It is canonical already. Encoding it again would change it.
-    return URL(base_url.at(surface.path), encoded=True)
+def _url(base_url: BaseUrl, surface: Surface, own: str | None = None, *, below: str = "") -> URL:
+    """The URL of a surface, or of what stands below it.
+
+    Args:
+        own: path and query from the root of the host, where the surface does not stand behind the base URL.
+        below: begins with a slash.
+    """
+    # They are canonical already. Encoding them again would change them.
+    if own is None:
+        return URL(base_url.at(f"{surface.path}{below}"), encoded=True)
+    path, _, query = own.partition("?")
+    return URL(base_url.at_own(f"{path}{below}", query), encoded=True)
 
 
 def _counting(
-    policy: AddressPolicy, base_url: BaseUrl, surface: Surface, dialect: Dialect, account: str = ""
+    policy: AddressPolicy,
+    base_url: BaseUrl,
+    surface: Surface,
+    dialect: Dialect,
+    *,
+    account: str = "",
+    own: str | None = None,
 ) -> Way | None:
     if surface is not Surface.MESSAGES or not dialect.counts_tokens:
         return None
-    return Way(policy, URL(base_url.at(f"{surface.path}/count_tokens"), encoded=True), account)
+    return Way(policy, _url(base_url, surface, own, below="/count_tokens"), account)
 
 
 def _built_in(text: str) -> BaseUrl:

@@ -13,7 +13,7 @@ from gateway_core.catalog import Catalog, Surface
 from gateway_core.plans import Denial, Plan
 from gateway_core.policy import MOST_ATTEMPTS, SnapshotIncomplete, resolve
 from gateway_core.sealing import Binding, Keyring, SealBroken
-from gateway_core.snapshot import ProviderKeyDocument, TokenDocument
+from gateway_core.snapshot import ProviderKeyDocument, TokenDocument, provider_document
 
 # How many bytes the remembered plans of one account may have, and about how many an attempt or a refusal has.
 _PLANS_BYTES: Final = 1024 * 1024
@@ -140,6 +140,9 @@ class HeldAccount:
             )
             if isinstance(outcome, Denial) and (self.unfit or catalog.version == 0):
                 raise SnapshotIncomplete("a denial from a snapshot that is not whole")
+            if self.unfit and isinstance(outcome, Plan) and not self.unfit.isdisjoint(_providers_of(outcome)):
+                # A built-in provider has its name, and would be sent its keys.
+                raise SnapshotIncomplete("a provider of the account's own that was not taken")
             weight = _PLAN_BYTES * (1 + len(outcome.skipped) + _attempts_of(outcome)) + 4 * sum(map(len, requested))
             if self._plans_weight + weight > _PLANS_BYTES:
                 self._plans.clear()
@@ -164,6 +167,11 @@ class HeldAccount:
             value = None
         self._opened[provider_key] = (document, value)
         return value, True
+
+
+def _providers_of(plan: Plan) -> set[str]:
+    """The document names that the providers of a plan have, if they are the account's own."""
+    return {provider_document(attempt.provider) for attempt in plan.attempts}
 
 
 def _attempts_of(outcome: Plan | Denial) -> int:

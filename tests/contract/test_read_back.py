@@ -13,11 +13,13 @@ from account_settings.serializers import DurationField, GatewayConfigurationForm
 from accounts.serializers import ApiKeyForm
 from configurations.serializers import AccessField, ConfigurationForm, RouterField
 from provider_keys.serializers import ProviderKeyChangeForm, ProviderKeyCreateForm
+from providers.deviation_fields import HeadersField, KeyHeaderForm, PathsForm
 from providers.serializers import ApiSurfaceForm, ProviderChangeForm, ProviderCreateForm, ProviderModelForm
 from rest.fields import (
     IdField,
     StrictBooleanField,
     StrictCharField,
+    StrictChoiceField,
     StrictIntegerField,
     StrictListField,
     TimestampField,
@@ -36,6 +38,10 @@ VALUES: dict[type[Any], list[Any]] = {
     RouterField: [{"rules": []}, {"rules": [{"provider": "openai", "steps": [{"type": "ngrok"}]}]}],
     ApiSurfaceForm: [[], [{"format": "openai"}], [{"format": "openai", "surface": "responses", "supportedParams": []}]],
     ProviderModelForm: [[], [{"modelId": "x"}]],
+    KeyHeaderForm: [{"header": "api-key"}, {"header": "X-Own-Key", "prefix": ""}],
+    HeadersField: [{}, {"x-region": "eu"}],
+    PathsForm: [{}, {"messages": "/a?b=c"}],
+    StrictChoiceField: ["moonshot"],
 }
 # Where each form is sent to make an object, with what is required, and the form of its PATCH.
 MADE: dict[str, tuple[type[Serializer[Any]], type[Serializer[Any]], dict[str, Any]]] = {

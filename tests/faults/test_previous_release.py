@@ -85,6 +85,27 @@ def test_it_serves_what_is_made_now_and_refuses_what_is_deleted_now(
     assert deleted == 401
 
 
+def test_it_does_not_ask_a_provider_whose_key_it_would_show_in_another_header(
+    whole_gateway: GatewayRun, released_worker: WorkerProcess
+) -> None:
+    upstream = dict(pair.split("=", 1) for pair in whole_gateway.environ["UPSTREAM_BASE_URLS"].split(","))["openai"]
+    fields = {"providerId": "deviating", "name": "deviating", "baseUrl": upstream, "auth": {"header": "api-key"}}
+    _, provider = _api(whole_gateway, "POST", "/providers", fields)
+    secret = "sk-deviating-0123456789abcdefghijkl"
+    rules = [{"provider": "deviating", "steps": [{"type": "user", "keys": [{"name": "own", "value": secret}]}]}]
+    body = {"name": "deviating", "router": {"rules": rules}}
+    _, configuration = _api(whole_gateway, "POST", "/access-key-configurations", body)
+    _, access_key = _api(
+        whole_gateway, "POST", "/access-keys", {"accessKeyConfigurationId": configuration["id"]}, prefer="wait=10"
+    )
+
+    refused = _chat(released_worker, access_key["token"], "deviating:m")
+    _api(whole_gateway, "PATCH", f"/providers/{provider['id']}", {"auth": None}, prefer="wait=10")
+    served = _chat(released_worker, access_key["token"], "deviating:m")
+
+    assert (refused, served) == (503, 200)
+
+
 def _api(
     run: GatewayRun, method: str, path: str, body: object = None, *, prefer: str = ""
 ) -> tuple[str, dict[str, str]]:

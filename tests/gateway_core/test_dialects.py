@@ -50,10 +50,11 @@ def rows() -> list[str]:
     for provider in BUILT_IN.values():
         dialect = dialect_of(provider.id, provider.surfaces[0])
         keys = " or ".join(dict.fromkeys(shown_key(dialect, surface) for surface in provider.surfaces))
+        spoken = [dialect_of(provider.id, surface) for surface in provider.surfaces if surface is Surface.MESSAGES]
+        counts = "yes" if any(one.counts_tokens for one in spoken) else "–"
         names = ", ".join(f"`{name}`" for name in dialect.request_ids)
-        found.append(
-            f"| `{provider.id}` | `{dialect.id}` | {keys} | {shown_meanings(provider.id, dialect)} | {names} |"
-        )
+        meanings = shown_meanings(provider.id, dialect)
+        found.append(f"| `{provider.id}` | `{dialect.id}` | {keys} | {meanings} | {names} | {counts} |")
     return found
 
 

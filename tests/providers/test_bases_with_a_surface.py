@@ -65,6 +65,15 @@ def test_a_query_stays_and_is_not_shown(api):
     assert "never-shown-0123" not in text
 
 
+def test_a_surface_at_the_root_is_named_in_paths(api):
+    text = api.post("/providers", {**BODY, "baseUrl": "https://api.example.com/chat/completions"}).json()["details"]
+
+    assert (
+        'use https://api.example.com, and name the path of the surface in paths, as "/chat/completions".'
+        in (text["baseUrl"])
+    )
+
+
 def test_a_key_in_the_path_is_not_shown(api):
     url = "https://api.example.com/sk-proj-0123456789abcdefghijklmnopqrstuv/v1/messages"
 
