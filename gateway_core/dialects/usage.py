@@ -58,21 +58,20 @@ def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = N
         stop_reason: as the event holds it.
         tier: the service tier that the answer names beside its usage.
     """
+    get = usage.get
     given_in, given_out = _first(usage, _IN), _first(usage, _OUT)
-    into, out_of = _object(usage, *_IN_DETAILS), _object(usage, *_OUT_DETAILS)
-    kept = _object(into, "cached_tokens_details")
-    within_read = max(_most(usage, _READ), _most(into, _READ_DETAILS))
-    within_written = _most(into, _WRITTEN_DETAILS)
-    beside_read = count(usage.get("cache_read_input_tokens"))
-    beside_written = count(usage.get("cache_creation_input_tokens"))
+    into, out_of = _details(usage, _IN_DETAILS), _details(usage, _OUT_DETAILS)
+    within_read, within_written = _most(usage, _READ), 0
+    if into:
+        within_read, within_written = max(within_read, _most(into, _READ_DETAILS)), _most(into, _WRITTEN_DETAILS)
+    beside_read, beside_written = count(get("cache_read_input_tokens")), count(get("cache_creation_input_tokens"))
     beside = beside_read + beside_written
-    total = count(usage.get("total_tokens"))
-    if not beside or _is_within(beside, usage, within_read + within_written):
+    if beside and _is_within(beside, usage, within_read + within_written):
         beside = 0
     read, written = max(within_read, beside_read), max(within_written, beside_written)
     given_in = max(given_in + beside, read + written)
-    reasoning = max(_most(out_of, _REASONING), count(usage.get("reasoning_tokens")))
-    rest = total - given_in - given_out
+    reasoning = max(_most(out_of, _REASONING) if out_of else 0, count(get("reasoning_tokens")))
+    rest = count(get("total_tokens")) - given_in - given_out
     if rest > 0 and not any(name in usage for name in _OUT):
         # Embeddings have no output.
         given_in += rest
@@ -82,15 +81,31 @@ def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = N
     elif reasoning > given_out:
         given_out += reasoning
     given_out = max(given_out, reasoning)
-    again_in, again_out = _of_compactions(usage.get("iterations"))
+    if iterations := get("iterations"):
+        again_in, again_out = _of_compactions(iterations)
+        given_in, given_out = given_in + again_in, given_out + again_out
+    used = Used(
+        min(given_in, MAX_COUNT),
+        min(given_out, MAX_COUNT),
+        read,
+        written,
+        reasoning,
+        stop_reason,
+        web_searches=max(_searches(get("server_tool_use")), count(get("num_search_queries"))),
+        service_tier=tier_of(get("speed"), get("service_tier"), tier),
+    )
+    if into or out_of or "cache_creation" in usage:
+        return _with_kinds(used, usage, into, out_of)
+    return used
+
+
+def _with_kinds(used: Used, usage: Mapping[str, Any], into: Mapping[str, Any], out_of: Mapping[str, Any]) -> Used:
+    """The same with the kinds that few answers have: caches for an hour, sounds and pictures."""
+    kept = into.get("cached_tokens_details")
+    kept = kept if isinstance(kept, dict) else _NOTHING
     hour = max(_of_an_hour(usage), _of_an_hour(into))
-    return Used(
-        input_tokens=min(given_in + again_in, MAX_COUNT),
-        output_tokens=min(given_out + again_out, MAX_COUNT),
-        cache_read_tokens=read,
-        cache_write_tokens=max(written, hour),
-        reasoning_tokens=reasoning,
-        stop_reason=stop_reason,
+    return used._replace(
+        cache_write_tokens=max(used.cache_write_tokens, hour),
         cache_write_1h_tokens=hour,
         input_audio_tokens=count(into.get("audio_tokens")),
         cache_read_audio_tokens=count(kept.get("audio_tokens")),
@@ -98,10 +113,6 @@ def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = N
         input_image_tokens=count(into.get("image_tokens")),
         cache_read_image_tokens=count(kept.get("image_tokens")),
         output_image_tokens=count(out_of.get("image_tokens")),
-        web_searches=max(
-            count(_object(usage, "server_tool_use").get("web_search_requests")), count(usage.get("num_search_queries"))
-        ),
-        service_tier=tier_of(usage.get("speed"), usage.get("service_tier"), tier),
     )
 
 
@@ -179,10 +190,15 @@ def _of_an_hour(usage: Mapping[str, Any]) -> int:
     return count(created.get("ephemeral_1h_input_tokens")) if isinstance(created, dict) else 0
 
 
-def _object(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+def _searches(tools: object) -> int:
+    return count(tools.get("web_search_requests")) if isinstance(tools, dict) else 0
+
+
+def _details(usage: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, Any]:
+    """The first of these that is there; nothing, if nothing in it is above zero."""
     for name in names:
         if isinstance(found := usage.get(name), dict):
-            return found
+            return found if any(found.values()) else _NOTHING
     return _NOTHING
 
 
