@@ -137,6 +137,12 @@ class MemberRoutes(BadRequest):
     code = "member_routes"
 
 
+class NotPriced(BadRequest):
+    """Managed inference takes only what has a price; the request asks for something else."""
+
+    code = "not_priced"
+
+
 class AccessKeyInQuery(BadRequest):
     """An access key belongs in a header; in a URL it would be passed on and logged."""
 

@@ -356,7 +356,8 @@ class _View(NamedTuple):
             message = f"There is no provider key for {provider} that this access key may use, and no managed inference."
             return _skip(candidate, DenialCode.NO_CREDENTIALS, message, step)
         priced = self.catalog.find(provider, model)
-        if priced is None or not priced.is_chargeable:
+        is_by_tokens = not any(part in model.casefold() for part in BUILT_IN[provider].unpriced_parts)
+        if priced is None or not priced.is_chargeable or not is_by_tokens:
             message = (
                 f"Managed inference serves priced models of the catalog only; {provider}:{_shown(model)} is not one."
             )

@@ -7,6 +7,7 @@ import aiohttp
 
 from data_plane.errors import TotalTimeout
 from data_plane.forwarding import headers as header_rules
+from data_plane.forwarding import managed_inference
 from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.beginnings import Begun, NotAnAnswer, beginning_of, close, error_body
 from data_plane.forwarding.call import Running
@@ -37,8 +38,6 @@ _BAD_GATEWAY: Final = 502
 _REDIRECTS: Final = range(300, 400)
 _LONGEST_ERROR: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,200}")
-# With a key of the operator's these are not the caller's to choose.
-_OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
 
 
@@ -114,7 +113,7 @@ class OneAttempt:
             with running.limit.until(running.bound):
                 body = self._body()
                 running.sent += len(body)
-                response = await running.shared.upstream.send(self._way(), self._headers(), body, running.call.query)
+                response = await running.shared.upstream.send(self._way(), self._headers(), body, self._query())
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
                 usage.note_first_byte()
@@ -135,6 +134,14 @@ class OneAttempt:
         finally:
             if response is not None and not is_kept:
                 close(response)
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether the operator's key is shown."""
+        return self.attempt.source is KeySource.MANAGED
+
+    def _query(self) -> bytes:
+        return b"" if self.is_managed else self.running.call.query
 
     def _way(self) -> Way:
         return self.target.way_for(self.attempt.model, counts_tokens=self.running.call.counts_tokens)
@@ -170,7 +177,7 @@ class OneAttempt:
         return AttemptFailed(told, means=means, said=self._said(response, error))
 
     def _said(self, response: Answer, error: ErrorText) -> Said:
-        if self.attempt.source is KeySource.MANAGED:
+        if self.is_managed:
             # It would speak of the operator's account.
             return Said(wait=wait_of(response))
         return Said(cleaned(error.message), wait_of(response), limits_of(response))
@@ -192,13 +199,16 @@ class OneAttempt:
             changes |= lowered_maxima(
                 call.surface, call.body.members, limit, provider=self.attempt.provider, parameters=target.parameters
             )
-        return call.body.forwarded(self.attempt.model, target.parameters, changes)
+        parameters = target.parameters
+        if self.is_managed:
+            parameters = managed_inference.members_sent(call.surface)
+            changes |= managed_inference.members_set(call.surface, target.dialect)
+        return call.body.forwarded(self.attempt.model, parameters, changes)
 
     def _headers(self) -> dict[bytes, bytes]:
         sent = header_rules.for_provider(self.running.call.headers, self.attempt.provider)
-        if self.attempt.source is KeySource.MANAGED:
-            for name in _OF_THE_KEYS_OWNER:
-                sent.pop(name, None)
+        if self.is_managed:
+            sent = managed_inference.headers_sent(sent)
         sent.update(self.target.headers)
         key_header = self.target.key_header
         name = key_header.name.encode("ascii")

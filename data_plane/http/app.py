@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from data_plane import errors
-from data_plane.forwarding import bodies, codings
+from data_plane.forwarding import bodies, codings, managed_inference
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import AttemptMachine, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
@@ -194,6 +194,7 @@ class App:
                 raise NotCounted
             raise errors.of_denial(outcome, surface)
         check_routing(body.members, outcome, token.account.snapshot, document.configuration)
+        outcome = await managed_inference.payable(outcome, surface, body.members)
         settings = token.account.snapshot.settings
         if settings.max_input_tokens is not None and not counts_tokens:
             await check_input(body, settings.max_input_tokens)

@@ -84,6 +84,8 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     tier_factors: dict[str, Decimal] = msgspec.field(default_factory=dict)
     # Whether it writes the names of its models in lower case, though the price data does not.
     writes_lower_case: bool = False
+    # Parts of the names of models whose requests cost more than their tokens: they search by themselves.
+    unpriced_parts: tuple[str, ...] = ()
     # How the names of its models begin. The price data may list more models than this origin serves (Google's other
     # cloud).
     model_prefixes: tuple[str, ...] = ("",)

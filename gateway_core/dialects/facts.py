@@ -36,6 +36,8 @@ class Dialect(NamedTuple):
     meanings: tuple[Meaning, ...] = ()
     # The headers in which it names a request, the best first.
     request_ids: tuple[str, ...] = ("x-request-id", "request-id")
+    # The surfaces where it keeps requests and answers unless it is asked not to.
+    stores: frozenset[Surface] = frozenset()
     # Whether it counts the tokens of a request that is not made, at the path of the surface `messages` and this.
     counts_tokens: bool = False
 

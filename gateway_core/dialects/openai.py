@@ -6,6 +6,7 @@ writes, their own documentation.
 
 from typing import Final
 
+from gateway_core.catalog import Surface
 from gateway_core.dialects.facts import Dialect, Meaning
 
 # Every dialect has these: many an upstream copies them.
@@ -26,4 +27,6 @@ MEANINGS: Final = (
     Meaning(403, code="account_deactivated"),
     Meaning(403, code="organization_deactivated"),
 )
-DIALECT: Final = Dialect(id="openai", meanings=MEANINGS)
+DIALECT: Final = Dialect(
+    id="openai", meanings=MEANINGS, stores=frozenset({Surface.CHAT_COMPLETIONS, Surface.RESPONSES})
+)
