@@ -4,6 +4,8 @@ from collections import Counter as Counts
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from gateway_core.traces import CoolingCause
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -34,6 +36,13 @@ class Metrics:
         self._attempts = Counter("gateway_attempts", "Attempts by their outcome.", ["outcome"], registry=registry)
         for outcome in ("answered", "failed"):
             self._attempts.labels(outcome)
+        passed_over = Counter(
+            "gateway_attempts_passed_over",
+            "Attempts that were not made because their key cooled, by the cause.",
+            ["cause"],
+            registry=registry,
+        )
+        self.passed_over = {cause: passed_over.labels(cause.value) for cause in CoolingCause}
         refused = Counter(
             "gateway_connections_refused", "Connections refused or cut, by reason.", ["reason"], registry=registry
         )

@@ -5,6 +5,8 @@ An attempt ends in one of three ways. It **answers**: its answer goes to the cal
 one that means the key by the provider's dialect): the next attempt is made. It **refuses the request** (any other 4xx):
 the next candidate is tried, or the refusal is the answer if there is none.
 
+An attempt whose key cools is passed over, but for the last one (data_plane.forwarding.trials).
+
 An answer without events is held back until it is whole, up to a limit, so that one that breaks off is a failure like
 any other. A stream begins to pass with its first content; from then on it can only end well, or in an error event.
 
@@ -18,7 +20,7 @@ from data_plane.forwarding.beginnings import close
 from data_plane.forwarding.call import AttemptCall, Machinery, Running
 from data_plane.forwarding.exchange import Exchange
 from data_plane.forwarding.failure_log import log_failure
-from data_plane.forwarding.one_attempt import OneAttempt, mask_of
+from data_plane.forwarding.one_attempt import shown_key
 from data_plane.forwarding.outcomes import (
     KEY_STATUSES,
     AttemptFailed,
@@ -30,8 +32,9 @@ from data_plane.forwarding.outcomes import (
 )
 from data_plane.forwarding.passing_on import relay
 from data_plane.forwarding.time_limit import TimeLimit
+from data_plane.forwarding.trials import Trials
 from gateway_core.catalog import Format, Surface
-from gateway_core.plans import Attempt, KeySource, Plan
+from gateway_core.plans import Attempt, Plan
 from gateway_core.traces import MOST_PASSED_OVER, PassedOver
 from gateway_core.usage_events import fit_name
 
@@ -44,6 +47,7 @@ class AttemptMachine:
     def __init__(self, machinery: Machinery, call: AttemptCall, exchange: Exchange, limit: TimeLimit) -> None:
         self._running = Running(machinery, call, exchange, limit)
         self._exchange = exchange
+        self._trials = Trials(self._running)
         self._failures: list[Failure] = []
         self._unusable = 0
 
@@ -69,34 +73,36 @@ class AttemptMachine:
     async def _answer_by(self, plan: Plan) -> None:
         exchange, running = self._exchange, self._running
         metrics = running.shared.metrics
-        last_candidate = plan.attempts[-1].candidate
+        last = plan.attempts[-1]
         refused_candidate = -1
         for attempt in plan.attempts:
             if attempt.candidate == refused_candidate:
                 continue
             if exchange.attempts and running.sent + running.call.body.length > running.shared.limits.upstream_bytes:
                 raise self._exhausted(f"one request may send {running.shared.limits.upstream_bytes} bytes upstream")
-            exchange.provider, exchange.model = attempt.provider, attempt.model
             try:
-                one = OneAttempt(self._running, attempt)
-                begun = await one.begin(is_last=attempt.candidate == last_candidate)
+                made = await self._trials.make(
+                    attempt, is_last=attempt is last, is_last_candidate=attempt.candidate == last.candidate
+                )
             except AttemptFailed as failed:
                 self._note(attempt, failed)
                 if isinstance(failed, RequestRefused):
                     refused_candidate = attempt.candidate
-            else:
-                metrics.attempts["answered"] += 1
-                try:
-                    await relay(begun, one)
-                finally:
-                    close(begun.response)
-                return
+                continue
+            if made is None:
+                continue
+            one, begun = made
+            metrics.attempts["answered"] += 1
+            try:
+                await relay(begun, one)
+            finally:
+                close(begun.response)
+            return
         raise self._exhausted(f"one request may make {len(plan.attempts)}" if plan.is_cut else "")
 
     def _note(self, attempt: Attempt, failed: AttemptFailed) -> None:
-        mask = mask_of(self._running, attempt)
-        mask = mask or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")
-        self._failures.append(Failure(attempt.provider, attempt.model, mask, failed.status, failed.means, failed.said))
+        key = shown_key(self._running, attempt)
+        self._failures.append(Failure(attempt.provider, attempt.model, key, failed.status, failed.means, failed.said))
         self._unusable += isinstance(failed, KeyUnusable)
         self._running.shared.metrics.attempts["failed"] += 1
         log_failure(
@@ -114,19 +120,20 @@ class AttemptMachine:
         """
         failures = self._failures
         self._running.usage.is_exhausted = not bound
-        if len(failures) == self._unusable:
+        passed = self._trials
+        if len(failures) == self._unusable and not passed.has_passed_over:
             return KeysUnusable()
-        wait = shortest_wait(failures)
+        wait = min((one for one in (shortest_wait(failures), passed.wait) if one is not None), default=None)
         limits = next((one.said.limits for one in reversed(failures) if one.said.limits), [])
         if all(failure.means == _RATE_LIMITED for failure in failures):
-            message = listed_failures(RateLimited.__doc__, failures)
+            message = listed_failures(RateLimited.__doc__, failures) + passed.told()
             return RateLimited(message, retry_after=1 if wait is None else wait, headers=limits)
-        told = listed_failures(AttemptsFailed.__doc__, failures)
+        told = listed_failures(AttemptsFailed.__doc__, failures) + passed.told()
         return AttemptsFailed(
             f"{told} Other attempts were not made: {bound}." if bound else told,
             retry_after=wait,
             headers=limits,
-            by_keys=all(failure.means in KEY_STATUSES for failure in failures),
+            by_keys=passed.only_refused_keys and all(failure.means in KEY_STATUSES for failure in failures),
         )
 
 

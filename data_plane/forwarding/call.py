@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from data_plane.forwarding.bodies import Body
+from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange
 from data_plane.forwarding.limits import estimated_input_tokens
 from data_plane.forwarding.targets import Target, Targets
@@ -51,6 +52,7 @@ class Machinery(NamedTuple):
     loop_marker: bytes
     record_usage: Record
     limits: RequestLimits
+    cooling: Cooling
 
 
 class Running:

@@ -18,6 +18,7 @@ from data_plane.forwarding.outcomes import (
     AttemptFailed,
     AttemptOutcome,
     KeyUnusable,
+    NotSent,
     RequestRefused,
     Said,
     cleaned,
@@ -70,7 +71,7 @@ class OneAttempt:
             return self.running.shared.targets.find(call.account, self.attempt.provider, call.surface)
         except (KeyError, ValueError):
             # The provider was deleted after the plan was made, or its base URL is not valid.
-            raise AttemptFailed("no_target") from None
+            raise NotSent("no_target") from None
 
     def _value(self) -> str:
         attempt = self.attempt
@@ -230,3 +231,9 @@ def mask_of(running: Running, attempt: Attempt) -> str | None:
     """The mask of an attempt's provider key as it is now, if it uses one."""
     known = running.call.account.snapshot.provider_keys.get(attempt.provider_key or "")
     return None if known is None else known.mask
+
+
+def shown_key(running: Running, attempt: Attempt) -> str:
+    """What a caller may see of an attempt's key."""
+    mask = mask_of(running, attempt)
+    return mask or ("the operator's key" if attempt.source is KeySource.MANAGED else "no key")

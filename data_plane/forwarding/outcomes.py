@@ -69,7 +69,11 @@ class AttemptFailed(Exception):
         self.said = said or Said()
 
 
-class KeyUnusable(AttemptFailed):
+class NotSent(AttemptFailed):
+    """Nothing was sent: the reason lies in this worker, or in what it holds."""
+
+
+class KeyUnusable(NotSent):
     """This attempt's provider key cannot be opened here."""
 
 

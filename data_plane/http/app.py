@@ -19,6 +19,7 @@ from data_plane.forwarding.attempts import AttemptMachine, format_of
 from data_plane.forwarding.bodies import Body, ClientLeft, Receive
 from data_plane.forwarding.budget import Budget
 from data_plane.forwarding.call import AttemptCall, Machinery
+from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
 from data_plane.forwarding.limits import check_input, check_output
@@ -89,6 +90,7 @@ class App:
             loop_marker=self._loop_guard.marker,
             record_usage=usage.record,
             limits=settings.request_limits,
+            cooling=Cooling(time.monotonic),
         )
         self._counting = self._machinery._replace(record_usage=not_metered)
 

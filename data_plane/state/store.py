@@ -349,6 +349,10 @@ class WorkerState:
         """The operator's own key for a provider, as `HeldCatalog.managed_value`."""
         return self._held_catalog.managed_value(provider, keyring)
 
+    def managed_seal(self, provider: str) -> bytes | None:
+        """The operator's own key for a provider as it is sealed: another one for another value."""
+        return self._held_catalog.managed.get(provider)
+
     # ── what a snapshot file held ──
 
     def restore_account(self, account: str, contents: Contents) -> None:
