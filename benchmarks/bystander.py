@@ -15,7 +15,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import Keys
 from local.embedded import RedisServer
 from local.stand_in import running
+from tests.hostile.data_plane.shapes import SHAPES
 from tests.workers import ROOT, Client, SnapshotWriter, worker_process
 
 MIB: Final = 1024 * 1024
@@ -37,19 +38,6 @@ _KEPT: Final = 12
 _KEY: Final = "sk-bystander-0123456789abcdef"
 _LONGEST_STEP: Final = "gateway_loop_longest_step_seconds "
 
-# Each fills about so many bytes with one JSON value.
-Shape = Callable[[int], bytes]
-SHAPES: Final[dict[str, Shape]] = {
-    "numbers": lambda size: b"[" + b"1," * (size // 2) + b"1]",
-    "text": lambda size: b'"' + b"a" * size + b'"',
-    "escapes": lambda size: b'"' + b"\\n" * (size // 2) + b'"',
-    "marks": lambda size: b'"' + "ä".encode() * (size // 2) + b'"',
-    "lists": lambda size: b"[" + b"[]," * (size // 3) + b"1]",
-    "objects": lambda size: b"[" + b'{"a":1},' * (size // 8) + b"1]",
-    "deep": lambda size: b"[" * min(size // 2, 900) + b"]" * min(size // 2, 900),
-    "messages": lambda size: b"[" + b'{"role":"user","content":"a"},' * (size // 30) + b'{"content":"b"}]',
-    "many names": lambda size: b"{" + b",".join(b'"%x":1' % one for one in range(size // 10)) + b"}",
-}
 NAMES: Final = ("messages", "tools", "prompt", "input", "metadata", "vendors_own", "options", "models", "stop")
 
 

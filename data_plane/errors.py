@@ -213,13 +213,6 @@ class BodyTooLarge(GatewayError):
     code = "body_too_large"
 
 
-class MembersTooLong(GatewayError):
-    """The members of the body that the gateway does not know are over 1 MiB together."""
-
-    status = 413
-    code = "members_too_long"
-
-
 class InputTooLong(GatewayError):
     """The request is estimated at more input tokens than this account allows."""
 

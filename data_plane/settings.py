@@ -53,6 +53,8 @@ class RequestLimits(msgspec.Struct, frozen=True, kw_only=True):
     upstream_bytes: int = 128 * 1024 * 1024
     # Members of one body, at its top.
     members: int = 1000
+    # How many objects and lists of a long body may stand within each other.
+    depth: int = 512
     # Requests in flight of this worker, of one account and of one access key.
     requests: int = 4096
     requests_per_account: int = 2048
@@ -237,6 +239,7 @@ def _request_limits(env: _Environment) -> RequestLimits:
         attempts=env.optional("REQUEST_ATTEMPTS", _attempts, default.attempts),
         upstream_bytes=env.optional("REQUEST_UPSTREAM_BYTES", _count, default.upstream_bytes),
         members=env.optional("REQUEST_MEMBERS", _count, default.members),
+        depth=env.optional("REQUEST_DEPTH", _count, default.depth),
         requests=env.optional("REQUESTS_IN_FLIGHT", _count, default.requests),
         requests_per_account=env.optional("REQUESTS_IN_FLIGHT_PER_ACCOUNT", _count, default.requests_per_account),
         requests_per_key=env.optional("REQUESTS_IN_FLIGHT_PER_KEY", _count, default.requests_per_key),

@@ -8,7 +8,7 @@ Source: RFC 9112; docs/decisions/0055-lean-http.md.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol, cast
 
 import aiohttp
@@ -20,6 +20,8 @@ from data_plane.forwarding.headers import Headers
 # Of a head, and of what frames a body without being part of it.
 _FRAMING_BYTES: Final = 64 * 1024
 _MOST_HEADERS: Final = 128
+# Of a long request as much is written before others get their turn.
+_WRITTEN_BYTES: Final = 64 * 1024
 # What may wait to be read before the upstream has to wait.
 _WAITING_BYTES: Final = 128 * 1024
 _EVENT_STREAM: Final = b"text/event-stream"
@@ -79,6 +81,9 @@ class AnswerProtocol(asyncio.Protocol):
         self._is_interim = False
         self._keeps_alive = True
         self._fault: BaseException | None = None
+        # What is left of a long request, and whether the upstream takes no more for now.
+        self._unsent: Iterator[memoryview] | None = None
+        self._is_full = False
         self._reader: asyncio.Future[None] | None = None
         self._closed: asyncio.Future[None] | None = None
 
@@ -100,7 +105,7 @@ class AnswerProtocol(asyncio.Protocol):
     @property
     def is_sending(self) -> bool:
         """Whether the upstream has not taken all of the request."""
-        return self.transport is not None and self.transport.get_write_buffer_size() > 0
+        return self.transport is not None and (self._unsent is not None or self.transport.get_write_buffer_size() > 0)
 
     @property
     def closed(self) -> "asyncio.Future[None] | None":
@@ -118,12 +123,13 @@ class AnswerProtocol(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close the connection at once, whatever is still to be sent."""
+        self._unsent = None
         if self.transport is not None:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection has ended. This is the regular end of an answer that has neither a length nor chunks."""
-        self.transport = None
+        self.transport = self._unsent = None
         self._keeps_alive = False
         if not self.is_whole and self._fault is None:
             if self.status and exc is None and not is_framed(self.headers):
@@ -136,6 +142,37 @@ class AnswerProtocol(asyncio.Protocol):
         self._wake()
         if self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
+
+    # ── sending ──
+
+    def send_long(self, pieces: Iterable[bytes | memoryview]) -> None:
+        """Send a long request a little at a time, as fast as it is taken, so that others get their turn."""
+        self._unsent = (
+            memoryview(piece)[begin : begin + _WRITTEN_BYTES]
+            for piece in pieces
+            for begin in range(0, len(piece), _WRITTEN_BYTES)
+        )
+        self._send_on()
+
+    def _send_on(self) -> None:
+        if self._unsent is None or self._is_full or self.transport is None or self.transport.is_closing():
+            return
+        piece = next(self._unsent, None)
+        if piece is None:
+            self._unsent = None
+            return
+        self.transport.write(piece)
+        if not self._is_full:
+            self._loop.call_soon(self._send_on)
+
+    def pause_writing(self) -> None:
+        """The upstream takes no more for now."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """It takes more again."""
+        self._is_full = False
+        self._send_on()
 
     # ── reading ──
 

@@ -1,11 +1,12 @@
 """Request bodies: reads them within a limit, parses what routing needs, and writes them again otherwise unchanged.
 
 Only the top level of the JSON object is taken apart; every value but the model's goes on as the very bytes that came.
-Of a member that is given twice the last one counts, here and upstream, since only one is forwarded.
+Of a member that is given twice the last one counts, here and upstream, since only one is forwarded. A long body is
+taken apart in steps (`long_bodies`), with the same result.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,13 +16,14 @@ from data_plane.errors import (
     BodyTooDeep,
     BodyTooLarge,
     BodyTooSlow,
-    MembersTooLong,
     ModelInvalid,
     TooManyMembers,
     TooManyModels,
 )
 from data_plane.forwarding import governed
 from data_plane.forwarding.budget import Share
+from data_plane.forwarding.json_slices import LONG
+from data_plane.forwarding.long_bodies import Room, members_in_steps, pieces_of
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.settings import RequestLimits
 
@@ -31,10 +33,6 @@ _DISCARDED: Final = 4 * BODY_LIMIT
 _LONGEST_MODEL: Final = 512
 # As JSON: twelve bytes a character, and some blanks.
 _LONGEST_MODEL_WRITTEN: Final = 16 * _LONGEST_MODEL
-# A shorter body is taken apart in one pass, whatever it has in it.
-_SHORT: Final = 64 * 1024
-# Of a longer body, how long all members may be together that are none of `_KNOWN`. Each is a Python object.
-_UNKNOWN_BYTES: Final = 1024 * 1024
 _FIRST_PRINTABLE: Final = " "
 # Some editors and PowerShell write it before JSON.
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -45,6 +43,7 @@ _ABSENT: Final = msgspec.Raw(b"")
 _NO_CHANGES: Final[Mapping[str, msgspec.Raw]] = {}
 
 Receive = Callable[[], Awaitable[Any]]
+Buffer = bytes | memoryview
 
 
 class ClientLeft(Exception):
@@ -63,26 +62,29 @@ class Body(NamedTuple):
     @property
     def is_streaming(self) -> bool:
         """Whether the caller asks for a stream."""
-        return bytes(self.members.get("stream", _ABSENT)).strip() == b"true"
+        return bytes(self.members.get("stream", _ABSENT)) == b"true"
 
     def forwarded(
         self, model: str, parameters: Collection[str] | None, changes: Mapping[str, msgspec.Raw] = _NO_CHANGES
-    ) -> bytes:
-        """The body for an upstream.
+    ) -> Sequence[Buffer]:
+        """The body for an upstream, in pieces.
 
         Args:
             model: the provider's spelling.
             parameters: the members that the provider takes, or None for all.
             changes: members that the gateway itself sets. The provider takes each of them.
         """
-        members: dict[str, object] = {
+        members: dict[str, Any] = {
             name: value
             for name, value in self.members.items()
             if name != "models" and (parameters is None or name in parameters)
         }
         members.update(changes)
+        if self.length > LONG:
+            members.pop("model", None)
+            return pieces_of(members, model)
         members["model"] = model
-        return _encode(members)
+        return (_encode(members),)
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -91,17 +93,7 @@ _model: Final = msgspec.json.Decoder(str)
 _models: Final = msgspec.json.Decoder(list[str])
 
 
-# Members that may be long: what the gateway knows, and under what names else some upstreams take texts and pictures.
-_KNOWN: Final = (
-    *(*governed.GOVERNED, *governed.HARMLESS, "documents", "texts", "image", "images", "audio", "video", "mask"),
-    *("query", "queries", "passages", "instances", "inputs", "contents", "files"),
-)
-_FIELDS: Final = [(name, msgspec.Raw, msgspec.field(default=_ABSENT)) for name in dict.fromkeys(_KNOWN)]
-_only_known: Final = msgspec.json.Decoder(msgspec.defstruct("OnlyKnown", _FIELDS, forbid_unknown_fields=True))
-_known: Final = msgspec.json.Decoder(msgspec.defstruct("Known", _FIELDS))
-
-
-async def read(receive: Receive, limit: TimeLimit, share: Share, *, within: float) -> bytes:
+async def read(receive: Receive, limit: TimeLimit, share: Share, *, within: float) -> Buffer:
     """The whole body.
 
     Args:
@@ -126,8 +118,9 @@ async def read(receive: Receive, limit: TimeLimit, share: Share, *, within: floa
         raise BodyTooSlow from None
 
 
-async def _read_pieces(receive: Receive, share: Share, message: Any) -> bytes:
+async def _read_pieces(receive: Receive, share: Share, message: Any) -> Buffer:
     pieces: list[bytes] = []
+    room: Room | None = None
     length = 0
     while True:
         if message["type"] == "http.disconnect":
@@ -136,56 +129,68 @@ async def _read_pieces(receive: Receive, share: Share, message: Any) -> bytes:
         length += len(piece)
         if length <= BODY_LIMIT:
             share.hold(len(piece))
-            pieces.append(piece)
+            if room is None and length > LONG:
+                room = Room(BODY_LIMIT)
+                room.write(b"".join(pieces))
+                pieces.clear()
+            if room is None:
+                pieces.append(piece)
+            else:
+                room.write(piece)
         elif length > _DISCARDED:
             raise BodyTooLarge
         else:
-            pieces.clear()
+            room = None
         if not message["more_body"]:
             break
         message = await receive()
     if length > BODY_LIMIT:
         raise BodyTooLarge
-    return b"".join(pieces)
+    return b"".join(pieces) if room is None else room.written()
 
 
 def parse(raw: bytes, limits: RequestLimits = _DEFAULT_LIMITS) -> Body:
     """What a body asks for.
 
+    Args:
+        raw: not over `LONG`.
+        limits: what it may have.
+
     Raises:
         BodyInvalid, BodyTooDeep, ModelInvalid: it is not a JSON object in UTF-8, or names no model.
-        TooManyMembers, MembersTooLong, TooManyModels: it is over a bound.
+        TooManyMembers, TooManyModels: it is over a bound.
         MemberAmbiguous, MemberInvalid: as `governed.check`.
     """
     raw = raw.removeprefix(_BYTE_ORDER_MARK)
     try:
         if not raw.isascii():
             raw.decode("utf-8")
-        members = _members.decode(raw) if len(raw) <= _SHORT else _members_of_long(raw)
+        members = _members.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BodyInvalid from None
     except RecursionError:
         raise BodyTooDeep from None
     if len(members) > limits.members:
         raise TooManyMembers(f"The body has more than {limits.members} members.")
-    governed.check(members)
-    return Body(members, _requested(members, limits.models), len(raw))
+    return _checked(members, len(raw), limits)
 
 
-def _members_of_long(raw: bytes) -> dict[str, msgspec.Raw]:
-    """The members of a body that may have a million of them.
+def parse_in_steps(raw: Buffer, limits: RequestLimits = _DEFAULT_LIMITS) -> Generator[None, None, Body]:
+    """What a long body asks for. Yields after each step.
 
     Raises:
-        MembersTooLong: those that are not known are too long together.
+        The errors of `parse`.
     """
-    try:
-        known = _only_known.decode(raw)
-    except msgspec.ValidationError:
-        known = _known.decode(raw)
-        if len(raw) - sum(len(memoryview(value)) for value in msgspec.structs.astuple(known)) > _UNKNOWN_BYTES:
-            raise MembersTooLong from None
-        return _members.decode(raw)
-    return {name: value for name, value in msgspec.structs.asdict(known).items() if value is not _ABSENT}
+    view = memoryview(raw)
+    if bytes(view[: len(_BYTE_ORDER_MARK)]) == _BYTE_ORDER_MARK:
+        view = view[len(_BYTE_ORDER_MARK) :]
+    members = yield from members_in_steps(view, limits)
+    return _checked(members, len(raw), limits)
+
+
+def _checked(members: dict[str, msgspec.Raw], length: int, limits: RequestLimits) -> Body:
+    governed.check(members)
+    return Body(members, _requested(members, limits.models), length)
 
 
 def _requested(members: dict[str, msgspec.Raw], most: int) -> tuple[str, ...]:
@@ -193,6 +198,8 @@ def _requested(members: dict[str, msgspec.Raw], most: int) -> tuple[str, ...]:
     param = "model"
     try:
         if (model := members.get("model")) is not None:
+            if len(memoryview(model)) > _LONGEST_MODEL_WRITTEN:
+                raise ModelInvalid(param=param)
             names.append(_model.decode(model))
         param = "models"
         if (models := members.get("models")) is not None:

@@ -39,6 +39,8 @@ class AttemptCall(NamedTuple):
     headers: dict[bytes, bytes]
     # Whether only its tokens are to be counted (data_plane.forwarding.token_counts).
     counts_tokens: bool = False
+    # How many answers it asks for at most; only counted where they are capped.
+    answers: int = 1
 
 
 class Machinery(NamedTuple):

@@ -3,17 +3,18 @@
 Source: RFC 9110, sections 8.4 and 15.5.16; docs/decisions/0088-requests-as-callers-send-them.md.
 """
 
-import asyncio
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Any, Final, Protocol
 
 import brotli
 
 from data_plane.errors import BodyTooLarge, CodingBroken, CodingNotTaken
-from data_plane.forwarding.bodies import BODY_LIMIT
+from data_plane.forwarding.bodies import BODY_LIMIT, Buffer
 from data_plane.forwarding.budget import Share
+from data_plane.forwarding.json_slices import LONG
+from data_plane.forwarding.long_bodies import Room
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -133,8 +134,8 @@ def coding_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     return b""
 
 
-async def decoded(raw: bytes, coding: bytes, share: Share) -> bytes:
-    """A body as it was before it was compressed.
+def decode(raw: Buffer, coding: bytes, share: Share) -> Generator[None, None, Buffer]:
+    """A body as it was before it was compressed. Yields after each step.
 
     Args:
         raw: as it came.
@@ -146,14 +147,13 @@ async def decoded(raw: bytes, coding: bytes, share: Share) -> bytes:
         BodyTooLarge: it is over the limit.
         BodiesInFlight, WorkerFull: as `Share.hold`.
     """
-    decoder = _CODINGS[coding](raw)
-    pieces: list[bytes] = []
-    length = 0
+    decoder = _CODINGS[coding](bytes(raw[:2]))
+    room, length = Room(BODY_LIMIT), 0
     try:
         for start in range(0, len(raw), _READ_AT_ONCE):
             if decoder.has_ended:
                 raise CodingBroken
-            piece = raw[start : start + _READ_AT_ONCE]
+            piece = bytes(raw[start : start + _READ_AT_ONCE])
             while piece or (decoder.is_full and not decoder.has_ended):
                 made = decoder.decode(piece)
                 piece = b""
@@ -161,10 +161,10 @@ async def decoded(raw: bytes, coding: bytes, share: Share) -> bytes:
                 if length > BODY_LIMIT:
                     raise BodyTooLarge
                 share.hold(len(made))
-                pieces.append(made)
-                await asyncio.sleep(0)
+                room.write(made)
+                yield
     except _FAULTS:
         raise CodingBroken from None
     if not decoder.has_ended:
         raise CodingBroken
-    return b"".join(pieces)
+    return room.written() if length > LONG else bytes(room.written())

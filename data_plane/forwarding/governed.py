@@ -8,13 +8,15 @@ Source: contract, section 9; docs/decisions/0082-governed-members.md.
 """
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
 from data_plane.errors import BodyTooDeep, MemberAmbiguous, MemberInvalid, MemberRoutes
+from data_plane.forwarding.json_slices import LIST, LONG, OBJECT, NameTooLong, NotJson, TooMany, parts_of
+from data_plane.turns import Turns
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN
 from gateway_core.plans import KeySource, Plan
@@ -99,6 +101,10 @@ _ROUTING_OF: Final = {
 }
 # Names that need no second look; of `stream_options` also the content is looked at.
 _PLAIN: Final = frozenset((*GOVERNED, *HARMLESS)) - {"stream_options", "stream", "include_usage"}
+_LONGEST_WORD: Final = 8
+# Of tools that are longer than `LONG`, how many are looked at; and they stand in a body that is not too deep.
+_MOST_TOOLS: Final = 4096
+_ANY_DEPTH: Final = 1_000_000
 _BOOLEANS: Final = frozenset({b"true", b"false", b"null"})
 _list_of_objects: Final = msgspec.json.Decoder(list[dict[str, msgspec.Raw]])
 
@@ -131,7 +137,7 @@ def check(members: dict[str, msgspec.Raw]) -> None:
     length = 0
     for name in members.keys() - _PLAIN:
         if name == "stream":
-            if bytes(members[name]).strip() not in _BOOLEANS:
+            if not is_one_of(members[name], _BOOLEANS):
                 # Some upstreams read "true" and 1 as true.
                 raise MemberInvalid("'stream' must be true or false.", param=name)
         elif name == "stream_options":
@@ -144,6 +150,11 @@ def check(members: dict[str, msgspec.Raw]) -> None:
             if _is_container(name):
                 length += _bounded(name, members[name], length)
                 _check_inside(name, _decoded(name, members[name]))
+
+
+def is_one_of(value: msgspec.Raw, words: Collection[bytes]) -> bool:
+    """Whether a value is one of some short words. A value of many MiB is not copied."""
+    return len(memoryview(value)) <= _LONGEST_WORD and bytes(value) in words
 
 
 def _check_name(name: str) -> None:
@@ -169,7 +180,9 @@ def _check_inside(container: str, value: Any, *, but: str = "") -> None:
             )
 
 
-def check_routing(members: Mapping[str, msgspec.Raw], plan: Plan, account: AccountSnapshot, scope: str | None) -> None:
+async def check_routing(
+    members: Mapping[str, msgspec.Raw], plan: Plan, account: AccountSnapshot, scope: str | None, turns: Turns
+) -> None:
     """Refuse a member by which an upstream may leave the access scope, or spend the operator's money elsewhere.
 
     Only a request whose configuration names models, or that may use a managed key, is looked at. A custom provider that
@@ -180,9 +193,11 @@ def check_routing(members: Mapping[str, msgspec.Raw], plan: Plan, account: Accou
         plan: where the request may go.
         account: the access key's.
         scope: the `aigac_…` ID of the access key's configuration, if it has one.
+        turns: long tools are looked at in steps.
 
     Raises:
         MemberRoutes: the request has such a member, at its top, in a container or in a tool.
+        MemberInvalid: it has more tools than can be looked at.
     """
     if members.keys() <= _PLAIN and "tools" not in members:
         return
@@ -192,7 +207,11 @@ def check_routing(members: Mapping[str, msgspec.Raw], plan: Plan, account: Accou
     providers = {attempt.provider for attempt in plan.attempts if _takes_anything(account, attempt.provider)}
     if not providers:
         return
-    for name in _deciding_names(members):
+    names = [*_deciding_names(members)]
+    if (tools := members.get("tools")) is not None:
+        # A tool that the upstream runs by itself may name a model of its own.
+        names += filter(_names_a_model, await _names_of_tools(tools, turns))
+    for name in names:
         if (known := _routing_name(name, providers)) is not None:
             raise MemberRoutes(
                 f"'{known}' may make the upstream use another model than was judged, and this access key may not.",
@@ -210,12 +229,34 @@ def _deciding_names(members: Mapping[str, msgspec.Raw]) -> Iterator[str]:
         yield name
         if _is_container(name):
             yield from _names(_decoded(name, members[name]))
-    if (tools := members.get("tools")) is not None:
-        try:
-            # A tool that the upstream runs by itself may name a model of its own.
-            yield from (name for tool in _list_of_objects.decode(tools) for name in tool if _key(name) == "model")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return
+
+
+def _names_a_model(name: str) -> bool:
+    return _key(name[:_LONGEST_NAME]) == "model"
+
+
+async def _names_of_tools(tools: msgspec.Raw, turns: Turns) -> Iterable[str]:
+    """The names of the members of each tool."""
+    if len(memoryview(tools)) > LONG:
+        return await turns.run(_names_in_steps(memoryview(tools)))
+    try:
+        return [name for tool in _list_of_objects.decode(tools) for name in tool]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ()
+
+
+def _names_in_steps(tools: memoryview) -> Generator[None, None, set[str]]:
+    names: set[str] = set()
+    try:
+        for tool in (yield from parts_of(tools, LIST, most=_MOST_TOOLS, depth=_ANY_DEPTH)):
+            members = yield from parts_of(tools[tool.begin : tool.end], OBJECT, most=_MOST_TOOLS, depth=_ANY_DEPTH)
+            names.update(member.name for member in members)
+    except NotJson:
+        # Not objects, or not a list of them.
+        return names
+    except (TooMany, NameTooLong):
+        raise MemberInvalid(f"There are more than {_MOST_TOOLS} tools.", param="tools") from None
+    return names
 
 
 def _routing_name(name: str, providers: Iterable[str]) -> str | None:

@@ -6,18 +6,19 @@ one. Input is estimated at 3.5 characters a token, over all that a model might r
 Source: contract, sections 7 and 9; docs/decisions/0081-token-caps.md.
 """
 
-import asyncio
 import math
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
 from data_plane.errors import InputTooLong, MemberInvalid
 from data_plane.forwarding.bodies import Body
-from data_plane.forwarding.governed import COUNTS, HARMLESS, MAXIMA
+from data_plane.forwarding.governed import COUNTS, HARMLESS, MAXIMA, is_one_of
+from data_plane.forwarding.json_slices import LIST, LONG, TooMany, parts_of
 from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN, Counted, counted
+from data_plane.turns import Turns
 from gateway_core.catalog import Surface
 
 # Members that a model does not read. Every other one counts, those too that nobody here knows.
@@ -36,8 +37,10 @@ _OWN_MAXIMA: Final[dict[Surface, tuple[str, ...]]] = {
 }
 # Providers whose newer models refuse the older of the two names. All of their models take the newer one.
 _NEWER_NAME_FIRST: Final = frozenset({"openai"})
-# The prompts of a list of more bytes are not counted: the request is refused.
-_LONGEST_PROMPTS: Final = 1024 * 1024
+_NULL: Final = frozenset({b"null"})
+_LONGEST_NUMBER: Final = 64
+# The body that this is in is not too deep.
+_ANY_DEPTH: Final = 1_000_000
 # The seconds that an estimate may take where it cannot give way to other requests. The rest of the text is estimated by
 # the part that was counted.
 _LONGEST_ESTIMATE: Final = 0.004
@@ -51,17 +54,18 @@ _number: Final = msgspec.json.Decoder(int)
 def estimated_input_tokens(members: Mapping[str, msgspec.Raw]) -> int:
     """About how many tokens a request's texts are, within a few milliseconds."""
     until = time.perf_counter() + _LONGEST_ESTIMATE
-    characters = 0.0
+    characters, read, length = 0.0, 0, 0
     for name, value in _read(members):
-        count = _counted(name, value)
-        so_far = next(count, Counted(0.0, 0))
+        count, so_far = _counted(name, value), Counted(0.0, 0)
         while time.perf_counter() < until and (further := next(count, None)) is not None:
             so_far = further
-        characters += so_far.characters * max(1.0, _length(value) / max(1, so_far.read))
-    return _tokens(characters)
+        characters += so_far.characters
+        read += so_far.read
+        length += _length(value)
+    return _tokens(characters * max(1.0, length / max(1, read)))
 
 
-async def check_input(body: Body, limit: int) -> None:
+async def check_input(body: Body, limit: int, turns: Turns) -> None:
     """Refuse a request that says more than it may.
 
     Nearly every request is let through by the length of its texts as they came: no token is shorter than a digit and a
@@ -71,8 +75,11 @@ async def check_input(body: Body, limit: int) -> None:
         InputTooLong: it does.
     """
     given = list(_read(body.members))
-    if sum(_length(value) for _, value in given) <= _SHORTEST_TOKEN * limit:
-        return
+    if sum(_length(value) for _, value in given) > _SHORTEST_TOKEN * limit:
+        await turns.run(_check_in_steps(given, limit))
+
+
+def _check_in_steps(given: list[tuple[str, msgspec.Raw]], limit: int) -> Generator[None, None, None]:
     characters = 0.0
     for name, value in given:
         so_far = 0.0
@@ -81,57 +88,53 @@ async def check_input(body: Body, limit: int) -> None:
                 raise InputTooLong(
                     f"The request is estimated at more than {limit} input tokens, which this account allows."
                 )
-            await asyncio.sleep(0)
+            yield
         characters += so_far
 
 
-def check_output(surface: Surface, body: Body, limit: int) -> None:
+async def check_output(surface: Surface, body: Body, limit: int, turns: Turns) -> int:
     """Refuse a request for more answers than it may have tokens.
 
-    Raises:
-        MemberInvalid: it is, or how many it asks for cannot be said.
-    """
-    if answers(surface, body.members) > limit:
-        raise MemberInvalid(f"The request asks for more answers than the {limit} output tokens that it may have.")
-
-
-def answers(surface: Surface, members: Mapping[str, msgspec.Raw]) -> int:
-    """How many answers a request asks for: the most of its counts, for each of its prompts.
+    Returns:
+        How many answers it asks for: the most of its counts, for each of its prompts.
 
     Raises:
-        MemberInvalid: a count is not a whole number above zero, or a list of prompts is too long.
+        MemberInvalid: they are more, or a count is not a whole number above zero.
     """
     most = 1
     for name in COUNTS:
-        value = members.get(name)
-        if value is None or bytes(value).strip() == b"null":
+        value = body.members.get(name)
+        if value is None or is_one_of(value, _NULL):
             continue
-        try:
-            count = _number.decode(value)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            count = 0
+        count = _number_in(value)
         if count < 1:
             raise MemberInvalid(f"'{name}' must be a whole number above zero.", param=name)
         most = max(most, count)
-    if surface is Surface.COMPLETIONS and (prompt := members.get("prompt")) is not None:
-        most *= _prompts(prompt)
+    if surface is Surface.COMPLETIONS and (prompt := body.members.get("prompt")) is not None:
+        most *= await _prompts(prompt, limit, turns)
+    if most > limit:
+        raise MemberInvalid(f"The request asks for more answers than the {limit} output tokens that it may have.")
     return most
 
 
-def _prompts(prompt: msgspec.Raw) -> int:
-    """How many prompts a completion has. A list of numbers is one."""
+async def _prompts(prompt: msgspec.Raw, most: int, turns: Turns) -> int:
+    """How many prompts a completion has; one above the most where it has more. A list of numbers is one."""
     begin = bytes(memoryview(prompt)[:64]).translate(None, b" \t\r\n")
     if not begin.startswith((b'["', b"[[")):
         return 1
-    if _length(prompt) > _LONGEST_PROMPTS:
-        raise MemberInvalid(f"A list of prompts must not be longer than {_LONGEST_PROMPTS} bytes.", param="prompt")
-    return max(1, len(_parts.decode(prompt)))
+    if _length(prompt) <= LONG:
+        return len(_parts.decode(prompt))
+    try:
+        return len(await turns.run(parts_of(memoryview(prompt), LIST, most=most, depth=_ANY_DEPTH)))
+    except TooMany:
+        return most + 1
 
 
 def lowered_maxima(
     surface: Surface,
     members: Mapping[str, msgspec.Raw],
     limit: int,
+    answers: int,
     *,
     provider: str,
     parameters: Collection[str] | None,
@@ -140,8 +143,9 @@ def lowered_maxima(
 
     Args:
         surface: where the request goes.
-        members: its body's members, which passed `check_output`.
+        members: its body's members.
         limit: tokens.
+        answers: of `check_output`.
         provider: whose dialect decides on the name that is added.
         parameters: what the provider takes, None for everything. What it does not take is not added.
     """
@@ -149,11 +153,11 @@ def lowered_maxima(
     given = [
         name
         for name in MAXIMA
-        if name in members and (parameters is None or name in parameters) and bytes(members[name]).strip() != b"null"
+        if name in members and (parameters is None or name in parameters) and not is_one_of(members[name], _NULL)
     ]
     if not own and not given:
         return {}
-    each = max(1, limit // answers(surface, members))
+    each = max(1, limit // answers)
     lowered = {name: _raw(each) for name in given if not _is_within(members[name], each)}
     if own and not set(own) & set(given):
         lowered[own[-1 if provider in _NEWER_NAME_FIRST else 0]] = _raw(each)
@@ -162,10 +166,17 @@ def lowered_maxima(
 
 def _is_within(value: msgspec.Raw, limit: int) -> bool:
     """Whether it is a whole number from 1 to the limit. -1 means endless to some upstreams, and "9" is 9 to others."""
+    return 0 < _number_in(value) <= limit
+
+
+def _number_in(value: msgspec.Raw) -> int:
+    """A whole number; 0 for anything else."""
+    if _length(value) > _LONGEST_NUMBER:
+        return 0
     try:
-        return 0 < _number.decode(value) <= limit
+        return _number.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return False
+        return 0
 
 
 def _raw(number: int) -> msgspec.Raw:

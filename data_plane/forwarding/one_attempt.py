@@ -1,6 +1,7 @@
 """One attempt: where it goes, what it shows, what it sends, and the beginning of what it gets."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
@@ -10,6 +11,7 @@ from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding import managed_inference
 from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.beginnings import Begun, NotAnAnswer, beginning_of, close, error_body
+from data_plane.forwarding.bodies import Buffer
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.connection_faults import word_for
 from data_plane.forwarding.guarding import guard
@@ -113,7 +115,7 @@ class OneAttempt:
         try:
             with running.limit.until(running.bound):
                 body = self._body()
-                running.sent += len(body)
+                running.sent += sum(map(len, body))
                 response = await running.shared.upstream.send(self._way(), self._headers(), body, self._query())
                 guard(response, self.value, mask_of(running, self.attempt))
                 usage.status = response.status
@@ -191,14 +193,19 @@ class OneAttempt:
                 return found
         return b""
 
-    def _body(self) -> bytes:
+    def _body(self) -> Sequence[Buffer]:
         call, target, changes = self.running.call, self.target, {}
         if (option := self.running.usage_option) is not None and target.takes_stream_options:
             changes["stream_options"] = option
         limit = call.account.snapshot.settings.max_output_tokens
         if limit is not None and not call.counts_tokens:
             changes |= lowered_maxima(
-                call.surface, call.body.members, limit, provider=self.attempt.provider, parameters=target.parameters
+                call.surface,
+                call.body.members,
+                limit,
+                call.answers,
+                provider=self.attempt.provider,
+                parameters=target.parameters,
             )
         parameters = target.parameters
         if self.is_managed:

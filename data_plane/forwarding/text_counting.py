@@ -98,7 +98,7 @@ def counted(value: bytes | memoryview) -> Iterator[Counted]:
                 place = stop
                 if place < end and data[place] != _QUOTE:
                     yield Counted(count.total + characters, place)
-            is_name = _COLON.match(data, place + 1) is not None
+            is_name = _COLON.match(data, place + 1, min(end, place + _STRUCTURE)) is not None
             count.take_text(first, place - begin, characters, is_name=is_name)
             place += 1
         if steps % _STEPS == 0:

@@ -14,7 +14,7 @@ Source: contract, section 5; docs/decisions/0011-outgoing-addresses.md, docs/dec
 import asyncio
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
@@ -118,7 +118,9 @@ class Upstream:
             await session.close()
         await self._names.close()
 
-    async def send(self, way: Way, headers: Mapping[bytes, bytes], body: bytes, query: bytes = b"") -> Answer:
+    async def send(
+        self, way: Way, headers: Mapping[bytes, bytes], body: Sequence[bytes | memoryview], query: bytes = b""
+    ) -> Answer:
         """Send a request and wait for the head of its answer.
 
         A kept connection may be closed by the upstream while the request is on its way. Where not a byte came, the
@@ -127,7 +129,7 @@ class Upstream:
         Args:
             way: where to.
             headers: all but `host` and `content-length`.
-            body: whole.
+            body: whole, in pieces.
             query: what is added to the URL's own; printable ASCII.
 
         Raises:
@@ -135,7 +137,7 @@ class Upstream:
             ValueError: a header that is none.
         """
         request = way.request or way.open(self._session(way.policy))
-        head = way.head(headers, len(body), query)
+        head = way.head(headers, sum(map(len, body)), query)
         look_up_for(way.account)
         connector = cast("aiohttp.BaseConnector", way.connector)
         is_new = False
@@ -190,15 +192,17 @@ async def _connected(
         connection.close()
 
 
-async def _answer(connection: Connection, head: bytes, body: bytes) -> Answer:
+async def _answer(connection: Connection, head: bytes, body: Sequence[bytes | memoryview]) -> Answer:
     protocol = protocol_of(connection)
     if protocol is None or protocol.transport is None:
         raise aiohttp.ServerDisconnectedError
     protocol.ask()
-    if len(body) <= _JOINED_BYTES:
-        protocol.transport.write(head + body)
+    if len(body) > 1:
+        protocol.send_long((head, *body))
+    elif len(body[0]) <= _JOINED_BYTES:
+        protocol.transport.write(head + body[0])
     else:
-        protocol.transport.writelines((head, body))
+        protocol.transport.writelines((head, body[0]))
     await protocol.answered()
     return Answer(connection, protocol)
 

@@ -22,6 +22,7 @@ from data_plane.forwarding.call import AttemptCall, Machinery
 from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
+from data_plane.forwarding.json_slices import LONG
 from data_plane.forwarding.limits import check_input, check_output
 from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
@@ -36,6 +37,7 @@ from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
 from data_plane.state.held import HeldToken
+from data_plane.turns import Turns
 from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
@@ -80,6 +82,7 @@ class App:
         self._loop_guard = LoopGuard(settings.document_keys)
         self._model_lists = ModelLists()
         self._cross_origin = CrossOrigin(settings.cors_allowed_origins)
+        self._turns = Turns()
         self._budget = Budget(settings.request_limits)
         self._machinery = Machinery(
             store=follower.store,
@@ -151,11 +154,14 @@ class App:
         try:
             raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)
             if coding:
-                raw = await codings.decoded(raw, coding, share)
+                raw = await self._turns.run(codings.decode(raw, coding, share))
             if self._follower.store.tokens.get(digest) is not token:
                 # The snapshot changed while the body arrived. An access key that was deleted meanwhile is refused.
                 token, text, digest = await self._authorise(scope)
-            body = bodies.parse(raw, self._budget.limits)
+            if isinstance(raw, bytes) and len(raw) <= LONG:
+                body = bodies.parse(raw, self._budget.limits)
+            else:
+                body = await self._turns.run(bodies.parse_in_steps(raw, self._budget.limits))
             try:
                 call, plan = await self._judge(scope, token, text, surface, body)
                 if caller.disconnected:
@@ -195,13 +201,14 @@ class App:
             if counts_tokens and outcome.code is DenialCode.SURFACE_NOT_SERVED:
                 raise NotCounted
             raise errors.of_denial(outcome, surface)
-        check_routing(body.members, outcome, token.account.snapshot, document.configuration)
+        await check_routing(body.members, outcome, token.account.snapshot, document.configuration, self._turns)
         outcome = await managed_inference.payable(outcome, surface, body.members)
         settings = token.account.snapshot.settings
         if settings.max_input_tokens is not None and not counts_tokens:
-            await check_input(body, settings.max_input_tokens)
+            await check_input(body, settings.max_input_tokens, self._turns)
+        answers = 1
         if settings.max_output_tokens is not None and not counts_tokens:
-            check_output(surface, body, settings.max_output_tokens)
+            answers = await check_output(surface, body, settings.max_output_tokens, self._turns)
         call = AttemptCall(
             account=token.account,
             access_key=document.access_key,
@@ -211,6 +218,7 @@ class App:
             query=_query(scope, text),
             headers=header_rules.upstream(scope["headers"], text),
             counts_tokens=counts_tokens,
+            answers=answers,
         )
         return call, outcome
 

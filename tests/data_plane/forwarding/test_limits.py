@@ -168,7 +168,7 @@ def test_maxima_are_lowered_by_their_name_on_each_surface(
     given_members: dict[str, Any],
     sent: dict[str, int],
 ):
-    lowered = lowered_maxima(surface, members(**given_members), 100, provider=provider, parameters=parameters)
+    lowered = lowered_maxima(surface, members(**given_members), 100, 1, provider=provider, parameters=parameters)
 
     assert {name: msgspec.json.decode(value) for name, value in lowered.items()} == sent
 
@@ -192,7 +192,7 @@ def test_whatever_is_asked_for_an_upstream_is_told_of_no_more_than_the_cap(
     """Where a provider takes everything, one of the surface's maxima is sent, and each of them within the cap."""
     given_members = members(**body)
 
-    sent = given_members | lowered_maxima(surface, given_members, limit, provider=provider, parameters=None)
+    sent = given_members | lowered_maxima(surface, given_members, limit, 1, provider=provider, parameters=None)
 
     of_surface = {
         Surface.CHAT_COMPLETIONS: {"max_tokens", "max_completion_tokens"},

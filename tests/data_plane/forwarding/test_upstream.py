@@ -79,7 +79,7 @@ async def test_no_spelling_of_this_machine_is_connected_to(sessions: Upstream, l
     url = URL(f"http://{host}:{listener.getsockname()[1]}/v1", encoded=True)
 
     with pytest.raises((aiohttp.ClientError, OSError, ValueError)):
-        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, [b"{}"]), SOON)
 
     assert not was_reached(listener)
 
@@ -96,7 +96,7 @@ async def test_a_denied_address_gets_no_socket(sessions: Upstream, host: str, mo
     monkeypatch.setattr("data_plane.forwarding.upstream.socket.socket", make)
 
     with pytest.raises(aiohttp.ClientConnectorError) as denied:
-        await asyncio.wait_for(sessions.send(Way(STRICT, URL(f"http://{host}/v1")), {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, URL(f"http://{host}/v1")), {}, [b"{}"]), SOON)
 
     assert isinstance(denied.value.os_error, AddressDenied)
     assert not made
@@ -118,7 +118,7 @@ async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_
     for _ in range(50):
         with pytest.raises(aiohttp.ClientConnectorError):
             await asyncio.wait_for(
-                sessions.send(Way(STRICT, URL(f"http://rebinding.example:{port}/v1")), {}, b"{}"), SOON
+                sessions.send(Way(STRICT, URL(f"http://rebinding.example:{port}/v1")), {}, [b"{}"]), SOON
             )
 
     assert asked
@@ -128,12 +128,12 @@ async def test_a_name_that_changes_its_answer_between_check_and_connect_reaches_
 async def test_one_policys_connections_serve_no_other_policy(sessions: Upstream, upstream: StandIn):
     lenient = AddressPolicy(loopback=True)
     url = URL(f"{upstream.url}/chat/completions")
-    answer = await sessions.send(Way(lenient, url), {}, b'{"model":"m"}')
+    answer = await sessions.send(Way(lenient, url), {}, [b'{"model":"m"}'])
     while await answer.content.readany():
         pass
 
     with pytest.raises(aiohttp.ClientConnectorError):
-        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, b"{}"), SOON)
+        await asyncio.wait_for(sessions.send(Way(STRICT, url), {}, [b"{}"]), SOON)
 
 
 async def test_a_redirect_is_not_followed_and_counts_as_a_failure(worker: Running, alice: Tenant, upstream: StandIn):
@@ -205,7 +205,7 @@ async def test_what_came_unasked_is_no_answer_to_the_next_request(sessions: Upst
     told = []
     async with taking(answer_twice) as way:
         for _ in range(2):
-            told.append(await (await sessions.send(way, {}, b"")).content.readany())
+            told.append(await (await sessions.send(way, {}, [b""])).content.readany())
             await asyncio.sleep(0.2)
 
     assert told == [b"1", b"2"]
@@ -237,8 +237,8 @@ async def test_a_body_behind_a_head_that_can_have_none_is_no_answer_to_the_next_
 
     async with taking(answer) as way:
         with suppress(AnswerMalformed):
-            assert (await sessions.send(way, {}, b"")).status in {101, 204, 304}
-        second = await sessions.send(way, {}, b"")
+            assert (await sessions.send(way, {}, [b""])).status in {101, 204, 304}
+        second = await sessions.send(way, {}, [b""])
         told = await second.content.readany()
         second.close()
 
@@ -262,7 +262,7 @@ async def test_a_kept_connection_that_was_closed_as_the_request_went_out_is_repl
     async with taking(keep_and_close) as way:
         told = []
         for body in (b"", b"x" * 100_000):
-            answer = await sessions.send(way, {}, body)
+            answer = await sessions.send(way, {}, [body])
             told.append(await answer.content.readany())
         await sessions.close()
 
@@ -296,7 +296,7 @@ async def test_no_other_lost_connection_is_replaced(sessions: Upstream, answers:
 
     async def ask_twice(way: Way) -> None:
         for _ in range(2):
-            await (await sessions.send(way, {}, b"")).content.readany()
+            await (await sessions.send(way, {}, [b""])).content.readany()
 
     async with taking(answer) as way:
         with pytest.raises(aiohttp.ClientError):
@@ -317,7 +317,7 @@ async def test_a_connection_is_dropped_before_common_servers_drop_it(
         await reader.read()
 
     async with taking(keep) as way:
-        told = [await (await sessions.send(way, {}, b"")).content.readany() for _ in range(2)]
+        told = [await (await sessions.send(way, {}, [b""])).content.readany() for _ in range(2)]
         await sessions.close()
 
     assert told == [b"1", b"2"]
@@ -352,7 +352,15 @@ async def test_the_caller_sees_nothing_of_a_connection_that_was_replaced(
     assert [event.attempt for event in events] == [1, 1]
 
 
-async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_other(sessions: Upstream):
+LONG_BODIES = pytest.mark.parametrize(
+    "body", [[bytes(16 * 1024 * 1024)], [b"{", memoryview(bytes(16 * 1024 * 1024)), b"}"]], ids=["whole", "in pieces"]
+)
+
+
+@LONG_BODIES
+async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_other(
+    sessions: Upstream, body: list[bytes]
+):
     connections = 0
 
     async def refuse(number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -363,12 +371,15 @@ async def test_a_connection_answered_before_it_had_the_whole_request_serves_no_o
 
     async with taking(refuse) as way:
         for _ in range(2):
-            assert (await sessions.send(way, {}, bytes(16 * 1024 * 1024))).status == 413
+            assert (await sessions.send(way, {}, body)).status == 413
 
     assert connections == 2
 
 
-async def test_a_request_cut_short_closes_its_connection_though_the_upstream_reads_nothing(sessions: Upstream):
+@LONG_BODIES
+async def test_a_request_cut_short_closes_its_connection_though_the_upstream_reads_nothing(
+    sessions: Upstream, body: list[bytes]
+):
     closed = asyncio.Event()
 
     async def stall(_number: int, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -383,14 +394,14 @@ async def test_a_request_cut_short_closes_its_connection_though_the_upstream_rea
 
     async with taking(stall) as way:
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(sessions.send(way, {}, bytes(16 * 1024 * 1024)), 0.2)
+            await asyncio.wait_for(sessions.send(way, {}, body), 0.2)
         await asyncio.wait_for(closed.wait(), 1)
 
 
 @pytest.mark.parametrize("value", [b"a\r\nhost: b", b"a\nb", b"a\rb", b"a\0b"])
 async def test_no_header_can_end_its_line(sessions: Upstream, upstream: StandIn, value: bytes):
     with pytest.raises(ValueError, match="line's end"):
-        await sessions.send(Way(AddressPolicy(loopback=True), URL(upstream.url)), {b"x": value}, b"{}")
+        await sessions.send(Way(AddressPolicy(loopback=True), URL(upstream.url)), {b"x": value}, [b"{}"])
 
     assert not upstream.calls
 
@@ -453,9 +464,9 @@ async def test_over_tls_only_the_named_host_with_a_trusted_certificate_gets_a_re
         port = listening.sockets[0].getsockname()[1]
         way = Way(AddressPolicy(loopback=True), URL(f"https://{host}:{port}/v1/chat"))
         if is_reached:
-            assert (await sessions.send(way, {}, b"")).status == 200
+            assert (await sessions.send(way, {}, [b""])).status == 200
         else:
             with pytest.raises(aiohttp.ClientConnectorCertificateError):
-                await sessions.send(way, {}, b"")
+                await sessions.send(way, {}, [b""])
 
     assert len(asked) == is_reached

@@ -4,24 +4,31 @@ The costliest requests and accounts that were found: each is refused by name or 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 
-from data_plane.errors import MembersTooLong, TooManyMembers, TooManyModels
-from data_plane.forwarding.bodies import parse
+from data_plane.errors import GatewayError, TooManyMembers, TooManyModels
+from data_plane.forwarding.bodies import Body, parse, parse_in_steps
+from data_plane.forwarding.json_slices import LONG
+from data_plane.forwarding.limits import check_output, lowered_maxima
 from data_plane.settings import RequestLimits
 from data_plane.state.documents import Versioned
 from data_plane.state.held import HeldAccount
+from data_plane.turns import Turns
+from data_plane.usage.token_counting import asking_for_usage
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.plans import Plan
 from gateway_core.snapshot import ProviderDocument, ProviderKeyDocument, SurfaceSupport, provider_document
 from gateway_core.usage_events import MOST_RECORDED_ATTEMPTS
 from local.stand_in import StandIn
 from providers.catalog import build_models_document
+from tests.hostile.data_plane.shapes import SHAPES
+from tests.steps import result_of
+from tests.tiers import number
 from tests.workers import Tenant
 
 KEY = "sk-first-0123456789abcdefghij"
@@ -47,7 +54,7 @@ def members(count: int) -> bytes:
 @pytest.mark.parametrize(
     ("body", "error"),
     [
-        (members(2_400_000), MembersTooLong),
+        (members(2_400_000), TooManyMembers),
         (members(1_001), TooManyMembers),
         (members(60_000), TooManyMembers),
         (msgspec.json.encode({"models": [f"m{one}" for one in range(17)]}), TooManyModels),
@@ -57,17 +64,61 @@ def members(count: int) -> bytes:
 )
 def test_a_body_over_a_bound_is_refused_by_its_name(body: bytes, error: type[Exception]):
     with pytest.raises(error):
-        parse(body)
+        read(body)
 
 
-@pytest.mark.parametrize("padding", [0, 100_000], ids=["short", "long"])
+def read(raw: bytes) -> Body:
+    """A body as the worker reads it."""
+    return parse(raw) if len(raw) <= LONG else result_of(parse_in_steps(raw))
+
+
+@pytest.mark.parametrize("padding", [0, 1_000_000], ids=["short", "long"])
 def test_a_long_body_says_the_same_as_a_short_one(padding: int):
     members = {"model": "gpt-4o", "messages": [{"content": "x" * padding}], "stream": True, "n": None, "user": "u"}
     for extra in ({}, {"vendors_own": [1, 2]}):
-        body = parse(msgspec.json.encode(members | extra))
+        body = read(msgspec.json.encode(members | extra))
+        sent = b"".join(body.forwarded("small", None))
 
         assert {name: msgspec.json.decode(value) for name, value in body.members.items()} == members | extra
         assert body.requested == ("gpt-4o",)
+        assert msgspec.json.decode(sent) == members | extra | {"model": "small"}
+
+
+BODIES = dict.fromkeys(SHAPES, '{"model":"x","messages":%s}') | {
+    f"{name} of {shape}": f'{{"model":"x","messages":[],"{name}":%s}}'
+    for name in ("model", "models", "stream", "n", "max_tokens", "user")
+    for shape in ("text", "lists", "long numbers")
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_no_step_of_reading_a_long_body_takes_long(kind: str):
+    value = SHAPES[kind.rpartition(" of ")[2]](number(1, full=31) * MIB)
+    raw = BODIES[kind].encode() % value
+    assert any(longest_step(raw) < 0.005 for _ in range(5))
+
+
+def longest_step(raw: bytes) -> float:
+    """The longest step from a body's bytes to what is sent upstream, in seconds of processor time."""
+    longest = 0.0
+
+    def judged() -> Generator[None, None, None]:
+        body = yield from parse_in_steps(raw)
+        yield
+        answers = yield from check_output(CHAT, body, 1000, Turns()).__await__()
+        yield
+        changes = lowered_maxima(CHAT, body.members, 1000, answers, provider="openai", parameters=None)
+        asking_for_usage(CHAT, body.members)
+        body.forwarded("small", None, changes)
+
+    steps = judged()
+    while True:
+        begin = time.thread_time()
+        try:
+            next(steps)
+        except (StopIteration, GatewayError):
+            return max(longest, time.thread_time() - begin)
+        longest = max(longest, time.thread_time() - begin)
 
 
 def test_a_hundred_anagrams_of_known_names_cost_one_look_up_of_suggestions():

@@ -14,12 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_plane.errors import MemberInvalid
+from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.governed import COUNTS, MAXIMA
-from data_plane.forwarding.limits import answers, estimated_input_tokens, lowered_maxima
+from data_plane.forwarding.limits import check_output, estimated_input_tokens, lowered_maxima
 from data_plane.forwarding.text_counting import counted
+from data_plane.turns import Turns
 from gateway_core.catalog import Surface
 from local.stand_in import StandIn
 from tests.patience import stretched
+from tests.steps import result_of
 from tests.tiers import number
 from tests.workers import Running, Tenant
 
@@ -173,12 +176,13 @@ def test_all_answers_together_stay_within_the_cap(
 ):
     members = raws(**counts, **maxima, prompt=prompt)
 
-    sent = members | lowered_maxima(surface, members, limit, provider="mine", parameters=None)
+    answers = result_of(check_output(surface, Body(members, ("x",)), limit, Turns()))
+    sent = members | lowered_maxima(surface, members, limit, answers, provider="mine", parameters=None)
 
     told = [msgspec.json.decode(sent[name]) for name in MAXIMA if name in sent]
     prompts = 1 if surface is not Surface.COMPLETIONS or prompt in ("x", [1, 2]) else len(prompt)
     most = max([1, *(count for count in counts.values() if count)]) * prompts
-    assert answers(surface, members) == most
+    assert answers == most
     assert [value for value in told if value is not None]
     assert all(0 < value * most <= limit for value in told if value is not None)
 
@@ -209,6 +213,10 @@ async def test_more_answers_than_tokens_are_refused(
     assert upstream.calls == []
 
 
-def test_a_long_list_of_prompts_is_not_counted_but_refused():
+@pytest.mark.parametrize("length", [10, 300_000], ids=["short", "long"])
+def test_prompts_are_counted_however_long_they_are(length: int):
+    body = Body(raws(prompt=["x" * length, "y", "z"]), ("x",))
+
+    assert result_of(check_output(Surface.COMPLETIONS, body, 3, Turns())) == 3
     with pytest.raises(MemberInvalid):
-        answers(Surface.COMPLETIONS, raws(prompt=["x" * 1_100_000]))
+        result_of(check_output(Surface.COMPLETIONS, body, 2, Turns()))
