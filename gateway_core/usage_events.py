@@ -13,7 +13,6 @@ Decoding validates: a batch with one event out of bounds is refused as a whole.
 Source: docs/decisions/0060-usage-events.md.
 """
 
-import os
 import re
 import uuid
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import msgspec
 from typeid.codecs import base32
 
 from gateway_core import ids
+from gateway_core.distinct_bits import distinct_bits
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.snapshot import Keys
 from gateway_core.traces import LONGEST_NAME_BYTES, Trace
@@ -163,7 +163,7 @@ def event_id(time: int) -> str:
     Source: RFC 9562, section 5.7 and method 3 of section 6.2.
     """
     milliseconds, microseconds = divmod(time, _MILLISECOND)
-    random = int.from_bytes(os.urandom(8))
+    random = distinct_bits(64)
     # 12 bits: the microseconds in 10, the rest random. Then the variant's two bits and 62 random ones.
     high = microseconds << 2 | random & 0b11
     value = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | random >> 2

@@ -5,7 +5,6 @@ Of a member that is given twice the last one counts, here and upstream, since on
 taken apart in steps (`long_bodies`), with the same result.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -107,7 +106,7 @@ async def read(receive: Receive, limit: TimeLimit, share: Share, *, within: floa
         BodiesInFlight, WorkerFull: as `Share.hold`.
     """
     try:
-        with limit.until(asyncio.get_running_loop().time() + within):
+        with limit.until(limit.clock() + within):
             message = await receive()
             if message["type"] == "http.request" and not message["more_body"] and len(message["body"]) <= BODY_LIMIT:
                 whole: bytes = message["body"]

@@ -1,6 +1,5 @@
 """What the attempts of one request share: the call, the worker's parts, the clock, and what was used."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -84,7 +83,7 @@ class Running:
         self.sent = 0
         # Seconds that an attempt may take to its first event, and from one chunk of a stream to the next.
         self.per_request = settings.per_request_timeout
-        self.clock = asyncio.get_running_loop().time
+        self.clock = limit.clock
         # Seconds that a stream may run from its first content on.
         self.stream_timeout = settings.stream_timeout
         # The time by that clock at which all attempts must have ended; of a running stream, the time of its own end.

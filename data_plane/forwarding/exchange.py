@@ -1,7 +1,6 @@
 """One request and its answer on the ASGI connection. It knows what was sent, and so what may still be sent."""
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
@@ -12,6 +11,7 @@ from data_plane.forwarding.bodies import Receive
 from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.sse import TAIL, apart_from
 from gateway_core.catalog import Format, Surface
+from gateway_core.distinct_bits import distinct_bits
 
 # The form of a caller's own `x-request-id` that is kept. Any other is replaced by a new ID.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -23,7 +23,7 @@ Send = Callable[[Any], Awaitable[None]]
 
 def new_request_id() -> str:
     """A new ID, which names the request in its answer and in the log."""
-    return f"req_{os.urandom(12).hex()}"
+    return f"req_{distinct_bits(96):024x}"
 
 
 def _request_id(headers: Headers) -> str:

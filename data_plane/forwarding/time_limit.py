@@ -22,13 +22,15 @@ class TimeLimit:
     For one block at a time. `close` ends the timer.
     """
 
-    __slots__ = ("_before", "_due", "_has_fired", "_loop", "_timer", "_timer_due", "task")
+    __slots__ = ("_before", "_due", "_has_fired", "_loop", "_timer", "_timer_due", "clock", "task")
 
     def __init__(self) -> None:
-        task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 -- only a task can be ended
         self.task: asyncio.Task[object] = task
-        self._loop = asyncio.get_running_loop()
+        # Seconds of the event loop.
+        self.clock = self._loop.time
         self._due = _NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = _NEVER

@@ -192,14 +192,24 @@ class _Sign(NamedTuple):
 
     # Without spaces, as most upstreams write.
     compact: bytes
+    # Some of these stand in it where it is written with spaces.
+    hints: tuple[bytes, ...]
     spaced: re.Pattern[bytes]
 
 
-_USAGE: Final = _Sign(b'"usage":{', re.compile(rb'"usage"\s*:\s*\{'))
+def _sign(name: bytes, begin: bytes) -> _Sign:
+    return _Sign(
+        compact=name + b":" + begin,
+        hints=(name + b": ", name + b" "),
+        spaced=re.compile(name + rb"\s*:\s*" + re.escape(begin)),
+    )
+
+
+_USAGE: Final = _sign(b'"usage"', b"{")
 # Whoever strips has to see each that is left.
-_ANY_USAGE: Final = _Sign(b'"usage"', re.compile(rb'"usage"'))
-_FINISH: Final = _Sign(b'"finish_reason":"', re.compile(rb'"finish_reason"\s*:\s*"'))
-_STOP: Final = _Sign(b'"stop_reason":"', re.compile(rb'"stop_reason"\s*:\s*"'))
+_ANY_USAGE: Final = _Sign(b'"usage"', (), re.compile(rb'"usage"'))
+_FINISH: Final = _sign(b'"finish_reason"', b'"')
+_STOP: Final = _sign(b'"stop_reason"', b'"')
 _ENDS: Final = {Surface.RESPONSES: None, Surface.MESSAGES: _STOP}
 
 
@@ -250,8 +260,11 @@ class _StreamReader:
         self._deltas += nulls or chunk.count(b"\ndata:") + chunk.startswith(b"data:")
         # From the end, because Python searches several times faster there.
         rfind = chunk.rfind
-        is_spaced = rfind(b'": ') >= 0 or rfind(b" :") >= 0 or rfind(b"\t") >= 0
+        has_tabs = rfind(b"\t") >= 0
         for sign in self._signs:
+            is_spaced = has_tabs
+            for hint in sign.hints:
+                is_spaced = is_spaced or rfind(hint) >= 0
             if rfind(sign.compact) >= 0 or (is_spaced and sign.spaced.search(chunk)):
                 chunk = self._take(chunk, sign.spaced if is_spaced else sign.compact)
         return chunk
