@@ -6,6 +6,8 @@ UV = $(PY) -m uv pip compile
 # One more than the cores of a small machine: the tests that wait on real processes overlap with those that compute.
 TEST_WORKERS ?= 3
 PYTEST = $(PY) -m pytest -n $(TEST_WORKERS) --dist loadgroup
+# How many times `make test-steady` runs the tests.
+RUNS ?= 10
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
@@ -58,8 +60,8 @@ test-clients: $(VENV)/.dev ## Packages and command lines for Node as clients of 
 	  npm ci --no-audit --no-fund --silent --ignore-scripts; }
 	$(PY) -m pytest tests/clients/node $(ARGS)
 
-test-steady: $(VENV)/.dev $(VENV)/.clients ## Ten runs of `make test`, five of them beside a load of 8; ARGS="--runs 2" makes fewer
-	$(PY) -m tests.repeated $(ARGS) -- $(PYTEST) -q
+test-steady: $(VENV)/.dev $(VENV)/.clients ## RUNS=10 runs of `make test`, every second one beside a load of 8
+	$(PY) -m tests.repeated --runs $(RUNS) -- $(PYTEST) -q $(ARGS)
 
 bench: $(VENV)/.dev ## Measure the worker beside a bare pass-through; needs wrk
 	$(PY) -m benchmarks.data_plane $(ARGS)
