@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError, ResponseError
 from rest_framework.request import Request
 
+from gateway_admin.heartbeats import silent_seconds
 from gateway_core.redis_errors import trouble_of
 from rest.views import RestViews
 from snapshots.models import WHOLE_ACCOUNT, Change
@@ -64,6 +65,14 @@ def _read_changes() -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "gateway_changes_parked", "Changes that could not be published and are set aside.", value=found["parked"]
     )
+    silent = GaugeMetricFamily(
+        "gateway_silent_seconds",
+        "Seconds since a thread of the relay or a periodic task last succeeded; +Inf where it never did.",
+        labels=["of"],
+    )
+    for name, seconds in silent_seconds().items():
+        silent.add_metric([name], seconds)
+    yield silent
 
 
 def _read_redis() -> Iterator[Metric]:

@@ -2,8 +2,9 @@
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
 PostgreSQL's, each 30 s (and when another Redis process answers) the accounts' versions, once a day every document
-(snapshots.upkeep). Beside that it chains the audit's events each second, whatever becomes of Redis (audit.chain). It
-outlives PostgreSQL's and Redis's absence; several relays do no harm to each other.
+(snapshots.upkeep). Beside that it chains the audit's events each second, whatever becomes of Redis (audit.chain). Each
+of its threads leaves a heartbeat (gateway_admin.heartbeats). It outlives PostgreSQL's and Redis's absence; several
+relays do no harm to each other.
 
 Source: docs/decisions/0009-snapshots.md.
 """
@@ -21,6 +22,7 @@ from django.db import connection
 from redis.exceptions import RedisError
 
 from audit import chain
+from gateway_admin.heartbeats import EVERY_SECONDS, RELAY, beating
 from gateway_core.redis_errors import trouble_of
 from snapshots.publisher import PublicationRefused
 from snapshots.redis_client import SnapshotRedis
@@ -116,31 +118,47 @@ class Relay:
         self._upkeep = upkeep
         # Each in a thread of its own: a pending change must not wait until a million documents are compared, nor the
         # audit for Redis.
-        self._sweeping = _Looks({upkeep.sweep: SWEEP_SECONDS, upkeep.reconcile: RECONCILE_SECONDS}, stop, spread=False)
-        self._comparing = _Looks(
+        publishing, repairing, comparing, chaining = (beating(name) for name in RELAY)
+        self._publishing = _Looks(
             {
+                publishing: EVERY_SECONDS,
+                upkeep.sweep: SWEEP_SECONDS,
+                upkeep.reconcile: RECONCILE_SECONDS,
+            },
+            stop,
+            spread=False,
+        )
+        self._repairing = _Looks(
+            {
+                repairing: EVERY_SECONDS,
                 upkeep.repair_accounts: RECONCILE_SECONDS,
                 upkeep.forget_silent_workers: WORKERS_SECONDS,
                 upkeep.look_at_refusals: REFUSALS_SECONDS,
                 upkeep.walk_over_tokens: RECONCILE_SECONDS,
                 upkeep.compare_versions: VERSIONS_SECONDS,
-                upkeep.compare_documents: DOCUMENTS_SECONDS,
             },
             stop,
             spread=True,
         )
-        self._chaining = _Looks({self.chain_events: CHAIN_SECONDS}, stop, spread=True)
+        self._comparing = _Looks(
+            {comparing: EVERY_SECONDS, upkeep.compare_documents: DOCUMENTS_SECONDS}, stop, spread=True
+        )
+        self._chaining = _Looks({chaining: EVERY_SECONDS, self.chain_events: CHAIN_SECONDS}, stop, spread=True)
 
     def run(self) -> None:
         """Look until stopped."""
         log.info("the relay has started")
         threads = [
             threading.Thread(target=looks.run, name=name, daemon=True)
-            for name, looks in (("comparing", self._comparing), ("chaining", self._chaining))
+            for name, looks in (
+                ("repairing", self._repairing),
+                ("comparing", self._comparing),
+                ("chaining", self._chaining),
+            )
         ]
         for thread in threads:
             thread.start()
-        self._sweeping.run()
+        self._publishing.run()
         for thread in threads:
             thread.join(STOP_SECONDS)
         log.info("the relay has ended")
@@ -151,4 +169,4 @@ class Relay:
             pass
 
     def _compare_versions_soon(self) -> None:
-        self._comparing.hasten(self._upkeep.compare_versions)
+        self._repairing.hasten(self._upkeep.compare_versions)

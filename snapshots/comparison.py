@@ -321,19 +321,17 @@ def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
                 names[snapshot.decode(TokenDocument, found.body).account].append(name)
             except (NotAuthentic, DocumentRefused):
                 yield Difference(None, key, Fault.REFUSED)
+        found_names = [name for tokens in names.values() for name in tokens]
         known = accounts_of(set(names))
+        owners = document_kinds.kind_of("token").owners
+        owned = owners(found_names) if owners is not None else {}
+        pending = set(Change.objects.filter(document__in=found_names).values_list("document", flat=True))
         for text, tokens in names.items():
-            if text not in known:
-                yield from (Difference(None, keys().prefix + name, Fault.UNKNOWN) for name in tokens)
-                continue
-            account = known[text]
-            pending = set(
-                Change.objects.filter(account=account, document__in=tokens).values_list("document", flat=True)
-            )
-            documents = document_kinds.kind_of("token").documents(account, tokens)
             for name in tokens:
-                if name not in pending and documents.get(name) is None:
-                    yield Difference(account, name, Fault.UNKNOWN)
+                if text not in known:
+                    yield Difference(None, keys().prefix + name, Fault.UNKNOWN)
+                elif name not in pending and owned.get(name) != known[text]:
+                    yield Difference(known[text], name, Fault.UNKNOWN)
 
 
 def accounts_of(texts: set[str]) -> dict[str, Account]:

@@ -30,7 +30,8 @@ def test_parked_and_pending_changes_are_told_without_an_api_key(anonymous, accou
     assert told["gateway_changes_pending_seconds"] > 0
     assert told["gateway_database_up"] == told["gateway_redis_up"] == 1
     assert told["gateway_workers"] == 0
-    assert not any("{" in name for name in told)
+    assert {name.partition("{")[0] for name in told if "{" in name} == {"gateway_silent_seconds"}
+    assert told['gateway_silent_seconds{of="relay.publishing"}'] == float("inf")
 
 
 def test_usage_that_nobody_takes_is_told(anonymous, redis):

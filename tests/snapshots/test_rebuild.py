@@ -12,10 +12,11 @@ import pytest
 from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from redis import Redis
 
 from accounts.models import Account
-from snapshots import document_kinds, rebuild
+from snapshots import comparison, document_kinds, rebuild
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
 from snapshots.redis_client import keys, patient_store
@@ -235,6 +236,25 @@ def test_the_command_tells_differences_and_changes_nothing(account: Account, red
 
     assert f"{account.text_id} token:{key.digest}: missing" in said.getvalue()
     assert not redis.exists(keys().token(key.digest))
+
+
+def test_many_accounts_cost_the_comparison_no_more_queries_than_a_few() -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert list(comparison.compare(patient_store())) == []
+        return len(captured)
+
+    def make(count: int) -> None:
+        for account in (make_account() for _ in range(count)):
+            make_access_key(account)
+
+    commit_unpublished(lambda: make(3))
+    rebuild.rebuild(patient_store())
+    few = queries()
+    commit_unpublished(lambda: make(30))
+    rebuild.rebuild(patient_store())
+
+    assert queries() == few
 
 
 def test_the_command_repairs_one_account_without_a_new_epoch(account: Account, redis: Redis) -> None:

@@ -1,0 +1,74 @@
+"""Whether the relay, Celery's workers and beat do their work: each success leaves its time in PostgreSQL.
+
+Requests publish what they write, so a dead relay does not show in any queue. A scrape of `/metrics` reads how long each
+has been silent (docs/operations.md).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseFault
+from django.db import connection, models
+from django.db.models.functions import Extract, Now
+
+from gateway_admin.models import Heartbeat
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
+
+# The threads of the relay.
+RELAY: Final = ("relay.publishing", "relay.repairing", "relay.comparing", "relay.chaining")
+# A process writes a heartbeat at most as often.
+EVERY_SECONDS: Final = 5.0
+
+_written: dict[str, float] = {}
+
+
+def expected() -> list[str]:
+    """Every name that should beat: the relay's threads, and the tasks of beat's schedule."""
+    return [*RELAY, *sorted(entry["task"] for entry in settings.CELERY_BEAT_SCHEDULE.values())]
+
+
+def beat(name: str) -> None:
+    """Note a success.
+
+    Raises:
+        DatabaseFault: PostgreSQL does not answer, or takes no writes.
+    """
+    now = time.monotonic()
+    if now - _written.get(name, -EVERY_SECONDS) < EVERY_SECONDS:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO gateway_admin_heartbeat (name, beat_at) VALUES (%s, clock_timestamp())"
+            " ON CONFLICT (name) DO UPDATE SET beat_at = excluded.beat_at",
+            [name],
+        )
+    _written[name] = now
+
+
+def beating(name: str) -> Callable[[], None]:
+    """A look of the relay that only notes that its thread is alive."""
+
+    def look() -> None:
+        beat(name)
+
+    return look
+
+
+def beat_of_task(*, sender: Any, **_signal: Any) -> None:
+    """Celery's signal `task_success`: note that a periodic task was done."""
+    if sender.name in expected():
+        try:
+            beat(sender.name)
+        except DatabaseFault as fault:
+            log.warning("a heartbeat was not written", task=sender.name, fault=type(fault).__name__)
+
+
+def silent_seconds() -> dict[str, float]:
+    """The seconds since the last success, by name; infinite where there was none yet."""
+    age = Extract(Now() - models.F("beat_at"), "epoch", output_field=models.FloatField())
+    found = dict(Heartbeat.objects.annotate(age=age).values_list("name", "age"))
+    return {name: max(0.0, found.get(name, float("inf"))) for name in expected()}
