@@ -1,7 +1,7 @@
 """What differs from upstream to upstream, as facts: how a key is shown, what an error means, what ends a stream.
 
-A built-in provider speaks the dialect of its own ID. Where there is none, and for a custom provider, it is the dialect
-of the surface's format. Callers of this package do not decide by a provider's name.
+A built-in provider speaks the dialect of its own ID, and a custom provider the one that it names. Where there is none,
+it is the dialect of the surface's format. Callers of this package do not decide by a provider's name.
 
 Source: docs/decisions/0084-dialects.md.
 """
