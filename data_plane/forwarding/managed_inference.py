@@ -4,7 +4,7 @@ Members and headers pass by a list. What is charged beside tokens is refused (to
 service tiers, answers that are made in the background), and so is what refers to objects that are stored at the
 upstream: they belong to the operator's organisation there, which all accounts share.
 
-Source: docs/decisions/0077-managed-requests.md.
+Source: docs/decisions/0078-managed-requests.md.
 """
 
 import asyncio

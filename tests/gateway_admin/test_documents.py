@@ -68,3 +68,4 @@ def test_every_decision_is_in_the_list():
     listed = re.findall(r"\((\d{4}-[a-z-]+\.md)\)", TEXT[ROOT / "docs/decisions/README.md"])
 
     assert listed == sorted(page.name for page in (ROOT / "docs/decisions").glob("[0-9]*.md"))
+    assert len({name[:4] for name in listed}) == len(listed), "two decisions have one number"
