@@ -191,17 +191,19 @@ class AnswerProtocol(asyncio.Protocol):
         self._end = -1
         self._interim = self._framing = self._waiting = 0
 
-    async def answered(self) -> None:
-        """Wait for the head of the answer.
+    @property
+    def has_answered(self) -> bool:
+        """Whether the head of the answer is here.
 
         Raises:
             AnswerMalformed: what came is no HTTP.
             aiohttp.ClientError: the connection was closed.
         """
-        while not self.status:
-            if self._fault is not None:
-                raise self._fault
-            await self.news()
+        if self.status:
+            return True
+        if self._fault is not None:
+            raise self._fault
+        return False
 
     def take(self) -> bytes:
         """What of the body is here, empty where nothing is.

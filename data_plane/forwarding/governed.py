@@ -100,7 +100,8 @@ _ROUTING_OF: Final = {
     provider.id: {_key(name): name for name in provider.routing_members} for provider in BUILT_IN.values()
 }
 # Names that need no second look; of `stream_options` also the content is looked at.
-_PLAIN: Final = frozenset((*GOVERNED, *HARMLESS)) - {"stream_options", "stream", "include_usage"}
+_NEVER_ROUTING: Final = frozenset((*GOVERNED, *HARMLESS))
+_PLAIN: Final = _NEVER_ROUTING - {"stream_options", "stream", "include_usage"}
 _LONGEST_WORD: Final = 8
 # Of tools that are longer than `LONG`, how many are looked at; and they stand in a body that is not too deep.
 _MOST_TOOLS: Final = 4096
@@ -199,7 +200,7 @@ async def check_routing(
         MemberRoutes: the request has such a member, at its top, in a container or in a tool.
         MemberInvalid: it has more tools than can be looked at.
     """
-    if members.keys() <= _PLAIN and "tools" not in members:
+    if members.keys() <= _NEVER_ROUTING and "tools" not in members:
         return
     is_scoped = scope is not None and account.configurations[scope].models is not None
     if not is_scoped and not any(attempt.source is KeySource.MANAGED for attempt in plan.attempts):

@@ -83,14 +83,13 @@ class OneAttempt:
         account, key = self.running.call.account, attempt.provider_key
         if attempt.source is KeySource.MANAGED:
             value, is_news = store.managed_value(attempt.provider, keyring)
-            place = CATALOG, MANAGED_DOCUMENT
         elif key is not None and key in account.snapshot.provider_keys:
             value, is_news = account.value_of(key, keyring)
-            place = account.id, provider_key_document(key)
         else:
             raise KeyUnusable("key_unusable")
         if value is None:
             if is_news:
+                place = (account.id, provider_key_document(key)) if key else (CATALOG, MANAGED_DOCUMENT)
                 store.refuse_document(*place, "its value does not open")
             raise KeyUnusable("key_unusable")
         return value
@@ -111,13 +110,14 @@ class OneAttempt:
         response: Answer | None = None
         is_kept = False
         running.exchange.attempts += 1
-        usage.begin(self.attempt, mask_of(running, self.attempt))
+        mask = mask_of(running, self.attempt)
+        usage.begin(self.attempt, mask)
         try:
             with running.limit.until(running.bound):
                 body = self._body()
                 running.sent += sum(map(len, body))
                 response = await running.shared.upstream.send(self._way(), self._headers(), body, self._query())
-                guard(response, self.value, mask_of(running, self.attempt))
+                guard(response, self.value, mask)
                 usage.status = response.status
                 usage.note_first_byte()
                 running.exchange.upstream_request_id = self._request_id(response)

@@ -203,7 +203,8 @@ async def _answer(connection: Connection, head: bytes, body: Sequence[bytes | me
         protocol.transport.write(head + body[0])
     else:
         protocol.transport.writelines((head, body[0]))
-    await protocol.answered()
+    while not protocol.has_answered:
+        await protocol.news()
     return Answer(connection, protocol)
 
 
