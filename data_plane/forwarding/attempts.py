@@ -25,6 +25,7 @@ from data_plane.forwarding.outcomes import (
     KEY_STATUSES,
     AttemptFailed,
     Failure,
+    KeptElsewhere,
     KeyUnusable,
     RequestRefused,
     listed_failures,
@@ -50,6 +51,7 @@ class AttemptMachine:
         self._trials = Trials(self._running)
         self._failures: list[Failure] = []
         self._unusable = 0
+        self._elsewhere = 0
 
     async def run(self, plan: Plan) -> None:
         """Answer the caller by the first attempt that answers, and record the usage of all.
@@ -82,7 +84,10 @@ class AttemptMachine:
                 raise self._exhausted(f"one request may send {running.shared.limits.upstream_bytes} bytes upstream")
             try:
                 made = await self._trials.make(
-                    attempt, is_last=attempt is last, is_last_candidate=attempt.candidate == last.candidate
+                    attempt,
+                    is_last=attempt is last,
+                    is_last_candidate=attempt.candidate == last.candidate,
+                    is_settled=attempt is last and self._elsewhere == len(self._failures),
                 )
             except AttemptFailed as failed:
                 self._note(attempt, failed)
@@ -104,6 +109,7 @@ class AttemptMachine:
         key = shown_key(self._running, attempt)
         self._failures.append(Failure(attempt.provider, attempt.model, key, failed.status, failed.means, failed.said))
         self._unusable += isinstance(failed, KeyUnusable)
+        self._elsewhere += isinstance(failed, KeptElsewhere)
         self._running.shared.metrics.attempts["failed"] += 1
         log_failure(
             request_id=self._exchange.request_id,

@@ -15,10 +15,12 @@ from data_plane.forwarding.bodies import Buffer
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.connection_faults import word_for
 from data_plane.forwarding.guarding import guard
+from data_plane.forwarding.kept_upstream import is_not_kept, names_kept
 from data_plane.forwarding.limits import lowered_maxima
 from data_plane.forwarding.outcomes import (
     AttemptFailed,
     AttemptOutcome,
+    KeptElsewhere,
     KeyUnusable,
     NotSent,
     RequestRefused,
@@ -41,6 +43,8 @@ _BAD_GATEWAY: Final = 502
 _REDIRECTS: Final = range(300, 400)
 _LONGEST_ERROR: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,200}")
+# With a key that is stored here these are not the caller's to choose.
+_OF_THE_KEYS_OWNER: Final = (b"openai-organization", b"openai-project")
 _ANTHROPIC_VERSION: Final = b"2023-06-01"
 
 
@@ -94,11 +98,12 @@ class OneAttempt:
             raise KeyUnusable("key_unusable")
         return value
 
-    async def begin(self, *, is_last: bool) -> Begun:
+    async def begin(self, *, is_last: bool, is_settled: bool = False) -> Begun:
         """Send it and wait for the beginning of its answer.
 
         Args:
             is_last: whether no other candidate follows, so that a refusal of the request is the answer.
+            is_settled: whether no other key can know better what an upstream keeps, so that "not found" is the answer.
 
         Raises:
             AttemptFailed: there is no answer, or none that counts.
@@ -121,7 +126,7 @@ class OneAttempt:
                 usage.status = response.status
                 usage.note_first_byte()
                 running.exchange.upstream_request_id = self._request_id(response)
-                begun = await self._judged(response, is_last=is_last)
+                begun = await self._judged(response, is_last=is_last, is_settled=is_settled)
                 is_kept = True
                 if begun.is_event_stream:
                     usage.note_first_byte()
@@ -149,7 +154,7 @@ class OneAttempt:
     def _way(self) -> Way:
         return self.target.way_for(self.attempt.model, counts_tokens=self.running.call.counts_tokens)
 
-    async def _judged(self, response: Answer, *, is_last: bool) -> Begun:
+    async def _judged(self, response: Answer, *, is_last: bool, is_settled: bool) -> Begun:
         verdict = outcome_of(response.status)
         if self.running.call.counts_tokens and is_not_counted(response.status, is_custom=bool(self.target.way.account)):
             raise NotCounted
@@ -166,6 +171,8 @@ class OneAttempt:
             error = read(begun.first) if len(begun.first) <= _LONGEST_ERROR else ErrorText()
             if means := self.target.dialect.meaning(error):
                 raise self._failed(response, error, means)
+            if not is_settled and is_not_kept(error) and names_kept(self.running.call.body.members):
+                raise KeptElsewhere(str(response.status), means=response.status, said=self._said(response, error))
             if not is_last:
                 raise RequestRefused(str(response.status), said=self._said(response, error))
         return begun
@@ -215,6 +222,9 @@ class OneAttempt:
 
     def _headers(self) -> dict[bytes, bytes]:
         sent = header_rules.for_provider(self.running.call.headers, self.attempt.provider)
+        if self.value:
+            for owners in _OF_THE_KEYS_OWNER:
+                sent.pop(owners, None)
         if self.is_managed:
             sent = managed_inference.headers_sent(sent)
         sent.update(self.target.headers)

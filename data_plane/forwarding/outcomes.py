@@ -81,6 +81,10 @@ class RequestRefused(AttemptFailed):
     """The upstream takes the key and not the request; another candidate may take it."""
 
 
+class KeptElsewhere(AttemptFailed):
+    """The request goes on from an object that this key does not know; another key may have made it."""
+
+
 class Failure(NamedTuple):
     """An attempt that gave no answer, as the caller may see it. `status`, `means`, `said`: as in `AttemptFailed`."""
 

@@ -13,7 +13,7 @@ from data_plane.forwarding.beginnings import Begun
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.cooling import Cooled, Place
 from data_plane.forwarding.one_attempt import OneAttempt, shown_key
-from data_plane.forwarding.outcomes import AttemptFailed, NotSent, RequestRefused
+from data_plane.forwarding.outcomes import AttemptFailed, KeptElsewhere, NotSent, RequestRefused
 from gateway_core.plans import Attempt, KeySource
 from gateway_core.traces import COOLING, CoolingCause, PassedOver
 from gateway_core.usage_events import fit_name
@@ -46,7 +46,7 @@ class Trials:
         self._passed: list[_Passed] = []
 
     async def make(
-        self, attempt: Attempt, *, is_last: bool, is_last_candidate: bool
+        self, attempt: Attempt, *, is_last: bool, is_last_candidate: bool, is_settled: bool
     ) -> tuple[OneAttempt, Begun] | None:
         """Make an attempt, or pass it over because its key cools for its model.
 
@@ -54,6 +54,7 @@ class Trials:
             attempt: of the plan.
             is_last: whether the plan ends with it. Then it is not passed over.
             is_last_candidate: whether no other candidate follows, so that a refusal of the request is the answer.
+            is_settled: whether every other key that was asked does not know what the request goes on from.
 
         Returns:
             The attempt and the beginning of its answer; None if it was passed over.
@@ -74,8 +75,8 @@ class Trials:
         exchange.provider, exchange.model = attempt.provider, attempt.model
         try:
             one = OneAttempt(self._running, attempt)
-            begun = await one.begin(is_last=is_last_candidate)
-        except RequestRefused:
+            begun = await one.begin(is_last=is_last_candidate, is_settled=is_settled and not self._passed)
+        except (RequestRefused, KeptElsewhere):
             keys.answered(place, began)
             raise
         except NotSent:
