@@ -84,6 +84,17 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     dns_servers: tuple[str, ...] = ()
 
 
+class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How limits of access keys and accounts are kept (data_plane.limits)."""
+
+    # Whether a request passes whose limits cannot be judged, because Redis is away.
+    allows_without_redis: bool = False
+    # How many output tokens a request may have that names no maximum, where a limit depends on it.
+    output_tokens: int = 16_384
+    # For how many seconds a request may wait for a place at most.
+    queue: float = 30.0
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker runs with. Times are seconds. Holds secrets: its repr shows none."""
 
@@ -111,6 +122,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     caller_limits: CallerLimits = CallerLimits()
     upstream_limits: UpstreamLimits = UpstreamLimits()
     request_limits: RequestLimits = RequestLimits()
+    shared_limits: SharedLimits = SharedLimits()
     # The origins of pages in browsers that may ask, as browsers write them; `*` for any.
     cors_allowed_origins: tuple[str, ...] = ()
     log_level: str = "INFO"
@@ -189,6 +201,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
     caller_limits = _caller_limits(env)
     upstream_limits = _upstream_limits(env)
     request_limits = _request_limits(env)
+    shared_limits = _shared_limits(env)
     snapshot_directory = env.text("SNAPSHOT_DIRECTORY")
     usage_spool = env.text("USAGE_SPOOL")
     if redis_url is None or document_keys is None or keyring is None or env.faults:
@@ -211,6 +224,7 @@ def load(environ: Mapping[str, str]) -> WorkerSettings:
         caller_limits=caller_limits,
         upstream_limits=upstream_limits,
         request_limits=request_limits,
+        shared_limits=shared_limits,
         cors_allowed_origins=origins,
         log_level=log_level,
         usage_spool=Path(usage_spool) if usage_spool else None,
@@ -247,6 +261,15 @@ def _request_limits(env: _Environment) -> RequestLimits:
         body_bytes_per_account=env.optional("BODY_BYTES_IN_FLIGHT_PER_ACCOUNT", _count, default.body_bytes_per_account),
         body_bytes_per_key=env.optional("BODY_BYTES_IN_FLIGHT_PER_KEY", _count, default.body_bytes_per_key),
         step_warning=env.optional("STEP_WARNING", _seconds, default.step_warning),
+    )
+
+
+def _shared_limits(env: _Environment) -> SharedLimits:
+    default = SharedLimits()
+    return SharedLimits(
+        allows_without_redis=env.optional("LIMITS_WITHOUT_REDIS", _allows, default.allows_without_redis),
+        output_tokens=env.optional("LIMITS_OUTPUT_TOKENS", _count, default.output_tokens),
+        queue=env.optional("LIMITS_QUEUE", _seconds_or_none, default.queue),
     )
 
 
@@ -339,6 +362,12 @@ def _origins(text: str) -> tuple[str, ...]:
 
 def _ports_default(scheme: str) -> int:
     return {"https": 443, "http": 80}.get(scheme, 0)
+
+
+def _allows(text: str) -> bool:
+    if text not in {"refuse", "allow"}:
+        raise ValueError("not `refuse` or `allow`")
+    return text == "allow"
 
 
 def _log_level(text: str) -> str:

@@ -24,7 +24,10 @@ class CompiledSettings:
     """An account's settings with their durations in seconds."""
 
     __slots__ = (
+        "access_key_limits",
         "has_credits",
+        "is_limiting",
+        "limits",
         "max_input_tokens",
         "max_output_tokens",
         "per_request_timeout",
@@ -37,6 +40,10 @@ class CompiledSettings:
         self.max_input_tokens = document.max_input_tokens
         self.max_output_tokens = document.max_output_tokens
         self.has_credits = document.has_credits
+        self.limits = document.limits
+        self.access_key_limits = document.access_key_limits
+        # Whether its access keys have limits that are not their own.
+        self.is_limiting = bool(document.limits or document.access_key_limits)
 
 
 class AccountSnapshot:

@@ -20,6 +20,7 @@ _BROKER: Final = (
     *("multi", "exec", "watch", "unwatch", "lpush", "rpush", "llen", "sadd", "srem", "smembers"),
     *("hget", "hset", "hdel", "zadd", "zrem", "zrange", "set", "get", "del", "pexpire"),
 )
+_COUNTS: Final = ("limits", "limits:wanted", "limit:*")
 _DOCUMENTS: Final = ("epoch", "changes", "catalog", "token:*", "account:*")
 
 
@@ -77,11 +78,14 @@ RIGHTS: Final = {
         channels=("celery:*",),
     ),
     "beat": Rights(reads=(), writes=("celery:*",), commands=_BROKER),
-    # Reads documents and follows changes. It writes what it reports, and no document.
+    # Reads documents and follows changes. It writes what it reports and the counts of limits, and no document.
     "data-plane": Rights(
         reads=_DOCUMENTS,
-        writes=("workers", "acknowledged", "usage"),
-        commands=("hmget", "hget", "hgetall", "get", "mget", "xread", "xadd", "xlen", "hset", "hdel"),
+        writes=("workers", "acknowledged", "usage", *_COUNTS),
+        commands=(
+            *(*_SCRIPTS, "hmget", "hget", "hgetall", "get", "mget", "xread", "xadd", "xlen", "hset", "hdel"),
+            *("time", "unlink", "sadd", "expire"),
+        ),
     ),
 }
 

@@ -15,6 +15,7 @@ Redis is a copy that may be lost at any time; PostgreSQL is the truth. With the 
     {gw}:workers          HASH    the report of each worker: applied and refused documents (gateway_core.worker_reports)
     {gw}:acknowledged     STREAM  wakes the requests that wait for workers
     {gw}:usage            STREAM  the workers' reports of their attempts (gateway_core.usage_events)
+    {gw}:limits, {gw}:limits:wanted, {gw}:limit:…  the counts of limits (gateway_core.limits.names)
 
 Every document is a signed envelope (gateway_core.envelopes). It names its version and is bound to its place in Redis.
 So a document is refused if somebody who can write Redis moved it, changed it or made it up. A change carries the
@@ -31,6 +32,7 @@ import msgspec
 
 from gateway_core import durations
 from gateway_core.catalog import KeyHeader, Surface
+from gateway_core.limits.limit import MOST_LIMITS, Limit
 
 # The largest sizes that a worker accepts. The control plane's own limits are well below each of them.
 MAX_DOCUMENT_BYTES: Final = 4 * 1024 * 1024
@@ -43,6 +45,7 @@ _Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 _ListOf = Annotated[tuple[_Name, ...], msgspec.Meta(max_length=_MAX_LIST)]
+_Limits = Annotated[tuple[Limit, ...], msgspec.Meta(max_length=MOST_LIMITS)]
 
 
 class DocumentRefused(Exception):
@@ -71,6 +74,9 @@ class TokenDocument(_Document, frozen=True):
     # Microseconds since 1970.
     expires_at: int | None = None
     disabled: bool = False
+    # None: those that the account's settings have for access keys. A document that has some lists the field in
+    # `must_understand`: a release that does not know limits must not serve the key without them.
+    limits: _Limits | None = None
 
 
 class SettingsDocument(_Document, frozen=True):
@@ -83,6 +89,9 @@ class SettingsDocument(_Document, frozen=True):
     max_input_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     max_output_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     has_credits: bool = False
+    # Of the account, and of each of its access keys that has none of its own.
+    limits: _Limits = ()
+    access_key_limits: _Limits = ()
 
 
 class Scope(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

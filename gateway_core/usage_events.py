@@ -25,6 +25,7 @@ from typeid.codecs import base32
 from gateway_core import ids
 from gateway_core.distinct_bits import distinct_bits
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
+from gateway_core.limits.limit import MOST_LIMITS
 from gateway_core.snapshot import Keys
 from gateway_core.traces import LONGEST_NAME_BYTES, Trace
 
@@ -60,6 +61,22 @@ class BatchRefused(ValueError):
 
 # A worker makes no more attempts for one request (its REQUEST_ATTEMPTS).
 MOST_RECORDED_ATTEMPTS: Final = 10_000
+
+
+class Counted(msgspec.Struct, frozen=True, array_like=True):
+    """A count of a limit in which the worker counted this attempt (gateway_core.limits.names)."""
+
+    # Whose limit it is: of the access key, or of the account.
+    owner: Literal["key", "account"]
+    identity: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    # The window's first second.
+    start: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    # The life of the count that the worker knew; empty for none.
+    life: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{0,20}\Z")]
+    # How often the worker had begun in this count: its name there is `<worker>.<turn>`.
+    turn: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+    # What the worker counted, in the limit's unit.
+    amount: Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 
 
 class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -128,6 +145,9 @@ class UsageEvent(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     requested_at: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MICROSECOND)] | None = None
     # None from older workers.
     trace: Trace | None = None
+    # The counts of limits that it is in, and the ID of the worker that counted it there.
+    counted: Annotated[tuple[Counted, ...], msgspec.Meta(max_length=2 * MOST_LIMITS)] = ()
+    counted_by: _Text = ""
 
     def __post_init__(self) -> None:
         """Check the fields against each other. msgspec turns the ValueError into a ValidationError."""

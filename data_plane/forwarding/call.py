@@ -40,6 +40,8 @@ class AttemptCall(NamedTuple):
     counts_tokens: bool = False
     # How many answers it asks for at most; only counted where they are capped.
     answers: int = 1
+    # How many output tokens all of its answers may have together; None for no cap of ours.
+    output_cap: int | None = None
 
 
 class Machinery(NamedTuple):

@@ -18,6 +18,9 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number" ?: ?([0-9]{1,9})')
 _RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
 
+# What upstreams say of their limits.
+_OF_LIMITS: Final = (b"x-ratelimit-", b"ratelimit")
+
 Send = Callable[[Any], Awaitable[None]]
 
 
@@ -49,6 +52,7 @@ class Exchange:
         "is_head",
         "is_started",
         "is_stream",
+        "limits",
         "model",
         "provider",
         "receive",
@@ -69,6 +73,8 @@ class Exchange:
         self.format = written_as
         # Headers that every answer gets beside its own.
         self.added: Headers = []
+        # What is left of the access key's limits. It stands in the place of what the upstream says of its own.
+        self.limits: Headers = []
         # None for a path that is not forwarded.
         self.surface = surface
         self.request_id = _request_id(scope["headers"])
@@ -96,6 +102,8 @@ class Exchange:
         """Send the head of the answer."""
         self.is_started = True
         self.status = status
+        if self.limits:
+            headers = [one for one in headers if not one[0].startswith(_OF_LIMITS)] + self.limits
         told: Headers = [
             *headers,
             (b"x-request-id", self.request_id.encode()),

@@ -106,7 +106,7 @@ async def check_output(surface: Surface, body: Body, limit: int, turns: Turns) -
         value = body.members.get(name)
         if value is None or is_one_of(value, _NULL):
             continue
-        count = _number_in(value)
+        count = number_in(value)
         if count < 1:
             raise MemberInvalid(f"'{name}' must be a whole number above zero.", param=name)
         most = max(most, count)
@@ -166,10 +166,10 @@ def lowered_maxima(
 
 def _is_within(value: msgspec.Raw, limit: int) -> bool:
     """Whether it is a whole number from 1 to the limit. -1 means endless to some upstreams, and "9" is 9 to others."""
-    return 0 < _number_in(value) <= limit
+    return 0 < number_in(value) <= limit
 
 
-def _number_in(value: msgspec.Raw) -> int:
+def number_in(value: msgspec.Raw) -> int:
     """A whole number; 0 for anything else."""
     if _length(value) > _LONGEST_NUMBER:
         return 0

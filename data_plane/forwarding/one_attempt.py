@@ -204,7 +204,7 @@ class OneAttempt:
         call, target, changes = self.running.call, self.target, {}
         if (option := self.running.usage_option) is not None and target.takes_stream_options:
             changes["stream_options"] = option
-        limit = call.account.snapshot.settings.max_output_tokens
+        limit = call.output_cap
         if limit is not None and not call.counts_tokens:
             changes |= lowered_maxima(
                 call.surface,

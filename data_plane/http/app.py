@@ -23,6 +23,7 @@ from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange, Send
 from data_plane.forwarding.governed import check_routing
 from data_plane.forwarding.json_slices import LONG
+from data_plane.forwarding.limiting import MOST_OUTPUT_TOKENS, Limiting
 from data_plane.forwarding.limits import check_input, check_output
 from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
@@ -33,6 +34,8 @@ from data_plane.http import paths
 from data_plane.http.cross_origin import CrossOrigin
 from data_plane.http.models import ModelLists, Page
 from data_plane.http.protocol import Caller
+from data_plane.limits.admission import Admission
+from data_plane.limits.shares import Shares
 from data_plane.metrics import CONTENT_TYPE, Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
@@ -71,6 +74,8 @@ class App:
         upstream: Upstream,
         usage: UsageEmitter,
         metrics: Metrics,
+        *,
+        shares: Shares,
     ) -> None:
         self.is_draining = False
         # How many requests came in, for the worker's report.
@@ -84,6 +89,12 @@ class App:
         self._cross_origin = CrossOrigin(settings.cors_allowed_origins)
         self._turns = Turns()
         self._budget = Budget(settings.request_limits)
+        self._limiting = Limiting(
+            shares,
+            output_tokens=settings.shared_limits.output_tokens,
+            longest_queue=settings.shared_limits.queue,
+            allows_without_redis=settings.shared_limits.allows_without_redis,
+        )
         self._machinery = Machinery(
             store=follower.store,
             keyring=settings.keyring,
@@ -151,6 +162,7 @@ class App:
         coding = codings.coding_of(scope["headers"])
         share = self._budget.enter(token.account.id, _document(token).access_key)
         limit = TimeLimit()
+        admission: Admission | None = None
         try:
             raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)
             if coding:
@@ -168,11 +180,25 @@ class App:
                     raise ClientLeft
                 caller.on_leave = partial(exchange.leave, limit.task)
                 machinery = self._counting if call.counts_tokens else self._machinery
+                if token.is_limited and not call.counts_tokens:
+                    admission, plan = await self._limiting.admit(
+                        token,
+                        body,
+                        plan,
+                        self._follower.store.catalog,
+                        self._usage.record,
+                        output_cap=call.output_cap,
+                        headers=scope["headers"],
+                    )
+                    machinery = machinery._replace(record_usage=admission.record)
+                    exchange.limits = self._limiting.shown(admission)
                 await AttemptMachine(machinery, call, exchange, limit).run(plan)
             except NotCounted:
                 await answer_estimated(exchange, body)
         finally:
             caller.on_leave = None
+            if admission is not None:
+                admission.close()
             limit.close()
             share.leave()
 
@@ -209,6 +235,11 @@ class App:
         answers = 1
         if settings.max_output_tokens is not None and not counts_tokens:
             answers = await check_output(surface, body, settings.max_output_tokens, self._turns)
+        output_cap = settings.max_output_tokens
+        if token.is_limited and not counts_tokens and self._limiting.depends_on_output(token, surface):
+            if output_cap is None:
+                answers = await check_output(surface, body, MOST_OUTPUT_TOKENS, self._turns)
+            output_cap = self._limiting.output_cap(body, answers, output_cap)
         call = AttemptCall(
             account=token.account,
             access_key=document.access_key,
@@ -219,6 +250,7 @@ class App:
             headers=header_rules.upstream(scope["headers"], text),
             counts_tokens=counts_tokens,
             answers=answers,
+            output_cap=output_cap,
         )
         return call, outcome
 

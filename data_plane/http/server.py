@@ -16,6 +16,7 @@ from data_plane.forwarding.upstream import Upstream
 from data_plane.http.app import App
 from data_plane.http.connections import Gate, raise_descriptors
 from data_plane.http.protocol import CallerProtocol
+from data_plane.limits.shares import Shares
 from data_plane.metrics import Metrics
 from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
@@ -48,8 +49,9 @@ class Worker:
             worker=self.follower.id,
             spool=settings.usage_spool,
         )
+        self.shares = Shares(redis_client(settings.redis_url), self.follower.keys, worker=self.follower.id)
         metrics = Metrics()
-        self.app = App(settings, self.follower, self.upstream, self.usage, metrics)
+        self.app = App(settings, self.follower, self.upstream, self.usage, metrics, shares=self.shares)
         self.gate = Gate(settings.caller_limits, metrics)
         self.watchdog = Watchdog(metrics, warning=settings.request_limits.step_warning)
 
@@ -61,6 +63,7 @@ class Worker:
         worker.follower.start()
         worker.keeper.start(worker.follower)
         worker.usage.start()
+        worker.shares.start()
         worker.watchdog.start()
         try:
             yield worker
@@ -68,6 +71,7 @@ class Worker:
             worker.watchdog.close()
             await worker.upstream.close()
             await worker.usage.close()
+            await worker.shares.close()
             await worker.keeper.close(worker.follower)
             await worker.follower.close()
 

@@ -5,10 +5,10 @@ all of them forgotten when the account changes.
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from data_plane.state.documents import Contents, Versioned, not_understood
-from gateway_core.account_snapshot import AccountSnapshot
+from gateway_core.account_snapshot import AccountSnapshot, CompiledSettings
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.plans import Denial, Plan
 from gateway_core.policy import MOST_ATTEMPTS, SnapshotIncomplete, resolve
@@ -181,7 +181,7 @@ def _attempts_of(outcome: Plan | Denial) -> int:
 class HeldToken:
     """What is known of an access token. `document` None: deleted, or not understood by this release."""
 
-    __slots__ = ("account", "document", "envelope", "is_understood", "version")
+    __slots__ = ("account", "document", "envelope", "is_understood", "limits", "limits_of", "version")
 
     def __init__(self, account: HeldAccount, read: Versioned) -> None:
         self.account = account
@@ -189,3 +189,12 @@ class HeldToken:
         self.envelope = read.envelope
         self.is_understood = read.is_understood
         self.document = read.document if isinstance(read.document, TokenDocument) else None
+        # What was made of its limits and its account's, and of which settings (data_plane.limits.held_limits).
+        self.limits: tuple[Any, ...] = ()
+        self.limits_of: CompiledSettings | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the access key or its account may have limits."""
+        settings, document = self.account.snapshot.settings, self.document
+        return bool(settings.is_limiting or (document is not None and document.limits))

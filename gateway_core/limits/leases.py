@@ -63,12 +63,13 @@ class Lease:
         self.reserved -= reserved
         self.used += used
 
-    def ask(self, now: int, *, need: int = 0) -> Ask:
+    def ask(self, now: int, *, need: int = 0, is_last: bool = False) -> Ask:
         """The next call. Until it is answered nothing but what it keeps is free.
 
         Args:
             now: when the call is sent.
             need: what a request needs, for which not enough is free; 0 for a report.
+            is_last: whether nothing more will be asked for, so that nothing is held ahead.
         """
         if not need:
             self._smoothed = max(float(self._recently_reserved), (self._smoothed + self._recently_reserved) / 2)
@@ -76,7 +77,7 @@ class Lease:
         if not self.life:
             # Ingest adds what was used before the first answer.
             self.used = 0
-        ahead = int(max(self._smoothed, self._recently_reserved, need) * _TICKS_AHEAD)
+        ahead = 0 if is_last else int(max(self._smoothed, self._recently_reserved, need) * _TICKS_AHEAD)
         keep = 0 if need or self.is_recalled else min(max(self.free(now), 0), ahead)
         self.ceiling = self.used + self.reserved + keep
         self._number += 1
@@ -107,6 +108,25 @@ class Lease:
         got = answer.ceiling - asked.used - asked.reserved - asked.keep
         self.is_tight = answer.is_recalled or (asked.ahead > 0 and got <= asked.need)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether Redis does not know all of it, or something of it has to be kept alive or given back."""
+        asked = self._asked
+        return (
+            self.reserved > 0
+            or self.ceiling > self.used + self.reserved
+            or (asked.used, asked.reserved) != (self.used, self.reserved)
+        )
+
     def was_away(self, now: int) -> bool:
-        """Whether the worker did not reach Redis for so long that its totals may be forgotten there."""
+        """Whether Redis did not hear of this lease for so long that it may have forgotten its totals.
+
+        The worker then goes on under another name in this count, with totals that begin at zero.
+        """
         return bool(self.good_until) and now - self.good_until > FORGOTTEN // 2
+
+    def begin_again(self) -> None:
+        """Keep what is reserved alone. What was used before is on its way through ingest."""
+        self.life = ""
+        self.used = self.good_until = 0
+        self.ceiling = self.reserved

@@ -7,6 +7,7 @@ Source: docs/decisions/0120-limits.md.
 """
 
 import hashlib
+from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -105,6 +106,11 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     def amount_at(self, now: int) -> int:
         """The amount at a moment: the largest of the overrides that have not ended, else its own."""
         return max((one.amount for one in self.overrides if now < one.until), default=self.amount)
+
+
+def in_billionths(dollars: Decimal) -> int:
+    """A cost in the unit of `cost` amounts, rounded up. Both planes count by it, and so the same."""
+    return int((dollars * DOLLAR).to_integral_value(ROUND_CEILING))
 
 
 class Used(NamedTuple):

@@ -105,8 +105,6 @@ class Limited(RuleBasedStateMachine):
     def send(self, worker: Worker, *, need: int = 0, fate: str = "answered") -> Answer | None:
         at = self.clock(worker)
         life = worker.lease.life
-        if worker.lease.was_away(at):
-            worker.lease.life, life = "", ""
         ask = worker.lease.ask(at, need=need)
         if not worker.is_reachable or fate == "lost":
             return None

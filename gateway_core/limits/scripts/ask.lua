@@ -1,23 +1,24 @@
 -- Take a worker's totals of several counts, and give it a ceiling for each (gateway_core.limits.counting).
 --
 -- KEYS  1 epoch, 2 limits, 3 limits:wanted, 4… the counts
--- ARGV  1 the worker, then for each count:
---       + 0 its kind: "c" a count, "r" a rate, "s" requests at one time
---       + 1 its name
---       + 2 since when nothing of it may be missing for it to begin at zero, in microseconds; "" for never
---       + 3 for how many seconds it is kept
---       + 4 which life of the count the worker knows; "" for none
---       + 5 number, 6 used, 7 reserved, 8 keep, 9 need, 10 ahead, 11 amount
+-- ARGV  for each count:
+--       + 0 the worker, under the name that it has in this count
+--       + 1 its kind: "c" a count, "r" a rate, "s" requests at one time
+--       + 2 its name
+--       + 3 since when nothing of it may be missing for it to begin at zero, in microseconds; "" for never
+--       + 4 for how many seconds it is kept
+--       + 5 which life of the count the worker knows; "" for none
+--       + 6 number, 7 used, 8 reserved, 9 keep, 10 need, 11 ahead, 12 amount
 --
--- Answers {} where Redis holds no epoch. Else {now, answer of each count…}: {verdict, ceiling, life, is_recalled}, of a
--- rate {verdict, count, life, wait}.
+-- Answers {} where Redis holds no epoch. Else {now, answer of each count…}: {verdict, ceiling, life, is_recalled, what
+-- is neither used nor reserved}, of a rate {verdict, count, life, wait, how many it would let through}.
 
 local REFUSED, GRANTED, WAIT, STALE, BEGUN_AGAIN, UNKNOWN = 0, 1, 2, 3, 4, 5
 local LIFE, FORGOTTEN, RECALL, SHARE = 5000000, 600000000, 1000000, 8
 -- Where no worker has called for so long, Redis itself stood still, or has lost something.
 local SILENT = 2000000
 local MINUTE = 60000000
-local WIDTH = 12
+local WIDTH = 13
 
 local function text(number)
   return string.format("%.0f", number)
@@ -41,8 +42,6 @@ if now - seen > SILENT then
 end
 redis.call("HSET", KEYS[2], "seen", text(now))
 
-local worker = ARGV[1]
-
 local function fields_of(key)
   local flat, fields = redis.call("HGETALL", key), {}
   for place = 1, #flat, 2 do
@@ -57,19 +56,19 @@ local function take_rate(key, fields, ask)
   local room = math.floor((now + ask.amount * each - start) / each)
   if ask.need > room then
     redis.call("HSET", key, "empty_at", text(start))
-    return {REFUSED, 0, fields.opened, start + ask.need * each - now - ask.amount * each}
+    return {REFUSED, 0, fields.opened, start + ask.need * each - now - ask.amount * each, room}
   end
   local count = ask.need + math.min(ask.ahead, math.floor(math.max(room - ask.need, 0) / SHARE))
   redis.call("HSET", key, "empty_at", text(start + count * each))
-  return {GRANTED, count, fields.opened, 0}
+  return {GRANTED, count, fields.opened, 0, room - count}
 end
 
-local function take_share(key, fields, ask, is_settling)
+local function take_share(key, fields, worker, ask, is_settling)
   local own = fields["w:" .. worker]
   if own then
     local number, ceiling = string.match(own, "^(%d+) (%d+)")
     if ask.number <= tonumber(number) then
-      return {STALE, tonumber(ceiling), fields.opened, 0}
+      return {STALE, tonumber(ceiling), fields.opened, 0, 0}
     end
   end
   local function open(name, total)
@@ -113,17 +112,18 @@ local function take_share(key, fields, ask, is_settling)
   redis.call("HSET", key, "w:" .. worker, table.concat(
     {text(ask.number), text(ceiling), text(ask.used), text(ask.reserved), text(now + LIFE)}, " "))
   local is_recalled = (now < recalled_until or room < 0) and 1 or 0
-  return {verdict, ceiling, fields.opened, is_recalled}
+  local left = room + ask.keep + spare - (verdict == GRANTED and ask.need or 0)
+  return {verdict, ceiling, fields.opened, is_recalled, math.max(left, 0)}
 end
 
 local answers = {now}
 for place = 4, #KEYS do
-  local key, at = KEYS[place], 2 + (place - 4) * WIDTH
-  local kind, name, begin, kept, life = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+  local key, at = KEYS[place], 1 + (place - 4) * WIDTH
+  local worker, kind, name, begin, kept, life = unpack(ARGV, at, at + 5)
   local ask = {
-    number = tonumber(ARGV[at + 5]), used = tonumber(ARGV[at + 6]), reserved = tonumber(ARGV[at + 7]),
-    keep = tonumber(ARGV[at + 8]), need = tonumber(ARGV[at + 9]), ahead = tonumber(ARGV[at + 10]),
-    amount = tonumber(ARGV[at + 11])}
+    number = tonumber(ARGV[at + 6]), used = tonumber(ARGV[at + 7]), reserved = tonumber(ARGV[at + 8]),
+    keep = tonumber(ARGV[at + 9]), need = tonumber(ARGV[at + 10]), ahead = tonumber(ARGV[at + 11]),
+    amount = tonumber(ARGV[at + 12])}
   local fields = fields_of(key)
   local answer
   if fields.epoch ~= epoch then
@@ -136,13 +136,13 @@ for place = 4, #KEYS do
   end
   if not fields then
     redis.call("SADD", KEYS[3], name)
-    answer = {UNKNOWN, 0, "", 0}
+    answer = {UNKNOWN, 0, "", 0, 0}
   elseif life ~= "" and life ~= fields.opened then
-    answer = {BEGUN_AGAIN, 0, fields.opened, 0}
+    answer = {BEGUN_AGAIN, 0, fields.opened, 0, 0}
   elseif kind == "r" then
     answer = take_rate(key, fields, ask)
   else
-    answer = take_share(key, fields, ask, kind == "s" and now - since < SILENT)
+    answer = take_share(key, fields, worker, ask, kind == "s" and now - since < SILENT)
   end
   if fields then
     redis.call("EXPIRE", key, kept)
