@@ -6,10 +6,13 @@ address. It counts in PostgreSQL, so that all processes share it (docs/decisions
 """
 
 import secrets
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, Final
 
 from allauth.account import views as account
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.forms import ChangePasswordForm
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.base import views as mfa
@@ -85,6 +88,18 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # as above
         return not settings.DASHBOARD_REQUIRE_TOTP
 
 
+def _check_lock_out(request: HttpRequest, credentials: dict[str, str]) -> None:
+    """Refuse a form during a lock-out. The user sees the page of `locked_out` instead of the form.
+
+    Raises:
+        ValidationError: the user name is locked out for the address.
+    """
+    if not AxesProxyHandler.is_allowed(request, credentials):
+        request.axes_locked_out, request.axes_credentials = True, credentials  # type: ignore[attr-defined]
+        user_login_failed.send(sender=__name__, credentials=credentials, request=request)
+        raise ValidationError("Too many tries.")
+
+
 class _Throttled:
     """Counts wrong codes together with wrong passwords. Refuses all codes during a lock-out, and a used code always.
 
@@ -94,10 +109,7 @@ class _Throttled:
     def clean_code(self: Any) -> str:
         """Check the code as allauth does, and apply the throttle."""
         request, credentials = context.request, {"username": self.user.get_username()}
-        if not AxesProxyHandler.is_allowed(request, credentials):
-            # The user sees the page of `locked_out` instead of this form.
-            request.axes_locked_out, request.axes_credentials = True, credentials
-            raise ValidationError("Too many tries.")
+        _check_lock_out(request, credentials)
         if not tries.take_code(self.user):
             raise ValidationError("There were too many codes for this user. Wait an hour.")
         used = f"used_code:{self.user.pk}:{''.join(self.cleaned_data['code'].split())}"
@@ -123,6 +135,21 @@ class ThrottledAuthenticateForm(_Throttled, AuthenticateForm):  # type: ignore[m
 
 class ThrottledReauthenticateForm(_Throttled, ReauthenticateForm):  # type: ignore[misc]
     """The form for the code that is asked again before a change of one's own sign-in."""
+
+
+class ThrottledChangePasswordForm(ChangePasswordForm):  # type: ignore[misc]
+    """The form for a new password. A wrong present password counts like a wrong one at sign-in."""
+
+    def clean_oldpassword(self) -> str:
+        """Check the present password as allauth does, and apply the throttle."""
+        request, credentials = context.request, {"username": self.user.get_username()}
+        _check_lock_out(request, credentials)
+        try:
+            password: str = super().clean_oldpassword()
+        except ValidationError:
+            user_login_failed.send(sender=__name__, credentials=credentials, request=request)
+            raise
+        return password
 
 
 class _Recorded:
@@ -165,15 +192,19 @@ class YourSignIn(mfa.IndexView):  # type: ignore[misc]  # as above
         return {**super().get_context_data(**kwargs), "code_tries": tries.code_tries_of(self.request.user)}
 
 
-def login(request: HttpRequest) -> HttpResponse:
-    """The sign-in page. A network without tries left is refused before a password is hashed."""
-    if request.method == "POST" and tries.is_exhausted(address_of(request)):
-        seconds = round(settings.AXES_COOLOFF_TIME.total_seconds())
-        answer = render(request, "dashboard/locked_out.html", {"minutes": seconds // 60}, status=429)
-        answer.headers["Retry-After"] = str(seconds)
-        return answer
-    signed_in: HttpResponse = account.login(request)
-    return signed_in
+def _bounded(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A page that takes a password. A network without tries left is refused before a password is hashed."""
+
+    @wraps(view)
+    def bounded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method == "POST" and tries.is_exhausted(address_of(request)):
+            seconds = round(settings.AXES_COOLOFF_TIME.total_seconds())
+            answer = render(request, "dashboard/locked_out.html", {"minutes": seconds // 60}, status=429)
+            answer.headers["Retry-After"] = str(seconds)
+            return answer
+        return view(request, *args, **kwargs)
+
+    return bounded
 
 
 def address_of(request: HttpRequest) -> str:
@@ -217,14 +248,14 @@ def reset(user: User) -> str:
 
 # The names are allauth's. Pages that are not listed here (registration, mail addresses, resets) have no route.
 ROUTES: Final[list[URLPattern]] = [
-    path("login", login, name="account_login"),
+    path("login", _bounded(account.login), name="account_login"),
     path("logout", account.logout, name="account_logout"),
     path("login/code", mfa.authenticate, name="mfa_authenticate"),
     path("join", join, name="join"),
     path("you", login_required(YourSignIn.as_view()), name="mfa_index"),
-    path("you/confirm", account.reauthenticate, name="account_reauthenticate"),
+    path("you/confirm", _bounded(account.reauthenticate), name="account_reauthenticate"),
     path("you/confirm/code", mfa.reauthenticate, name="mfa_reauthenticate"),
-    path("you/password", account.password_change, name="account_change_password"),
+    path("you/password", _bounded(account.password_change), name="account_change_password"),
     path("you/authenticator", ActivateTotp.as_view(), name="mfa_activate_totp"),
     path("you/authenticator/remove", DeactivateTotp.as_view(), name="mfa_deactivate_totp"),
     path("you/recovery-codes", recovery_codes.view_recovery_codes, name="mfa_view_recovery_codes"),

@@ -1,9 +1,10 @@
 """Bounds on tries to sign in, beside axes' bound on a user name and an address.
 
-A network (one IPv4 address, one IPv6 /64) has a number of wrong tries, whatever the user names are. They are counted
-before a password is hashed. A user has a number of codes in an hour, whatever the addresses. A code is asked for only
-after the right password, so other people cannot use up a user's codes. The counts of codes are in the cache in
-PostgreSQL; the user's row is locked while they change.
+A network (one IPv4 address, one IPv6 /64) has a number of wrong tries, whatever the user names are, and a lower number
+while many networks try at once. A network without tries left is refused before a password is hashed. A user has a
+number of codes in an hour, whatever the addresses. A code is asked for only after the right password, so other people
+cannot use up a user's codes. The counts of codes are in the cache in PostgreSQL; the user's row is locked while they
+change.
 """
 
 import ipaddress
@@ -13,10 +14,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from axes.models import AccessAttempt
+from axes.signals import user_locked_out
 from django.conf import settings
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
+from django.dispatch import receiver
+from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts import services
@@ -25,8 +29,13 @@ from accounts.principals import Principal
 from audit.actions import Action
 
 NETWORK_TRIES: Final = 50
+# After so many wrong tries of all networks together, a network has only a few.
+ALL_TRIES: Final = 1000
+FEW_NETWORK_TRIES: Final = 5
 CODES: Final = 10
 _HOUR: Final = 3600
+# Stands for all user names that are locked out. A user name is never empty.
+_LOCKED_OUT: Final = ""
 _REMEMBERED_SECONDS: Final = 30 * 24 * _HOUR
 
 
@@ -52,8 +61,29 @@ def is_exhausted(address: str) -> bool:
     except ValueError:
         return False
     attempts = AccessAttempt.objects.filter(attempt_time__gt=timezone.now() - settings.AXES_COOLOFF_TIME)
-    of_network = attempts.extra(where=["ip_address <<= %s::inet"], params=[network])
-    return (of_network.aggregate(wrong=Sum("failures_since_start"))["wrong"] or 0) >= NETWORK_TRIES
+    wrong = _sum_of(attempts.extra(where=["ip_address <<= %s::inet"], params=[network]))
+    if wrong < FEW_NETWORK_TRIES:
+        return False
+    return wrong >= NETWORK_TRIES or _sum_of(attempts) >= ALL_TRIES
+
+
+def _sum_of(attempts: QuerySet[AccessAttempt]) -> int:
+    return attempts.aggregate(wrong=Sum("failures_since_start"))["wrong"] or 0
+
+
+@receiver(user_locked_out)
+@transaction.atomic
+def count_during_lock_out(*, request: HttpRequest, **_more: object) -> None:
+    """Count a try with a user name that is locked out, which axes does not do, for its network alone."""
+    row, _ = AccessAttempt.objects.select_for_update().get_or_create(
+        username=_LOCKED_OUT,
+        ip_address=request.META.get("REMOTE_ADDR"),
+        user_agent="",
+        defaults={"failures_since_start": 0, "get_data": "", "post_data": ""},
+    )
+    row.failures_since_start += 1
+    row.attempt_time = timezone.now()
+    row.save(update_fields=["failures_since_start", "attempt_time"])
 
 
 def code_tries_of(user: User) -> CodeTries:

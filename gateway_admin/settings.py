@@ -182,6 +182,7 @@ MFA_SUPPORTED_TYPES = ["totp", "recovery_codes"]
 MFA_TOTP_ISSUER = "Gateway Admin"
 MFA_TOTP_TOLERANCE = 1
 MFA_RECOVERY_CODES_SHOW_ONCE = True
+ACCOUNT_FORMS = {"change_password": "dashboard.sign_in.ThrottledChangePasswordForm"}
 MFA_FORMS = {
     "authenticate": "dashboard.sign_in.ThrottledAuthenticateForm",
     "reauthenticate": "dashboard.sign_in.ThrottledReauthenticateForm",

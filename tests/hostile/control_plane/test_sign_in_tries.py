@@ -76,3 +76,45 @@ def test_right_codes_use_nothing_up(alice):
     for _ in range(tries.CODES + 1):
         assert tries.take_code(alice)
         tries.note_right_code(alice)
+
+
+def test_tries_with_a_locked_out_name_count_for_their_network(alice):
+    with patch.object(tries, "NETWORK_TRIES", 12):
+        answers = [sign_in("alice", "192.0.2.7").status_code for _ in range(12)]
+        elsewhere = sign_in("bob", "192.0.2.8")
+        refused = sign_in("bob", "192.0.2.7")
+
+    # The fifth wrong password locks the name out. Those that follow are counted too.
+    assert answers == [200] * 4 + [429] * 8
+    assert (elsewhere.status_code, refused.status_code) == (200, 429)
+
+
+@pytest.mark.parametrize(
+    ("page", "form"),
+    [
+        ("/dashboard/you/confirm", {"password": "wrong"}),
+        ("/dashboard/you/password", {"oldpassword": "wrong", "password1": "x" * 20, "password2": "x" * 20}),
+    ],
+)
+def test_wrong_passwords_inside_count_like_those_at_sign_in(alice, page, form):
+    inside = Client(REMOTE_ADDR="192.0.2.7")
+    inside.force_login(alice)
+
+    answers = [inside.post(page, form).status_code for _ in range(6)]
+
+    assert answers[3:] == [200, 429, 429]
+    assert sign_in("alice", "192.0.2.7", PASSWORD).status_code == 429
+    with patch.object(tries, "NETWORK_TRIES", 6):
+        assert sign_in("bob", "192.0.2.7").status_code == 429
+
+
+def test_a_network_has_few_tries_while_many_networks_try_at_once(alice):
+    with patch.object(tries, "ALL_TRIES", 12):
+        for number in range(tries.FEW_NETWORK_TRIES):
+            sign_in(f"nobody{number}", "192.0.2.7")
+        assert sign_in("nobody", "192.0.2.7").status_code == 200
+        for number in range(6):
+            sign_in("nobody", f"198.51.100.{number}")
+
+        assert sign_in("nobody", "192.0.2.7").status_code == 429
+        assert sign_in("alice", "203.0.113.1", PASSWORD).status_code == 302
