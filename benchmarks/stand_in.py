@@ -21,6 +21,7 @@ import uvloop
 EVENTS: Final = 60
 _EVENTS_A_WRITE: Final = 3
 _PACE_SECONDS: Final = 0.005
+_LONGEST_HEAD: Final = 64 * 1024
 _HEAD: Final = (
     b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nx-upstream: stand-in\r\nopenai-version: 2020-10-01\r\n%b\r\n\r\n"
 )
@@ -103,24 +104,23 @@ class _Upstream(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._received = b""
+        self._received = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
     def data_received(self, data: bytes) -> None:
-        received = self._received + data
-        end = received.find(b"\r\n\r\n") + 4
+        received = self._received
+        received += data
+        end = received.find(b"\r\n\r\n", 0, _LONGEST_HEAD) + 4
         if end > 3:
             head = received[:end].lower()
             length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
             if len(received) >= end + length:
-                self._received = b""
+                self._received = bytearray()
                 self._answer(received[end:])
-                return
-        self._received = received
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, body: bytearray) -> None:
         if b'"stream":true' not in body:
             self._transport.write(_WHOLE)
             return

@@ -91,12 +91,14 @@ class Filter:
         label: the text that users read.
         choices: (value, label) of each choice; empty for a search text.
         placeholder: an example of a search text.
+        searches_keys: whether a key is found by its beginning. The browser sends no more of a text that may be a key.
     """
 
     name: str
     label: str
     choices: Sequence[tuple[str, str]] = ()
     placeholder: str = ""
+    searches_keys: bool = False
 
 
 class Filters:

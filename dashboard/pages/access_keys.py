@@ -243,7 +243,7 @@ def fields_of(configurations: QuerySet[Configuration], chosen: str = "") -> tupl
 
 def _filters(configurations: Sequence[tuple[str, str]]) -> tuple[Filter, ...]:
     return (
-        Filter("q", "Search", placeholder="Name, ID or start of the key"),
+        Filter("q", "Search", placeholder="Name, ID or start of the key", searches_keys=True),
         Filter("configuration", "Configuration", ((NONE, "none"), *configurations)),
         Filter("state", "State", (("active", "Active"), ("disabled", "Disabled"), ("expired", "Expired"))),
         Filter("unused", "Unused", (("never", "Never used"), ("30", "For 30 days"), ("90", "For 90 days"))),

@@ -34,7 +34,7 @@ FIELDS: Final = (
 )
 EDITED: Final = (*FIELDS, Field("disabled", "Disabled", "checkbox", hint="It is refused until it is enabled again."))
 FILTERS: Final = (
-    Filter("q", "Search", placeholder="Name or start of the key"),
+    Filter("q", "Search", placeholder="Name or start of the key", searches_keys=True),
     Filter("state", "State", (("active", "Active"), ("disabled", "Disabled"), ("expired", "Expired"))),
 )
 

@@ -78,7 +78,7 @@ class ProviderKeysPage(Page):
         filters = Filters(
             request,
             (
-                Filter("q", "Search", placeholder="Name, ID or start of the key"),
+                Filter("q", "Search", placeholder="Name, ID or start of the key", searches_keys=True),
                 Filter("provider", "Provider", tuple(providers.items())),
             ),
         )

@@ -34,10 +34,8 @@ _CLOSING: Final = {ord("}"): OBJECT, ord("]"): LIST}
 _CLOSED_BY: Final = bytes.maketrans(b"{[", b"}]")
 _WITHIN: Final = {OBJECT: b'{"":', LIST: b"["}
 _RUNS: Final = re.compile(rb"([{\[]*)([}\]]*)")
-_UNPAIRED: Final = re.compile(rb"([}\]]*)([{\[]*)")
-# What is taken out of brackets at once: the first ones save passes through deep texts.
-_PAIRS: Final = (b"[[[[]]]]", b"{{{{}}}}", b"[]", b"{}")
-_DEPTH_OF_PAIRS: Final = 10
+# How often the innermost pairs are taken out of the brackets of a slice before those that are left are looked at.
+_PASSES: Final = 3
 # What a cut may not part: a number or a word; an escape, and a pair of them; the bytes of a character.
 _IN_WORD: Final = bytes(set(range(256)) - set(b'{}[],:"' + _BLANK))
 _ESCAPE_AT_END: Final = re.compile(rb"(?:\\u[dD][89abAB][0-9a-fA-F]{2})?(?:\\(?:u[0-9a-fA-F]{0,3})?)?\Z")
@@ -169,6 +167,16 @@ class _Slice(NamedTuple):
     outside: bytes
 
 
+class _Brackets(NamedTuple):
+    """What the brackets of a slice do."""
+
+    # Those that are open at its end.
+    stack: bytes
+    # How many are open at least, and at most. The second may be too many by a few.
+    lowest: int
+    deepest: int
+
+
 class _Scan:
     """How far an object or a list is read."""
 
@@ -190,25 +198,24 @@ class _Scan:
 
     def step(self) -> None:
         """Read one slice."""
-        cut, brackets, pairs = None, b"", 0
+        cut = brackets = None
         for size in _SIZES:
             shorter = self._cut(size)
             if not shorter.piece:
                 # A number that is longer than this.
                 break
-            cut = shorter
-            brackets, pairs = _unpaired(cut.outside)
+            cut, brackets = shorter, self._brackets(shorter.outside)
             if not self._is_at_top(cut, brackets) or len(cut.outside) + len(cut.between) < _MOST_TOKENS:
                 break
-        if cut is None:
+        if cut is None or brackets is None:
             raise NotJson
-        stack = self._stack_behind(brackets)
-        state = self._state_behind(cut.between, stack)
-        self._check(cut.piece, stack, state)
-        self._check_depth(cut, pairs, stack)
+        state = self._state_behind(cut.between, brackets.stack)
+        self._check(cut.piece, brackets.stack, state)
+        if brackets.deepest > self._depth:
+            self._check_depth(cut.outside)
         if self._is_at_top(cut, brackets):
             self._note(cut.masked)
-        self.stack, self._state = stack, state
+        self.stack, self._state = brackets.stack, state
         self.place += len(cut.piece)
 
     @property
@@ -226,22 +233,32 @@ class _Scan:
         between = masked.split(b'"')
         return _Slice(piece, masked, between, b"".join(between[self._is_inside :: 2]))
 
-    def _is_at_top(self, cut: _Slice, brackets: bytes) -> bool:
+    def _is_at_top(self, cut: _Slice, brackets: _Brackets) -> bool:
         """Whether a part may begin or end within a slice."""
-        closed = len(brackets) - len(brackets.lstrip(b"}]"))
-        if len(self.stack) - closed > 1:
-            return False
-        return len(cut.between) > 1 or bool(cut.outside.strip(_BLANK))
+        return brackets.lowest <= 1 and (len(cut.between) > 1 or bool(cut.outside.strip(_BLANK)))
 
-    def _stack_behind(self, brackets: bytes) -> bytes:
-        found = _UNPAIRED.fullmatch(brackets)
-        if found is None:
-            raise NotJson
-        closed, opened = found[1], found[2]
-        left = len(self.stack) - len(closed)
-        if left < 0 or self.stack[left:][::-1].translate(_CLOSED_BY) != closed or (not left and opened):
-            raise NotJson
-        return self.stack[:left] + opened
+    def _brackets(self, outside: bytes) -> _Brackets:
+        """What the brackets of a slice do.
+
+        Args:
+            outside: what of the slice stands outside of strings.
+        """
+        left = outside.translate(None, _NOT_BRACKETS)
+        for _ in range(_PASSES):
+            left = left.replace(b"[]", b"").replace(b"{}", b"")
+        stack = bytearray(self.stack)
+        lowest = deepest = len(stack)
+        for opened, closed in _RUNS.findall(left):
+            if opened and not stack:
+                raise NotJson
+            stack += opened
+            deepest = max(deepest, len(stack))
+            if closed:
+                if stack[-len(closed) :][::-1].translate(_CLOSED_BY) != closed:
+                    raise NotJson
+                del stack[-len(closed) :]
+                lowest = min(lowest, len(stack))
+        return _Brackets(bytes(stack), lowest, deepest + 2 * _PASSES)
 
     def _state_behind(self, between: list[bytes], stack: bytes) -> _State:
         """The state at the end of a slice.
@@ -297,18 +314,14 @@ class _Scan:
         except RecursionError:
             raise TooDeep from None
 
-    def _check_depth(self, cut: _Slice, pairs: int, stack: bytes) -> None:
+    def _check_depth(self, outside: bytes) -> None:
         """Refuse a slice that goes too deep.
 
         Args:
-            cut: the slice.
-            pairs: how deep its own pairs of brackets stand within each other, at most.
-            stack: the brackets that are open at its end.
+            outside: what of the slice stands outside of strings.
         """
-        if max(len(self.stack), len(stack)) + pairs <= self._depth:
-            return
         depth = len(self.stack)
-        for opened, closed in _RUNS.findall(cut.outside.translate(None, _NOT_BRACKETS)):
+        for opened, closed in _RUNS.findall(outside.translate(None, _NOT_BRACKETS)):
             depth += len(opened)
             if depth > self._depth:
                 raise TooDeep
@@ -376,27 +389,6 @@ def _unfinished(piece: bytes, masked: bytes, *, is_inside: bool) -> int:
     if found is None or not found[0]:
         found = _CHARACTER_AT_END.search(piece[-3:])
     return len(found[0]) if found else 0
-
-
-def _unpaired(outside: bytes) -> tuple[bytes, int]:
-    """What is left of the brackets of a slice without those that belong together.
-
-    Args:
-        outside: what stands outside of strings.
-
-    Returns:
-        Brackets that close, then brackets that open; and how deep the others stand within each other, at most.
-    """
-    left = outside.translate(None, _NOT_BRACKETS)
-    depth = 0
-    while True:
-        shorter = left
-        for pair in _PAIRS:
-            shorter = shorter.replace(pair, b"")
-        if shorter == left:
-            return left, depth
-        left = shorter
-        depth += _DEPTH_OF_PAIRS
 
 
 def _masked(piece: bytes) -> bytes:

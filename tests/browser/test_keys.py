@@ -98,6 +98,24 @@ def test_a_rotation_shows_the_old_mask_and_the_new_one(account, principal, membe
     assert account.providerkey_set.get().id == key.id
 
 
+@pytest.mark.parametrize("page_of", ["access-keys", "providers/keys", "settings/api-keys"])
+def test_a_whole_key_of_any_shape_never_stands_in_an_address(account, principal, member, open_page, page_of):
+    value = "plainvalue0123456789abcdef"
+    create_provider_key(account=account, by=principal, provider_id="openai", name="found", value=PlainValue(value))
+    issued = create_access_key(account=account, by=principal, name="shop")
+    page = open_page(f"/dashboard/{page_of}", user=member(account))
+    for text in (value, issued.token, "a long name of an app with 1 number", issued.access_key.text_id):
+        search = page.get_by_role("searchbox").first
+        search.fill(text)
+        with page.expect_navigation():
+            search.press("Enter")
+        assert value[:20] not in page.url
+        assert issued.token[:20] not in page.url
+        if page_of == "providers/keys" and text == value:
+            expect(page.get_by_role("link", name="found").first).to_be_visible()
+    assert issued.access_key.text_id in page.url
+
+
 def test_many_keys_are_found_ticked_and_deleted_by_a_typed_phrase(
     account, principal, member, open_page, assert_accessible
 ):

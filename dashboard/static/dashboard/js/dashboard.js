@@ -1,6 +1,6 @@
 // Behaviour of every page: the theme switch, menus, copy buttons, times in the browser's zone, phrases to confirm with.
 
-import { masked } from "./masked.js";
+import { beginningOfKey, masked } from "./masked.js";
 
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
@@ -104,7 +104,9 @@ document.addEventListener("change", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
-  for (const input of event.target.querySelectorAll("input[type=search]")) input.value = masked(input.value);
+  for (const input of event.target.querySelectorAll("input[type=search]")) {
+    input.value = "searchesKeys" in input.dataset ? beginningOfKey(input.value) : masked(input.value);
+  }
 });
 
 // The button is enabled when the phrase is right. The server checks it again.

@@ -9,3 +9,17 @@ export function masked(text) {
   const trimmed = text.trim();
   return KEY?.test(trimmed) ? `${trimmed.slice(0, lead)}***${trimmed.slice(-tail)}` : text;
 }
+
+// IDs of ours: a prefix and 26 characters.
+const ID = /^[a-z]+_[0-7][0-9a-z]{25}$/;
+const SHORTEST_KEY = 20;
+
+/**
+ * What a list of keys is searched for: a text that may be a key of any shape becomes its beginning, which is all that
+ * such a list looks at.
+ */
+export function beginningOfKey(text) {
+  const shown = masked(text).trim();
+  const mayBeKey = shown.length >= SHORTEST_KEY && !/[\s*]/.test(shown) && !ID.test(shown);
+  return mayBeKey ? shown.slice(0, lead) : shown;
+}
