@@ -120,6 +120,11 @@ class ExplainedAttemptSerializer(ShownSerializer):
     credentials_from = serializers.CharField()
     provider_key_id = serializers.CharField(required=False, help_text="The provider key that the attempt uses.")
     key_redacted = serializers.CharField(required=False)
+    removed_params = serializers.ListField(
+        child=serializers.CharField(),
+        required=False,
+        help_text="The parameters that are left out or renamed for this model, where a request has them.",
+    )
     outcome = serializers.ChoiceField(
         ["answers", "fails", "isNotReached"], help_text="`fails` by assumption; `isNotReached` behind one that answers."
     )

@@ -31,7 +31,7 @@ class GatewayError(Exception):
             message: what the caller reads; the class's docstring by default.
             param: the member that is meant.
             retry_after: seconds after which the caller may try again.
-            headers: of an upstream, which go with the error.
+            headers: what goes with the error beside its own.
         """
         self.message = message or type(self).__doc__ or ""
         self.param = param
@@ -426,7 +426,8 @@ _DENIALS: Final[dict[DenialCode, type[GatewayError]]] = {
 
 def of_denial(denial: Denial, surface: Surface | None = None) -> GatewayError:
     """The error for a denial of the policy, with the status that the surface's clients show to their users."""
-    error = _DENIALS[denial.code](denial.message, param="model")
+    rejected = [(b"gateway-rejected-models", denial.rejected.encode("ascii"))] if denial.rejected else []
+    error = _DENIALS[denial.code](denial.message, param="model", headers=rejected)
     if surface is Surface.RESPONSES and isinstance(error, NotServed):
         error.status = BadRequest.status
     return error

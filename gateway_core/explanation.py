@@ -13,6 +13,7 @@ import msgspec
 
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
+from gateway_core.dialects import parameters_not_taken
 from gateway_core.plans import Attempt, Denial, DenialCode, KeySource, Skipped, Verdict, place_of
 from gateway_core.policy import judge, resolve
 
@@ -56,6 +57,8 @@ class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_default
     credentials_from: str
     provider_key_id: str | None = None
     key_redacted: str | None = None
+    # The parameters that are left out for this model or sent under another name, if the request has them.
+    removed_params: tuple[str, ...] | None = None
     # `fails` (assumed), `answers`, or `isNotReached`.
     outcome: str
 
@@ -104,7 +107,7 @@ def explain(
     answer = resolve(account, catalog, configuration=configuration, requested=requested, surface=surface)
     verdicts = judge(account, catalog, configuration=configuration, requested=requested, surface=surface)
     words = _Words(account, catalog, configuration)
-    attempts = () if isinstance(answer, Denial) else words.attempts(answer.attempts, failing)
+    attempts = () if isinstance(answer, Denial) else words.attempts(answer.attempts, failing, surface)
     refused = {
         (skipped.requested, skipped.provider, skipped.model): skipped
         for skipped in answer.skipped
@@ -165,7 +168,16 @@ class _Words:
             change=self.change(refusal),
         )
 
-    def attempts(self, attempts: Sequence[Attempt], failing: Collection[str]) -> tuple[ExplainedAttempt, ...]:
+    def _removed(self, attempt: Attempt, surface: Surface) -> tuple[str, ...]:
+        custom = self.account.providers.get(attempt.provider)
+        rules = parameters_not_taken(custom.dialect if custom else attempt.provider, attempt.model, surface)
+        # Those that depend on the rest of the request are not known here.
+        known = [rule for rule in rules if not (rule.beside or rule.if_reasoning)]
+        return tuple(name for rule in known for name in (*rule.removed, *(old for old, _ in rule.renamed)))
+
+    def attempts(
+        self, attempts: Sequence[Attempt], failing: Collection[str], surface: Surface
+    ) -> tuple[ExplainedAttempt, ...]:
         explained = []
         is_answered = False
         for number, attempt in enumerate(attempts, start=1):
@@ -182,6 +194,7 @@ class _Words:
                     credentials_from=attempt.credentials_from,
                     provider_key_id=attempt.provider_key,
                     key_redacted=key.mask if key else None,
+                    removed_params=self._removed(attempt, surface) or None,
                     outcome=outcome,
                 )
             )

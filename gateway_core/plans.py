@@ -3,8 +3,10 @@
 Source: docs/decisions/0010-policy.md.
 """
 
+import re
+from collections.abc import Collection, Iterable
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 
 class KeySource(StrEnum):
@@ -94,6 +96,8 @@ class Plan(NamedTuple):
     skipped: tuple[Skipped, ...]
     # Whether there would be more attempts than a request may make.
     is_cut: bool = False
+    # The candidates without an attempt, as `rejected_models` writes them.
+    rejected: str = ""
 
 
 class Verdict(NamedTuple):
@@ -116,3 +120,37 @@ class Denial(NamedTuple):
     code: DenialCode
     message: str
     skipped: tuple[Skipped, ...]
+    # As in a plan.
+    rejected: str = ""
+
+
+# In a header: so many candidates, and so much of each name.
+_MOST_REJECTED: Final = 10
+_SHOWN_CHARACTERS: Final = 100
+_NOT_PRINTABLE: Final = re.compile(r"[^ -~]")
+
+
+def rejected_models(skipped: Iterable[Skipped], served: Collection[tuple[str, str]] = ()) -> str:
+    """The candidates that a plan leaves out, as the header `gateway-rejected-models` has them.
+
+    Args:
+        skipped: what was left out, steps too.
+        served: (provider, model) of the candidates that have an attempt.
+
+    Returns:
+        A list of RFC 9651: `"openai:o3";code=model_not_allowed`, at most 10; empty where there is none.
+    """
+    found: dict[str, str] = {}
+    for one in skipped:
+        if one.provider is None or one.model is None:
+            found.setdefault(one.requested, one.code)
+        elif (one.provider, one.model) not in served:
+            found.setdefault(f"{one.provider}:{one.model}", one.code)
+        if len(found) == _MOST_REJECTED:
+            break
+    return ", ".join(f"{_quoted(name)};code={code}" for name, code in found.items())
+
+
+def _quoted(name: str) -> str:
+    text = _NOT_PRINTABLE.sub("?", name[:_SHOWN_CHARACTERS])
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -6,13 +6,24 @@ project decides which provider or model an access key may reach.
 Source: contract, sections 3 and 9; docs/decisions/0010-policy.md.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
 from gateway_core.account_snapshot import AccountSnapshot, CompiledConfiguration
 from gateway_core.catalog import ALIASES, BUILT_IN, Catalog, Surface, built_in_model, model_key, nearest_providers
-from gateway_core.plans import Attempt, Candidate, DecidedBy, Denial, DenialCode, KeySource, Plan, Skipped, Verdict
+from gateway_core.plans import (
+    Attempt,
+    Candidate,
+    DecidedBy,
+    Denial,
+    DenialCode,
+    KeySource,
+    Plan,
+    Skipped,
+    Verdict,
+    rejected_models,
+)
 from gateway_core.snapshot import Rule
 from gateway_core.upstream_requests import fits_path
 
@@ -77,12 +88,18 @@ def resolve(
                 continue
             key = (outcome.provider, outcome.model, outcome.provider_key)
             if len(attempts) >= most_attempts and key not in attempts:
-                return Plan(tuple(attempts.values()), tuple(skipped), is_cut=True)
+                return _plan(attempts.values(), skipped, is_cut=True)
             attempts.setdefault(key, outcome)
     if attempts:
-        return Plan(tuple(attempts.values()), tuple(skipped))
+        return _plan(attempts.values(), skipped)
     nearest = max(skipped, key=lambda refusal: _NEARNESS[refusal.code])
-    return Denial(nearest.code, view.with_suggestions(nearest).message, tuple(skipped))
+    message = view.with_suggestions(nearest).message
+    return Denial(nearest.code, message, tuple(skipped), rejected_models(skipped))
+
+
+def _plan(attempts: Collection[Attempt], skipped: Sequence[Skipped], *, is_cut: bool = False) -> Plan:
+    served = {(attempt.provider, attempt.model) for attempt in attempts}
+    return Plan(tuple(attempts), tuple(skipped), is_cut, rejected_models(skipped, served))
 
 
 def judge(

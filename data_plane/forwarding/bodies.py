@@ -64,7 +64,11 @@ class Body(NamedTuple):
         return bytes(self.members.get("stream", _ABSENT)) == b"true"
 
     def forwarded(
-        self, model: str, parameters: Collection[str] | None, changes: Mapping[str, msgspec.Raw] = _NO_CHANGES
+        self,
+        model: str,
+        parameters: Collection[str] | None,
+        changes: Mapping[str, msgspec.Raw] = _NO_CHANGES,
+        dropped: Collection[str] = (),
     ) -> Sequence[Buffer]:
         """The body for an upstream, in pieces.
 
@@ -72,11 +76,12 @@ class Body(NamedTuple):
             model: the provider's spelling.
             parameters: the members that the provider takes, or None for all.
             changes: members that the gateway itself sets. The provider takes each of them.
+            dropped: members that the model does not take.
         """
         members: dict[str, Any] = {
             name: value
             for name, value in self.members.items()
-            if name != "models" and (parameters is None or name in parameters)
+            if name != "models" and (parameters is None or name in parameters) and name not in dropped
         }
         members.update(changes)
         if self.length > LONG:

@@ -2,11 +2,12 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
 from data_plane import error_forms, errors
+from data_plane.forwarding import parameters
 from data_plane.forwarding.bodies import Receive
 from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.sse import TAIL, apart_from
@@ -56,6 +57,8 @@ class Exchange:
         "model",
         "provider",
         "receive",
+        "rejected",
+        "removed",
         "request_id",
         "status",
         "surface",
@@ -91,6 +94,10 @@ class Exchange:
         self.provider = ""
         self.model = ""
         self.attempts = 0
+        # The candidates that the plan leaves out, as `gateway-rejected-models` has them.
+        self.rejected = ""
+        # The parameters that the last attempt left out, as `gateway-removed-params` tells them.
+        self.removed: Sequence[str] = ()
 
     def leave(self, task: "asyncio.Task[object]") -> None:
         """The caller has hung up: cancel the task that makes the answer."""
@@ -114,6 +121,10 @@ class Exchange:
             told.append((b"request-id", self.request_id.encode()))
         if self.upstream_request_id:
             told.append((b"gateway-upstream-request-id", self.upstream_request_id))
+        if self.rejected:
+            told.append((b"gateway-rejected-models", self.rejected.encode("ascii")))
+        if self.removed:
+            told.append((b"gateway-removed-params", parameters.header(self.removed).encode("ascii")))
         if self.provider:
             told += ((b"gateway-provider", self.provider.encode()), (b"gateway-model", _visible(self.model)))
         await self._send({"type": "http.response.start", "status": status, "headers": told})

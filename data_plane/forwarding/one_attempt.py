@@ -30,10 +30,12 @@ from data_plane.forwarding.outcomes import (
     outcome_of,
     wait_of,
 )
+from data_plane.forwarding.parameters import left_out
 from data_plane.forwarding.targets import Target
 from data_plane.forwarding.token_counts import NotCounted, is_not_counted
 from data_plane.forwarding.upstream import Way
 from gateway_core.catalog import Surface
+from gateway_core.dialects import parameters_not_taken
 from gateway_core.dialects.error_texts import ErrorText, read
 from gateway_core.plans import Attempt, KeySource
 from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_document
@@ -218,7 +220,10 @@ class OneAttempt:
         if self.is_managed:
             parameters = managed_inference.members_sent(call.surface)
             changes |= managed_inference.members_set(call.surface, target.dialect)
-        return call.body.forwarded(self.attempt.model, parameters, changes)
+        not_taken = parameters_not_taken(target.dialect_name, self.attempt.model, call.surface)
+        dropped, told = left_out(call.body.members, parameters, changes, not_taken)
+        self.running.exchange.removed = told
+        return call.body.forwarded(self.attempt.model, parameters, changes, dropped)
 
     def _headers(self) -> dict[bytes, bytes]:
         sent = header_rules.for_provider(self.running.call.headers, self.attempt.provider)

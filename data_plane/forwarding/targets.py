@@ -33,6 +33,8 @@ class Target(NamedTuple):
     takes_stream_options: bool = False
     # Where the tokens of a request are counted; None where the provider is not known to count them.
     counting: Way | None = None
+    # The dialect that was named: a built-in provider's own, or the account's choice; empty for that of the format.
+    dialect_name: str = ""
     # What every request gets beside the caller's, lower case.
     headers: Mapping[bytes, bytes] = _NO_HEADERS
     # The ways that were made of one with the model's place in its path, by model; None where it has no such place.
@@ -93,6 +95,7 @@ class Targets:
                     dialect,
                     takes_stream_options=provider.takes_stream_options,
                     counting=_counting(policy, base_url, surface, dialect),
+                    dialect_name=provider.id,
                 )
 
     def find(self, account: HeldAccount, provider: str, surface: Surface) -> Target:
@@ -125,6 +128,7 @@ class Targets:
             # A provider that lists no parameters takes all of them.
             takes_stream_options=parameters is None or "stream_options" in parameters,
             counting=_counting(policy, base_url, surface, dialect, account=account.id, own=own),
+            dialect_name=document.dialect,
             headers={name.encode("ascii"): value.encode("ascii") for name, value in document.headers.items()},
             ways={} if own is not None and MODEL in own else None,
         )

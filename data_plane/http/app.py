@@ -176,6 +176,7 @@ class App:
                 body = await self._turns.run(bodies.parse_in_steps(raw, self._budget.limits))
             try:
                 call, plan = await self._judge(scope, token, text, surface, body)
+                exchange.rejected = plan.rejected
                 if caller.disconnected:
                     raise ClientLeft
                 caller.on_leave = partial(exchange.leave, limit.task)

@@ -16,7 +16,8 @@ _NAMES: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?:[ \t]*,[ \t]*[A-Za-z
 # The wildcard is for what upstreams send; browsers that do not know it read the names.
 _EXPOSED: Final = (
     b"*, x-request-id, request-id, gateway-attempts, gateway-error, gateway-estimated, gateway-model, "
-    b"gateway-provider, gateway-upstream-request-id, retry-after, retry-after-ms, x-should-retry"
+    b"gateway-provider, gateway-rejected-models, gateway-removed-params, gateway-upstream-request-id, retry-after, "
+    b"retry-after-ms, x-should-retry"
 )
 _METHODS: Final = b"GET, HEAD, POST"
 # Chromium keeps it no longer.

@@ -7,11 +7,13 @@ Source: docs/decisions/0084-dialects.md.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from gateway_core.catalog import Surface
 from gateway_core.dialects import (
     anthropic,
+    cerebras,
     deepseek,
     fireworks,
     google,
@@ -22,11 +24,25 @@ from gateway_core.dialects import (
     openrouter,
     xai,
 )
-from gateway_core.dialects.facts import Dialect
+from gateway_core.dialects.facts import Dialect, NotTaken
 
-_MODULES: Final = (openai, anthropic, google, deepseek, groq, openrouter, mistral, xai, fireworks, moonshot)
+_MODULES: Final = (openai, anthropic, google, deepseek, groq, openrouter, mistral, xai, fireworks, moonshot, cerebras)
 # By ID. The first two are those of the formats.
 DIALECTS: Final[Mapping[str, Dialect]] = {one.DIALECT.id: one.DIALECT for one in _MODULES}
+
+
+@lru_cache(maxsize=4096)
+def parameters_not_taken(name: str, model: str, surface: Surface) -> tuple[NotTaken, ...]:
+    """The parameters that a model does not take.
+
+    Args:
+        name: a built-in provider's ID, or the name of a dialect. A provider that only speaks the format is not known to
+            refuse anything.
+        model: as the provider spells it.
+        surface: where requests go.
+    """
+    dialect = DIALECTS.get(name)
+    return () if dialect is None else dialect.parameters_not_taken(model, surface)
 
 
 def dialect_of(name: str, surface: Surface) -> Dialect:

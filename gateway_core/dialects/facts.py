@@ -26,6 +26,22 @@ class Meaning(NamedTuple):
     message: str = ""
 
 
+class NotTaken(NamedTuple):
+    """Parameters that some models of an upstream refuse. They are left out, or sent under another name."""
+
+    # The models: a regular expression of the whole name, lower case, without the provider's own prefix.
+    models: str
+    removed: tuple[str, ...] = ()
+    # (name, other name): sent as the other, unless the request has that one too.
+    renamed: tuple[tuple[str, str], ...] = ()
+    # Where; empty for everywhere.
+    surfaces: tuple[Surface, ...] = ()
+    # Only in a request that asks for reasoning.
+    if_reasoning: bool = False
+    # Only beside this other parameter.
+    beside: str = ""
+
+
 class Dialect(NamedTuple):
     """How one upstream deviates from the format that it speaks."""
 
@@ -40,6 +56,21 @@ class Dialect(NamedTuple):
     stores: frozenset[Surface] = frozenset()
     # Whether it counts the tokens of a request that is not made, at the path of the surface `messages` and this.
     counts_tokens: bool = False
+    # All that fit count.
+    not_taken: tuple[NotTaken, ...] = ()
+
+    def parameters_not_taken(self, model: str, surface: Surface) -> tuple[NotTaken, ...]:
+        """The parameters that a model does not take on a surface.
+
+        Args:
+            model: as the provider spells it.
+        """
+        name = model.lower().removeprefix(f"{self.id}/")
+        return tuple(
+            rule
+            for rule in self.not_taken
+            if (not rule.surfaces or surface in rule.surfaces) and re.fullmatch(rule.models, name)
+        )
 
     def key_header(self, surface: Surface) -> KeyHeader:
         """The header in which the key is sent on this surface."""

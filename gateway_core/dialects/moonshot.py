@@ -5,7 +5,7 @@ Source: https://platform.moonshot.ai/docs/api/chat.
 
 from typing import Final
 
-from gateway_core.dialects.facts import Dialect, Meaning
+from gateway_core.dialects.facts import Dialect, Meaning, NotTaken
 from gateway_core.dialects.openai import MEANINGS
 
 DIALECT: Final = Dialect(
@@ -17,4 +17,6 @@ DIALECT: Final = Dialect(
         *MEANINGS,
     ),
     request_ids=("msh-request-id", "x-request-id"),
+    # Their values are fixed, and any other is refused.
+    not_taken=(NotTaken(r"kimi-k2\.[5-9].*", ("temperature", "top_p", "presence_penalty", "frequency_penalty")),),
 )

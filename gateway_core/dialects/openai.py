@@ -1,13 +1,13 @@
 """OpenAI's dialect, which most upstreams speak: also that of every provider without one of its own.
 
-Source: https://platform.openai.com/docs/guides/error-codes; of DashScope, new-api and others, whose texts nobody else
-writes, their own documentation.
+Source: https://platform.openai.com/docs/guides/error-codes, https://platform.openai.com/docs/guides/reasoning; of
+DashScope, new-api and others, whose texts nobody else writes, their own documentation.
 """
 
 from typing import Final
 
 from gateway_core.catalog import Surface
-from gateway_core.dialects.facts import Dialect, Meaning
+from gateway_core.dialects.facts import Dialect, Meaning, NotTaken
 
 # Every dialect has these: many an upstream copies them.
 MEANINGS: Final = (
@@ -27,6 +27,35 @@ MEANINGS: Final = (
     Meaning(403, code="account_deactivated"),
     Meaning(403, code="organization_deactivated"),
 )
+_SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs")
+_SAMPLING_OF_RESPONSES: Final = ("temperature", "top_p", "top_logprobs")
+_CHAT: Final = (Surface.CHAT_COMPLETIONS,)
+_RESPONSES: Final = (Surface.RESPONSES,)
+# Fine-tuned ones too.
+_ALWAYS: Final = (
+    r"(?:ft:)?(?:o(?:1|3|4)(?:(?:-|:).*)?|gpt-5(?:(?:-|:)(?!chat).*)?|gpt-5\.\d+-(?:pro|codex).*|codex-mini.*)"
+)
+_AS_ASKED: Final = r"gpt-5\.\d+(?:-(?!chat|pro|codex).*)?"
+_NEVER: Final = r"(?:ft:)?(?:gpt-4.*|gpt-3\.5.*|chatgpt-.*|gpt-5(?:\.\d+)?-chat.*)"
+NOT_TAKEN: Final = (
+    NotTaken(_ALWAYS, (*_SAMPLING, "logit_bias"), surfaces=_CHAT),
+    NotTaken(_ALWAYS, _SAMPLING_OF_RESPONSES, surfaces=_RESPONSES),
+    # These reason when they are asked to, and else take what all models take.
+    NotTaken(_AS_ASKED, (*_SAMPLING, "logit_bias"), surfaces=_CHAT, if_reasoning=True),
+    NotTaken(_AS_ASKED, _SAMPLING_OF_RESPONSES, surfaces=_RESPONSES, if_reasoning=True),
+    NotTaken(
+        r"(?:ft:)?(?:o(?:1|3|4)|gpt-5)(?:(?:-|:|\.).*)?",
+        renamed=(("max_tokens", "max_completion_tokens"),),
+        surfaces=_CHAT,
+    ),
+    NotTaken(r"o3(?:-.*)?|o4-mini.*|gpt-5(?:(?:-|:)(?!chat).*)?", ("stop",), surfaces=_CHAT),
+    NotTaken(_NEVER, ("reasoning_effort",), surfaces=_CHAT),
+    NotTaken(_NEVER, ("reasoning",), surfaces=_RESPONSES),
+    NotTaken(r"gpt-4o(?:-mini)?-search-preview.*", (*_SAMPLING, "logit_bias", "seed"), surfaces=_CHAT),
+)
 DIALECT: Final = Dialect(
-    id="openai", meanings=MEANINGS, stores=frozenset({Surface.CHAT_COMPLETIONS, Surface.RESPONSES})
+    id="openai",
+    meanings=MEANINGS,
+    stores=frozenset({Surface.CHAT_COMPLETIONS, Surface.RESPONSES}),
+    not_taken=NOT_TAKEN,
 )

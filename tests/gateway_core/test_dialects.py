@@ -58,6 +58,33 @@ def rows() -> list[str]:
     return found
 
 
+def rows_of_parameters() -> list[str]:
+    """The second table of docs/providers.md, as the code has it."""
+    found = []
+    for dialect in DIALECTS.values():
+        for rule in dialect.not_taken:
+            surfaces = ", ".join(f"`{surface}`" for surface in rule.surfaces) or "every"
+            when = f"beside `{rule.beside}`" if rule.beside else "if it reasons" if rule.if_reasoning else "always"
+            what = [*(f"`{name}`" for name in rule.removed), *(f"`{old}` as `{new}`" for old, new in rule.renamed)]
+            models = rule.models.replace("|", "¦")
+            found.append(f"| `{dialect.id}` | `{models}` | {surfaces} | {', '.join(what)} | {when} |")
+    return found
+
+
+def test_the_document_shows_what_no_model_takes():
+    text = (Path(__file__).resolve().parents[2] / "docs/providers.md").read_text()
+
+    assert "\n".join(rows_of_parameters()) in text
+
+
+def test_nothing_that_decides_is_left_out():
+    kept = {"model", "models", "messages", "input", "prompt", "stream", "stream_options", "n", "tools", "service_tier"}
+
+    for dialect in DIALECTS.values():
+        for rule in dialect.not_taken:
+            assert not kept & {*rule.removed, *(name for name, _ in rule.renamed)}
+
+
 def test_the_document_shows_the_facts_of_every_provider():
     text = (Path(__file__).resolve().parents[2] / "docs/providers.md").read_text()
 

@@ -130,3 +130,17 @@ def test_a_model_asked_for_twice_is_explained_twice_and_tried_once():
 
     assert len(answer.candidates) == 2
     assert len(answer.attempts) == 2  # one for each key
+
+
+@pytest.mark.parametrize(
+    ("model", "surface", "removed"),
+    [
+        ("openai:o3", Surface.RESPONSES, ("temperature", "top_p", "top_logprobs")),
+        ("openai:gpt-4o", Surface.CHAT_COMPLETIONS, ("reasoning_effort",)),
+        ("openai:gpt-4o", Surface.EMBEDDINGS, None),
+    ],
+)
+def test_an_attempt_shows_what_its_model_does_not_take(model, surface, removed):
+    answer = ask(account(keys=[(KEY, "openai")]), model, configuration=None, surface=surface)
+
+    assert [attempt.removed_params for attempt in answer.attempts] == [removed]
