@@ -1,4 +1,7 @@
-"""What `/metrics` of a worker says of requests and attempts."""
+"""Holds: data_plane.metrics
+
+What `/metrics` of a worker says of requests and attempts.
+"""
 
 from data_plane.metrics import Metrics
 

@@ -1,4 +1,7 @@
-"""Names that must not come twice: in one process, and in a process and its child."""
+"""Holds: gateway_core.distinct_bits
+
+Names that must not come twice: in one process, and in a process and its child.
+"""
 
 import multiprocessing
 

@@ -27,22 +27,27 @@ def mine(create_provider):
     return create_provider(providerId="mine")
 
 
-@pytest.mark.parametrize("url", hostile_urls.NEVER)
-def test_in_evaluation_too_no_hostile_url_is_created_or_put_in_place(api, assert_refused, mine, url):
-    assert_refused(
-        api.post("/providers", {**BODY, "providerId": "x", "baseUrl": url}), 422, "invalid_request", "baseUrl"
-    )
-    assert_refused(api.patch(mine["uri"], {"baseUrl": url}), 422, "invalid_request", "baseUrl")
-    assert [provider.base_url for provider in Provider.objects.all()] == [mine["baseUrl"]]
+@pytest.fixture
+def assert_not_taken(api, assert_refused, mine, subtests):
+    """No provider is created at any of these URLs, and none is moved there."""
+
+    def check(urls):
+        for url in urls:
+            with subtests.test(url=url):
+                created = api.post("/providers", {**BODY, "providerId": "x", "baseUrl": url})
+                assert_refused(created, 422, "invalid_request", "baseUrl")
+                assert_refused(api.patch(mine["uri"], {"baseUrl": url}), 422, "invalid_request", "baseUrl")
+        assert [provider.base_url for provider in Provider.objects.all()] == [mine["baseUrl"]]
+
+    return check
 
 
-@pytest.mark.parametrize("url", hostile_urls.INWARD)
-def test_in_production_no_url_that_turns_inward_is_created_or_put_in_place(api, assert_refused, mine, production, url):
-    assert_refused(
-        api.post("/providers", {**BODY, "providerId": "x", "baseUrl": url}), 422, "invalid_request", "baseUrl"
-    )
-    assert_refused(api.patch(mine["uri"], {"baseUrl": url}), 422, "invalid_request", "baseUrl")
-    assert [provider.base_url for provider in Provider.objects.all()] == [mine["baseUrl"]]
+def test_in_evaluation_too_no_hostile_url_is_created_or_put_in_place(assert_not_taken):
+    assert_not_taken(hostile_urls.NEVER)
+
+
+def test_in_production_no_url_that_turns_inward_is_created_or_put_in_place(assert_not_taken, production):
+    assert_not_taken(hostile_urls.INWARD)
 
 
 def test_a_configuration_carries_no_url_in_any_place(api, assert_refused):

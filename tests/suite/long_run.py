@@ -1,4 +1,4 @@
-"""A run to interrupt: `pytest tests/suite/long_run.py`. It starts one process of each kind, says which, and waits."""
+"""A run to interrupt, started by test_interruption.py. It starts one process of each kind, says which, and waits."""
 
 import os
 import subprocess
@@ -18,9 +18,9 @@ from tests.workers import free_port
 FEWEST = 7
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", range(int(os.environ["WORKERS"])))
 def test_with_servers_and_children_of_children(number, redis_server, postgres_server, tmp_path):
-    """Once on each worker of the run."""
+    """Once on each worker of the run; the first one has a PostgreSQL as well."""
     redis_server()
     if number == 0:
         postgres_server()

@@ -12,8 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests import tiers
 from tests.patience import PATIENCE, stretched, wait_until
 from tests.workers import ROOT
+
+LONG_RUN = "tests/suite/long_run.py"
 
 
 @pytest.fixture
@@ -30,21 +33,22 @@ def _alive(pid):
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", pytest.param("SIGKILL", marks=pytest.mark.full)])
 def test_an_interrupted_run_ends_every_process_and_removes_every_file(how, says):
-    command = [sys.executable, "-m", "pytest", "-n", "2", "-p", "no:cacheprovider", "tests/suite/long_run.py"]
+    workers = tiers.number(1, full=2)
+    command = [*(sys.executable, "-m", "pytest", "-n", str(workers)), *("-p", "no:cacheprovider"), LONG_RUN]
     environ = {name: value for name, value in os.environ.items() if "PYTEST" not in name}
     run = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=environ | {"SAYS": str(says)},
+        env=environ | {"SAYS": str(says), "WORKERS": str(workers)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     try:
-        wait_until(lambda: len([*says.glob("[01]")]) == 2, what="both workers have started everything")
+        wait_until(lambda: len([*says.glob("[01]")]) == workers, what="all workers have started everything")
         said = [one.read_text().splitlines() for one in says.glob("[01]")]
         places, started = {lines[0] for lines in said}, {int(pid) for lines in said for pid in lines[1:]}
-        # Python processes, PostgreSQL and its own, Redis: of both workers and of the run.
+        # Python processes, PostgreSQL and its own, Redis: of the workers and of the run.
         assert len(started) >= 15
         assert run.pid in started
 

@@ -1,4 +1,7 @@
-"""The worker's check of its own events: it lets through what the control plane takes, and nothing that it refuses."""
+"""Holds: data_plane.usage.event_check
+
+The worker's check of its own events: it lets through what the control plane takes, and nothing that it refuses.
+"""
 
 from typing import Any
 
