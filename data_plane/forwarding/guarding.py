@@ -45,7 +45,7 @@ def guard(answer: Answer, value: str, mask: str | None) -> None:
         EncodingNotAsked: it cannot be decoded.
     """
     encoding = answer.header(b"content-encoding").strip().lower().decode("latin-1")
-    if encoding not in {"", "identity"}:
+    if encoding and encoding != "identity":
         if encoding not in _DECODERS:
             raise EncodingNotAsked
         answer.content = _Decoded(answer.content, encoding)
@@ -56,15 +56,15 @@ def guard(answer: Answer, value: str, mask: str | None) -> None:
     secret = secret_of(value, mask)
     if secret is not None:
         answer.content = _Guarded(answer.content, secret)
-        answer.headers = _without(secret, value.lower().encode(), answer.headers)
+        answer.headers = _without(secret, answer.headers)
 
 
-def _without(secret: Secret, folded: bytes, headers: Headers) -> Headers:
+def _without(secret: Secret, headers: Headers) -> Headers:
     # All headers are searched together, because nearly no answer has a secret in them.
     head = b"\n".join(chain.from_iterable(headers))
-    if folded not in head and not secret.is_suspected_in(head):
+    if secret.folded not in head and not secret.is_suspected_in(head):
         return headers
-    return [(name, _at_once(secret, value)) for name, value in headers if folded not in name]
+    return [(name, _at_once(secret, value)) for name, value in headers if secret.folded not in name]
 
 
 def _at_once(secret: Secret, value: bytes) -> bytes:

@@ -49,7 +49,7 @@ _ESCAPE: Final = re.compile(
 class Secret:
     """A secret, ready to be looked for."""
 
-    __slots__ = ("_guards", "_lead", "_literals", "_mask", "longest")
+    __slots__ = ("_guards", "_lead", "_literals", "_mask", "folded", "longest")
 
     def __init__(self, value: str, mask: str) -> None:
         """
@@ -60,6 +60,8 @@ class Secret:
         plain = value.encode("ascii")
         self._mask = mask.encode("ascii")
         self._lead = plain[:_LEAD]
+        # As it would stand in a header's name.
+        self.folded = plain.lower()
         self._literals = tuple(
             dict.fromkeys((plain, *_in_base64(plain), plain.hex().encode(), _upper_hex(plain), *_with_escapes(plain)))
         )

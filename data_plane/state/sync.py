@@ -6,6 +6,7 @@ every change. For the staleness limit (a setting) what is held may still be serv
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 from data_plane.errors import SnapshotUnavailable
@@ -28,6 +29,7 @@ class Sync:
             staleness: for how many seconds without contact what is held may be served.
         """
         self.staleness = staleness
+        self._clock: Callable[[], float] = time.monotonic
         # µs since 1970: the last contact in which Redis was in sync, and the last change that was applied.
         self.in_sync_at = 0
         self.applied_at = 0
@@ -47,7 +49,7 @@ class Sync:
     @property
     def is_usable(self) -> bool:
         """Whether what is held may still be served."""
-        return asyncio.get_running_loop().time() < self.usable_until
+        return self._clock() < self.usable_until
 
     @property
     def stale_seconds(self) -> float | None:
@@ -58,7 +60,9 @@ class Sync:
 
     def confirm(self) -> None:
         """Redis answered, and the worker is at its position."""
-        now = asyncio.get_running_loop().time()
+        # Kept: each request asks for the time, and the loop is found by a call of the system.
+        self._clock = asyncio.get_running_loop().time
+        now = self._clock()
         self._in_sync_until = now + _IN_SYNC_SECONDS
         self.usable_until = now + self.staleness
         self.in_sync_at = now_in_microseconds()
@@ -72,7 +76,8 @@ class Sync:
     def restore(self, *, in_sync_at: int, age: float) -> None:
         """Count from the moment at which a file was in sync: µs since 1970, and its age in seconds."""
         self.in_sync_at = in_sync_at
-        self.usable_until = asyncio.get_running_loop().time() + self.staleness - age
+        self._clock = asyncio.get_running_loop().time
+        self.usable_until = self._clock() + self.staleness - age
 
     def advance(self) -> None:
         """The position moved, or was confirmed: wake everybody that waits for it."""

@@ -22,6 +22,9 @@ _READ: Final = ("prompt_cache_hit_tokens", "cached_tokens")
 _READ_DETAILS: Final = ("cached_tokens", "cache_read_tokens", "cache_read_input_tokens")
 _WRITTEN_DETAILS: Final = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_input_tokens")
 _REASONING: Final = ("reasoning_tokens", "thinking_tokens")
+# A usage with these alone, nothing in its details and a total that fits them, says nothing else.
+_PLAIN: Final = frozenset((*_IN, *_OUT, *_IN_DETAILS, *_OUT_DETAILS, "total_tokens"))
+_WITHOUT_DETAILS: Final = frozenset((*_IN, *_OUT, "total_tokens"))
 _NOTHING: Final[Mapping[str, Any]] = {}
 # The usual tier: our word, and those of others.
 USUAL_TIER: Final = "default"
@@ -60,6 +63,9 @@ def used_of(usage: Mapping[str, Any], *, stop_reason: str = "", tier: object = N
     """
     get = usage.get
     given_in, given_out = _first(usage, _IN), _first(usage, _OUT)
+    if usage.keys() <= _PLAIN and get("total_tokens") == given_in + given_out and not _has_details(usage):
+        # Of most answers nothing more can be said.
+        return Used(given_in, given_out, stop_reason=stop_reason, service_tier=tier_of(tier))
     into, out_of = _details(usage, _IN_DETAILS), _details(usage, _OUT_DETAILS)
     within_read, within_written = _most(usage, _READ), 0
     if into:
@@ -200,6 +206,14 @@ def _details(usage: Mapping[str, Any], names: tuple[str, ...]) -> Mapping[str, A
         if isinstance(found := usage.get(name), dict):
             return found if any(found.values()) else _NOTHING
     return _NOTHING
+
+
+def _has_details(usage: Mapping[str, Any]) -> bool:
+    for name in usage.keys() - _WITHOUT_DETAILS:
+        value = usage[name]
+        if not isinstance(value, dict) or any(value.values()):
+            return True
+    return False
 
 
 def _first(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
