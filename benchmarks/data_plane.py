@@ -1,6 +1,7 @@
 """The cost of the worker compared with a bare pass-through, in one run on throw-away servers: `make bench`.
 
 python -m benchmarks.data_plane [--rounds 5] [--seconds 5] [--only throughput,latency,resolve,memory,scale]
+                                [--beside CHECKOUT]
 
 The measured process has a core to itself; the load, the stand-in upstream and Redis share the others. The rounds
 alternate between the compared servers, so that noise of the machine affects all of them, and the tables show medians.
@@ -94,6 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", default=",".join(PARTS))
+    parser.add_argument("--beside", type=Path, help="a checkout of another release: its worker is measured too")
     options = parser.parse_args()
     parts = options.only.split(",")
     load.find_wrk()
@@ -102,7 +104,7 @@ def main() -> None:
     with contextlib.ExitStack() as running:
         bench.start(running)
         if "throughput" in parts or "latency" in parts:
-            bench.measure_beside_bare(with_latency="latency" in parts)
+            bench.measure_beside_bare(options.beside, with_latency="latency" in parts)
         if "resolve" in parts:
             measure_resolve()
         if "memory" in parts:
@@ -157,12 +159,19 @@ class Bench:
 
     @contextlib.contextmanager
     def _server(
-        self, name: str, *command: str, port: int, cores: set[int], path: str | None = None, **environ: str
+        self,
+        name: str,
+        *command: str,
+        port: int,
+        cores: set[int],
+        path: str | None = None,
+        root: Path = ROOT,
+        **environ: str,
     ) -> Iterator[Server]:
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
                 ["taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", *command],
-                cwd=ROOT,
+                cwd=root,
                 env={"PATH": os.environ["PATH"], **environ},
                 stdout=log,
                 stderr=log,
@@ -177,10 +186,11 @@ class Bench:
                 process.send_signal(signal.SIGTERM)
                 process.wait(20)
 
-    def _worker(self, *, cores: set[int] | None = None) -> contextlib.AbstractContextManager[Server]:
+    def _worker(self, *, cores: set[int] | None = None, root: Path = ROOT) -> contextlib.AbstractContextManager[Server]:
         port = free_port()
+        name = "the worker" if root == ROOT else f"the worker in {root.name}"
         return self._server(
-            "the worker", "data_plane", "serve", port=port, path="/readyz", cores=cores or self.cores.measured,
+            name, "data_plane", "serve", port=port, path="/readyz", cores=cores or self.cores.measured, root=root,
             **self.environ, DATA_PLANE_PORT=str(port),
         )  # fmt: skip
 
@@ -205,12 +215,16 @@ class Bench:
 
     # ── what is measured ──
 
-    def measure_beside_bare(self, *, with_latency: bool) -> None:
-        """Measure throughput, cost and latency of the worker and of a bare pass-through."""
+    def measure_beside_bare(self, other: Path | None, *, with_latency: bool) -> None:
+        """Measure throughput, cost and latency of the worker, of a bare pass-through and of another worker."""
         rows: list[tuple[str, ...]] = []
         waits: list[tuple[str, ...]] = []
-        with self._bare("granian") as granian, self._bare("uvicorn") as uvicorn, self._worker() as worker:
-            servers = (granian, uvicorn, worker)
+        with contextlib.ExitStack() as running:
+            granian, uvicorn = (running.enter_context(self._bare(name)) for name in ("granian", "uvicorn"))
+            worker = running.enter_context(self._worker())
+            servers = [granian, uvicorn, worker]
+            if other is not None:
+                servers.append(running.enter_context(self._worker(root=other)))
             for ask in (SHORT_JSON, STREAM, PACED_STREAM):
                 found = self._compare(servers, ask)
                 ours = found[worker.name]

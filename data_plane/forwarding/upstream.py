@@ -15,12 +15,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any, Final, cast
 from urllib.parse import unquote_to_bytes
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -69,7 +70,7 @@ class Way:
         """Make what all requests share."""
         self.connector = session.connector
         loop = asyncio.get_running_loop()
-        self.request = request = aiohttp.ClientRequest("POST", self.url, loop=loop, session=session, headers={})
+        self.request = request = _Destination("POST", self.url, loop=loop, session=session, headers={})
         self._host = f" HTTP/1.1\r\nhost: {request.headers['Host']}\r\n".encode("ascii")
         return request
 
@@ -90,6 +91,14 @@ class Way:
         """The request's target: path and query. The URL's own query has the last word on what it names."""
         added = b"&".join(part for part in query.split(b"&") if part and _parameter(part) not in self._own)
         return self._target + (b"&" if self._own else b"?") + added if added else self._target
+
+
+class _Destination(aiohttp.ClientRequest):
+    """Says where to connect; aiohttp asks it for each request."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        return super().connection_key
 
 
 def _parameter(part: bytes) -> bytes:
