@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
+from django.conf import settings
 
 from accounts.models import Account
 from configurations import router as routers
@@ -20,7 +21,6 @@ from gateway_core import ids
 from gateway_core.account_snapshot import AccountSnapshot, snapshot_of
 from gateway_core.catalog import Surface
 from gateway_core.explanation import Explanation, explain
-from gateway_core.policy import MOST_ATTEMPTS
 from gateway_core.snapshot import (
     ConfigurationDocument,
     ProviderKeyDocument,
@@ -90,6 +90,7 @@ def _ask(
         requested=question.requested,
         surface=question.surface,
         failing=question.failing,
+        most_attempts=settings.REQUEST_ATTEMPTS,
     )
 
 
@@ -98,7 +99,7 @@ def _snapshot(account: Account, documents: dict[str, msgspec.Struct], requested:
 
     An account at its quotas has thousands of keys and models. To read all of them would take half a second of a thread.
     """
-    settings = document_kinds.port_of("settings").get().all_documents([account])
+    own_settings = document_kinds.port_of("settings").get().all_documents([account])
     routed = {
         provider_key_document(key)
         for document in documents.values()
@@ -108,8 +109,8 @@ def _snapshot(account: Account, documents: dict[str, msgspec.Struct], requested:
         for key in step.keys
     }
     found: list[tuple[str, msgspec.Struct]] = [
-        *((name, document) for _, name, document in settings),
-        *without_values(account, routed - documents.keys(), newest=MOST_ATTEMPTS + 1),
+        *((name, document) for _, name, document in own_settings),
+        *without_values(account, routed - documents.keys(), newest=settings.REQUEST_ATTEMPTS + 1),
         *for_names(account, requested),
     ]
     return snapshot_of(account.text_id, 1, [*found, *documents.items()])

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 
 from gateway_admin.heartbeats import silent_seconds
 from gateway_core.redis_errors import trouble_of
+from providers.price_refresh import waiting_count
 from rest.views import RestViews
 from snapshots.models import WHOLE_ACCOUNT, Change
 from snapshots.redis_client import inline_store, keys
@@ -64,6 +65,9 @@ def _read_changes() -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "gateway_changes_parked", "Changes that could not be published and are set aside.", value=found["parked"]
+    )
+    yield GaugeMetricFamily(
+        "gateway_prices_waiting", "Fetched prices that wait until an operator accepts them.", value=waiting_count()
     )
     silent = GaugeMetricFamily(
         "gateway_silent_seconds",

@@ -18,6 +18,7 @@ from accounts import quota_limits
 from gateway_admin import environment, logs, openapi
 from gateway_admin.database import BoundedConnection
 from gateway_core.envelopes import DocumentKeys
+from gateway_core.policy import MOST_ATTEMPTS
 from gateway_core.sealing import SealingKey
 from rest.limits import MAX_BODY_BYTES
 
@@ -150,6 +151,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 CONTROL_PLANE_THREADS = int(environment.read("CONTROL_PLANE_THREADS", "8"))
 CONTROL_PLANE_CONNECTIONS = int(environment.read("CONTROL_PLANE_CONNECTIONS", "2000"))
 CONTROL_PLANE_CONNECTIONS_PER_ADDRESS = int(environment.read("CONTROL_PLANE_CONNECTIONS_PER_ADDRESS", "256"))
+
+# As the workers have it: explain answers with the plan that they would carry out (configurations.explain).
+REQUEST_ATTEMPTS = int(environment.read("REQUEST_ATTEMPTS", str(MOST_ATTEMPTS)))
 
 AUTH_USER_MODEL = "accounts.User"
 AUTH_PASSWORD_VALIDATORS = [

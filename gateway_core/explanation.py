@@ -15,7 +15,7 @@ from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
 from gateway_core.dialects import parameters_not_taken
 from gateway_core.plans import Attempt, Denial, DenialCode, KeySource, Skipped, Verdict, place_of
-from gateway_core.policy import judge, resolve
+from gateway_core.policy import MOST_ATTEMPTS, judge, resolve
 
 # The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
 ALL_ATTEMPTS_FAILED: Final = "attempts_failed"
@@ -94,17 +94,25 @@ def explain(
     requested: Sequence[str],
     surface: Surface,
     failing: Collection[str] = (),
+    most_attempts: int = MOST_ATTEMPTS,
 ) -> Explanation:
     """Explain what `resolve` decides, and what would happen next.
 
     Args:
-        account, catalog, configuration, requested, surface: as for `resolve`.
+        account, catalog, configuration, requested, surface, most_attempts: as for `resolve`.
         failing: `aigpk_…` IDs and provider IDs whose calls are assumed to fail in a way that leads to a failover.
 
     Raises:
         SnapshotIncomplete: as `resolve`.
     """
-    answer = resolve(account, catalog, configuration=configuration, requested=requested, surface=surface)
+    answer = resolve(
+        account,
+        catalog,
+        configuration=configuration,
+        requested=requested,
+        surface=surface,
+        most_attempts=most_attempts,
+    )
     verdicts = judge(account, catalog, configuration=configuration, requested=requested, surface=surface)
     words = _Words(account, catalog, configuration)
     attempts = () if isinstance(answer, Denial) else words.attempts(answer.attempts, failing, surface)

@@ -16,6 +16,7 @@ import genai_prices
 import msgspec
 import structlog
 from django.conf import settings
+from django.core.cache import cache
 from django.utils import timezone
 from genai_prices import data_snapshot, types
 
@@ -31,6 +32,8 @@ _MAX_BYTES: Final = 32 * 1024 * 1024
 _SECONDS: Final = 15.0
 # A refresh that lost more of a provider's models than this is an accident.
 _MUST_REMAIN: Final = 0.5
+# The cache is in PostgreSQL, so all processes see what one has fetched.
+_WAITING: Final = "prices_waiting"
 
 
 class PricesRefused(Exception):
@@ -90,6 +93,7 @@ def refresh(*, accepted: str = "") -> bool:
     follow()
     if digest == _Held.digest:
         PriceRelease.objects.update(fetched_at=timezone.now())
+        cache.delete(_WAITING)
         return False
     new = _read(raw)
     _check(models_document_of(new))
@@ -98,6 +102,7 @@ def refresh(*, accepted: str = "") -> bool:
     managed = list(ManagedKey.objects.values_list("provider", flat=True))
     places = price_review.waiting(new, data_snapshot.get_snapshot(), managed=managed)
     if places and digest not in {accepted, settings.CATALOG_SHA256}:
+        cache.set(_WAITING, len(places), timeout=None)
         raise PricesWait(digest, places)
     PriceRelease.objects.update_or_create(
         singleton=True,
@@ -108,8 +113,14 @@ def refresh(*, accepted: str = "") -> bool:
             "fetched_at": timezone.now(),
         },
     )
+    cache.delete(_WAITING)
     follow()
     return True
+
+
+def waiting_count() -> int:
+    """How many prices of the newest fetched data wait for an operator."""
+    return int(cache.get(_WAITING, 0))
 
 
 def _fetch(url: str) -> bytes:

@@ -6,7 +6,9 @@ Explaining in a large account: it reads a small part of it, and says what it wou
 import secrets
 import time
 
+import msgspec
 import pytest
+from django.conf import settings as django_settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
@@ -104,6 +106,18 @@ def test_it_says_what_it_would_say_if_it_had_read_everything(mixed: Account, req
     )
 
 
+@pytest.mark.parametrize("most", [2, 20])
+def test_the_plan_is_as_long_as_the_workers_are_set_to_make_it(
+    account: Account, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    make_keys(account, 30, "openai")
+    monkeypatch.setattr(django_settings, "REQUEST_ATTEMPTS", most)
+
+    answer = explain_stored(account=account, configuration=None, question=Question(["gpt-4o"]))
+
+    assert len(answer.attempts) == most
+
+
 def test_it_reads_few_rows_of_an_account_at_its_quotas(account: Account) -> None:
     providers = number(10, full=100)
     for place in range(providers):
@@ -111,7 +125,10 @@ def test_it_reads_few_rows_of_an_account_at_its_quotas(account: Account) -> None
     for provider in ("openai", "anthropic"):
         make_keys(account, number(200, full=1000), provider, size=4200)
     question = Question([f"model-{model}" for model in range(20)])
-    explain_stored(account=account, configuration=None, question=question)
+    explained = explain_stored(account=account, configuration=None, question=question)
+    # A candidate for each name and provider; an answer is bounded by the quota of providers.
+    assert len(explained.candidates) == 20 * providers
+    assert len(msgspec.json.encode(explained)) < 20 * providers * 500
 
     with CaptureQueriesContext(connection) as queries:
         began = time.process_time()

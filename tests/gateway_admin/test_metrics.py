@@ -4,8 +4,10 @@ What the control plane tells Prometheus: the state of the deployment, and nothin
 """
 
 import pytest
+from django.core.cache import cache
 from django.utils import timezone
 
+from providers import price_refresh
 from snapshots.models import Change
 from snapshots.redis_client import inline_store, keys
 
@@ -32,6 +34,13 @@ def test_parked_and_pending_changes_are_told_without_an_api_key(anonymous, accou
     assert told["gateway_workers"] == 0
     assert {name.partition("{")[0] for name in told if "{" in name} == {"gateway_silent_seconds"}
     assert told['gateway_silent_seconds{of="relay.publishing"}'] == float("inf")
+
+
+def test_prices_that_wait_for_an_operator_are_told(anonymous):
+    assert gauges(anonymous)["gateway_prices_waiting"] == 0
+    cache.set(price_refresh._WAITING, 3)
+
+    assert gauges(anonymous)["gateway_prices_waiting"] == 3
 
 
 def test_usage_that_nobody_takes_is_told(anonymous, redis):

@@ -320,9 +320,11 @@ def test_waiting_prices_are_used_when_an_operator_accepts_their_digest(packaged,
     with pytest.raises(CommandError, match="wait for an operator") as waits:
         call_command("accept_prices")
     assert price() == before
+    assert price_refresh.waiting_count() > 0
 
     call_command("accept_prices", str(waits.value).split()[-1])
     assert price() == "99"
+    assert price_refresh.waiting_count() == 0
 
 
 def test_data_of_another_digest_than_the_pinned_one_are_refused(packaged, origin, settings):
