@@ -23,6 +23,7 @@ _HELD_BYTES: Final = 1024 * 1024
 _HELD_SECONDS: Final = 30.0
 _ERROR_BYTES: Final = 64 * 1024
 _ERROR_SECONDS: Final = 0.5
+_JSON: Final = b"application/json"
 _EMPTY: Final = ErrorText(message="The stream ended without an answer.")
 
 
@@ -53,6 +54,8 @@ async def beginning_of(response: Answer, running: Running) -> Begun:
     """
     if outcome_of(response.status) is not AttemptOutcome.ANSWERED:
         return await _whole(response, running, b"")
+    if running.call.passing is not None:
+        return await _passing(response, running)
     first = b""
     if not response.is_event_stream:
         if running.call.body.is_streaming:
@@ -63,6 +66,14 @@ async def beginning_of(response: Answer, running: Running) -> Begun:
                 raise NotAnAnswer(error)
             return begun
     return await _stream(response, running, first)
+
+
+async def _passing(response: Answer, running: Running) -> Begun:
+    """Of a call beside the surfaces: all of an answer in JSON, else what comes first."""
+    if response.header(b"content-type").partition(b";")[0].strip().lower() == _JSON:
+        return await _whole(response, running, b"")
+    first = await response.content.readany()
+    return Begun(response, first, None, is_whole=response.content.at_eof())
 
 
 async def _not_blank(response: Answer, running: Running) -> bytes:

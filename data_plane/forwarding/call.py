@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from data_plane.forwarding.beside import Passing
 from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange
@@ -42,6 +43,13 @@ class AttemptCall(NamedTuple):
     answers: int = 1
     # How many output tokens all of its answers may have together; None for no cap of ours.
     output_cap: int | None = None
+    # A call beside the surfaces; None on one of them.
+    passing: Passing | None = None
+
+    @property
+    def is_unmetered(self) -> bool:
+        """Whether nothing of it is recorded."""
+        return self.counts_tokens or (self.passing is not None and self.passing.is_unmetered)
 
 
 class Machinery(NamedTuple):

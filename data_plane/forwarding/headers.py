@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
+from data_plane.errors import AccessKeyInQuery, BadRequest
 from gateway_core.catalog import BUILT_IN
 
 Headers = list[tuple[bytes, bytes]]
@@ -45,6 +46,8 @@ _DOWNSTREAM_LEADS: Final = (
     *("x-ratelimit-", "ratelimit-", "anthropic-ratelimit-", "anthropic-priority-", "anthropic-fast-", "x-codex-"),
     *("fireworks-", "x-groq-"),
 )
+_FIRST_PRINTABLE: Final = 0x21
+_LAST_PRINTABLE: Final = 0x7E
 # What a header may consist of. Upstreams send headers that uvicorn refuses, and it would drop the whole answer.
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^`|~0-9A-Za-z]+")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -101,6 +104,24 @@ def holds(text: bytes, token: bytes) -> bool:
         text = decoded
     # Nobody encodes a text so often without a reason.
     return True
+
+
+def query(raw: bytes, token: bytes) -> bytes:
+    """The caller's query as it goes on behind the upstream's own.
+
+    Args:
+        raw: as it came.
+        token: the access key.
+
+    Raises:
+        AccessKeyInQuery: it holds the access key.
+        BadRequest: it is not percent-encoded.
+    """
+    if raw and holds(raw, token):
+        raise AccessKeyInQuery
+    if raw and (min(raw) < _FIRST_PRINTABLE or max(raw) > _LAST_PRINTABLE):
+        raise BadRequest("The query must be percent-encoded.")
+    return raw
 
 
 def _named(value: bytes) -> Iterable[bytes]:

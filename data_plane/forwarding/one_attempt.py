@@ -42,6 +42,7 @@ from gateway_core.snapshot import CATALOG, MANAGED_DOCUMENT, provider_key_docume
 
 LOOP_HEADER: Final = b"gateway-loop"
 _BAD_GATEWAY: Final = 502
+_NOT_FOUND: Final = 404
 _REDIRECTS: Final = range(300, 400)
 _LONGEST_ERROR: Final = 64 * 1024
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,200}")
@@ -154,6 +155,8 @@ class OneAttempt:
         return b"" if self.is_managed else self.running.call.query
 
     def _way(self) -> Way:
+        if (passing := self.running.call.passing) is not None:
+            return self.target.way_beside(passing.asked.path, passing.method)
         return self.target.way_for(self.attempt.model, counts_tokens=self.running.call.counts_tokens)
 
     async def _judged(self, response: Answer, *, is_last: bool, is_settled: bool) -> Begun:
@@ -173,11 +176,17 @@ class OneAttempt:
             error = read(begun.first) if len(begun.first) <= _LONGEST_ERROR else ErrorText()
             if means := self.target.dialect.meaning(error):
                 raise self._failed(response, error, means)
-            if not is_settled and is_not_kept(error) and names_kept(self.running.call.body.members):
+            if not is_settled and self._is_kept_elsewhere(response.status, error):
                 raise KeptElsewhere(str(response.status), means=response.status, said=self._said(response, error))
             if not is_last:
                 raise RequestRefused(str(response.status), said=self._said(response, error))
         return begun
+
+    def _is_kept_elsewhere(self, status: int, error: ErrorText) -> bool:
+        call = self.running.call
+        if call.passing is not None:
+            return status == _NOT_FOUND and not call.passing.asked.is_by_model
+        return is_not_kept(error) and names_kept(call.body.members)
 
     def _failed(self, response: Answer, error: ErrorText, status: int) -> AttemptFailed:
         means = self.target.dialect.meaning(error) or status
@@ -204,6 +213,8 @@ class OneAttempt:
 
     def _body(self) -> Sequence[Buffer]:
         call, target, changes = self.running.call, self.target, {}
+        if call.passing is not None:
+            return call.passing.body(call.body, self.attempt.model)
         if (option := self.running.usage_option) is not None and target.takes_stream_options:
             changes["stream_options"] = option
         limit = call.output_cap
@@ -240,7 +251,9 @@ class OneAttempt:
         else:
             # Where the upstream looks for a key nothing of the caller's stands.
             sent.pop(name, None)
-        sent[b"content-type"] = b"application/json"
+        passing = self.running.call.passing
+        if content_type := b"application/json" if passing is None else passing.content_type:
+            sent[b"content-type"] = content_type
         # An error event can only follow plain text, and the answer's usage must be readable.
         sent[b"accept-encoding"] = b"identity"
         sent[LOOP_HEADER] = self.running.shared.loop_marker

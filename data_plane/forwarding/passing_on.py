@@ -17,11 +17,14 @@ from data_plane.forwarding.one_attempt import OneAttempt
 from data_plane.forwarding.outcomes import AttemptOutcome, outcome_of
 from data_plane.forwarding.sse import STOPPED
 from data_plane.usage.token_counting import reader_of
+from gateway_core.catalog import Surface
 
 # No cache and no proxy keeps a stream back.
 _OF_A_STREAM: Final[Headers] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
 _STREAM_NAMES: Final = frozenset({b"cache-control", b"x-accel-buffering"})
 _EVENT_STREAM: Final = b"text/event-stream"
+_JSON: Final = b"application/json"
+_UNMETERED: Final = (b"gateway-unmetered", b"true")
 
 
 async def relay(begun: Begun, one: OneAttempt) -> None:
@@ -40,7 +43,9 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
     is_refusal = outcome_of(response.status) is AttemptOutcome.REFUSED
     first = begun.first
     usage.is_served = True
-    if not is_refusal:
+    if running.call.passing is not None and not is_refusal:
+        first = _read_beside(begun, one, passed)
+    elif not is_refusal:
         is_stripping = running.asks_for_usage(one.target)
         usage.read_with(reader_of(running.call.surface, is_stream=begun.is_event_stream, is_stripping=is_stripping))
         first = usage.feed(first)
@@ -70,6 +75,24 @@ async def relay(begun: Begun, one: OneAttempt) -> None:
         if running.clock() < running.deadline:
             raise AnswerCut from None
         raise (TotalTimeout if begun.events is None else StreamTimeout) from None
+
+
+def _read_beside(begun: Begun, one: OneAttempt, passed: Headers) -> bytes:
+    """Read the usage of a call beside the surfaces; a header says where there is none. Return what goes out first."""
+    usage, passing = one.running.usage, one.running.call.passing
+    first = begun.first
+    is_metered = passing is not None and not passing.is_unmetered
+    if is_metered and begun.response.header(b"content-type").startswith(_JSON):
+        reader = reader_of(Surface.RESPONSES, is_stream=False)
+        usage.read_with(reader)
+        first = usage.feed(first)
+        used = reader.used() if begun.is_whole else None
+        is_metered = used is None or bool(used.input_tokens or used.output_tokens)
+    else:
+        is_metered = False
+    if not is_metered:
+        passed.append(_UNMETERED)
+    return first
 
 
 async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:

@@ -39,6 +39,19 @@ class Target(NamedTuple):
     headers: Mapping[bytes, bytes] = _NO_HEADERS
     # The ways that were made of one with the model's place in its path, by model; None where it has no such place.
     ways: dict[tuple[str, bool], Way] | None = None
+    # What calls beside the surfaces stand behind.
+    base_url: BaseUrl | None = None
+
+    def way_beside(self, path: str, method: bytes) -> Way:
+        """The way of a call beside the surfaces.
+
+        Args:
+            path: behind the base path.
+            method: of HTTP.
+        """
+        if self.base_url is None:
+            return self.way
+        return Way(self.way.policy, URL(self.base_url.at(path), encoded=True), self.way.account, method)
 
     def way_for(self, model: str, *, counts_tokens: bool) -> Way:
         """The way of an attempt.
@@ -96,6 +109,7 @@ class Targets:
                     takes_stream_options=provider.takes_stream_options,
                     counting=_counting(policy, base_url, surface, dialect),
                     dialect_name=provider.id,
+                    base_url=base_url,
                 )
 
     def find(self, account: HeldAccount, provider: str, surface: Surface) -> Target:
@@ -131,6 +145,7 @@ class Targets:
             dialect_name=document.dialect,
             headers={name.encode("ascii"): value.encode("ascii") for name, value in document.headers.items()},
             ways={} if own is not None and MODEL in own else None,
+            base_url=base_url,
         )
         account.targets[provider, surface] = target
         return target

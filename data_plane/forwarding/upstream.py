@@ -44,18 +44,20 @@ class AddressDenied(OSError):
 
 
 class Way:
-    """A URL that requests are posted to, with what they all have in common."""
+    """A URL that requests go to, with what they all have in common."""
 
-    __slots__ = ("_host", "_own", "_target", "account", "connector", "policy", "request", "url")
+    __slots__ = ("_host", "_own", "_target", "account", "connector", "method", "policy", "request", "url")
 
-    def __init__(self, policy: AddressPolicy, url: URL, account: str = "") -> None:
+    def __init__(self, policy: AddressPolicy, url: URL, account: str = "", method: bytes = b"POST") -> None:
         """
         Args:
             policy: where its connections may end.
             url: absolute, encoded.
             account: whose look-ups of the URL's name count together; empty for a built-in provider.
+            method: of every request.
         """
         self.account = account
+        self.method = method
         self.policy = policy
         self.url = url
         # What aiohttp connects by, once `open` was called; the request is never sent.
@@ -82,7 +84,8 @@ class Way:
         """
         lines = [b"%b: %b\r\n" % header for header in headers.items()]
         target = self.target(query) if query else self._target
-        head = b"POST %b%b%bcontent-length: %d\r\n\r\n" % (target, self._host, b"".join(lines), length)
+        line = self.method + b" " + target
+        head = b"%b%b%bcontent-length: %d\r\n\r\n" % (line, self._host, b"".join(lines), length)
         if not head.count(b"\r") == head.count(b"\n") == len(lines) + 4 or b"\0" in head:
             raise ValueError("a header with a line's end in it")
         return head

@@ -16,7 +16,8 @@ from data_plane import errors
 from data_plane.forwarding import bodies, codings, managed_inference
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.attempts import AttemptMachine, format_of
-from data_plane.forwarding.bodies import Body, ClientLeft, Receive
+from data_plane.forwarding.beside import NO_BODY, Asked, asked_of
+from data_plane.forwarding.bodies import Body, Buffer, ClientLeft, Receive
 from data_plane.forwarding.budget import Budget
 from data_plane.forwarding.call import AttemptCall, Machinery
 from data_plane.forwarding.cooling import Cooling
@@ -31,6 +32,7 @@ from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.token_counts import NotCounted, answer_estimated, not_metered
 from data_plane.forwarding.upstream import Upstream
 from data_plane.http import paths
+from data_plane.http.beside import Beside
 from data_plane.http.cross_origin import CrossOrigin
 from data_plane.http.models import ModelLists, Page
 from data_plane.http.protocol import Caller
@@ -60,8 +62,6 @@ _LOOP_PLACE: Final = "routing loop"
 _TELL_SECONDS: Final = 2.0
 _TOKEN_BEGIN: Final = tokens.ACCESS_KEY_PREFIX.encode()
 _MICROSECONDS: Final = 1_000_000
-_FIRST_PRINTABLE: Final = 0x21
-_LAST_PRINTABLE: Final = 0x7E
 
 
 class App:
@@ -106,7 +106,7 @@ class App:
             limits=settings.request_limits,
             cooling=Cooling(time.monotonic),
         )
-        self._counting = self._machinery._replace(record_usage=not_metered)
+        self._unmetered = self._machinery._replace(record_usage=not_metered)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -120,8 +120,8 @@ class App:
         try:
             if self._cross_origin.is_on and await self._is_preflight(scope, exchange):
                 pass
-            elif surface is not None:
-                await self._forward(scope, exchange, surface, caller)
+            elif (asked := surface or asked_of(scope["path"])) is not None:
+                await self._forward(scope, exchange, asked, caller)
             else:
                 await self._read(scope, exchange)
         except errors.GatewayError as error:
@@ -153,11 +153,8 @@ class App:
 
     # ── forwarding ──
 
-    async def _forward(self, scope: Any, exchange: Exchange, surface: Surface, caller: Caller) -> None:
-        if scope["method"] != "POST":
-            if any(name == b"sec-websocket-key" for name, _ in scope["headers"]):
-                raise errors.WebSocketNotServed(headers=_INSTEAD_OF_WEBSOCKET)
-            raise errors.MethodNotAllowed(allow="POST")
+    async def _forward(self, scope: Any, exchange: Exchange, asked: Surface | Asked, caller: Caller) -> None:
+        _check_method(scope, asked)
         token, text, digest = await self._authorise(scope)
         coding = codings.coding_of(scope["headers"])
         share = self._budget.enter(token.account.id, _document(token).access_key)
@@ -170,21 +167,22 @@ class App:
             if self._follower.store.tokens.get(digest) is not token:
                 # The snapshot changed while the body arrived. An access key that was deleted meanwhile is refused.
                 token, text, digest = await self._authorise(scope)
-            if isinstance(raw, bytes) and len(raw) <= LONG:
-                body = bodies.parse(raw, self._budget.limits)
-            else:
-                body = await self._turns.run(bodies.parse_in_steps(raw, self._budget.limits))
+            body = NO_BODY if isinstance(asked, Asked) else await self._parsed(raw)
             try:
-                call, plan = await self._judge(scope, token, text, surface, body)
+                if isinstance(asked, Asked):
+                    known = self._follower.store.catalog, self._budget.limits, self._turns, self._parsed
+                    call, plan = await Beside(*known, token, text).judge(asked, scope, bytes(raw), exchange.format)
+                else:
+                    call, plan = await self._judge(scope, token, text, asked, body)
                 exchange.rejected = plan.rejected
                 if caller.disconnected:
                     raise ClientLeft
                 caller.on_leave = partial(exchange.leave, limit.task)
-                machinery = self._counting if call.counts_tokens else self._machinery
-                if token.is_limited and not call.counts_tokens:
+                machinery = self._unmetered if call.is_unmetered else self._machinery
+                if token.is_limited and not call.is_unmetered:
                     admission, plan = await self._limiting.admit(
                         token,
-                        body,
+                        call.body,
                         plan,
                         self._follower.store.catalog,
                         self._usage.record,
@@ -202,6 +200,11 @@ class App:
                 admission.close()
             limit.close()
             share.leave()
+
+    async def _parsed(self, raw: Buffer) -> Body:
+        if isinstance(raw, bytes) and len(raw) <= LONG:
+            return bodies.parse(raw, self._budget.limits)
+        return await self._turns.run(bodies.parse_in_steps(raw, self._budget.limits))
 
     async def _judge(
         self, scope: Any, token: HeldToken, text: bytes, surface: Surface, body: Body
@@ -247,7 +250,7 @@ class App:
             configuration=document.configuration,
             surface=surface,
             body=body,
-            query=_query(scope, text),
+            query=header_rules.query(scope["query_string"], text),
             headers=header_rules.upstream(scope["headers"], text),
             counts_tokens=counts_tokens,
             answers=answers,
@@ -384,6 +387,15 @@ class LoopGuard:
         raise errors.RoutingLoop
 
 
+def _check_method(scope: Any, asked: Surface | Asked) -> None:
+    if isinstance(asked, Asked):
+        asked.check(scope["method"])
+    elif scope["method"] != "POST":
+        if any(name == b"sec-websocket-key" for name, _ in scope["headers"]):
+            raise errors.WebSocketNotServed(headers=_INSTEAD_OF_WEBSOCKET)
+        raise errors.MethodNotAllowed(allow="POST")
+
+
 def _check_token(token: HeldToken) -> None:
     document = token.document
     if document is None:
@@ -405,18 +417,6 @@ def _format(scope: Any, surface: Surface | None) -> Format:
     if surface is not None:
         return format_of(surface)
     return paths.format_of(scope["path"], scope["headers"])
-
-
-def _query(scope: Any, token: bytes) -> bytes:
-    """The caller's query as it goes on behind the upstream's own."""
-    raw: bytes = scope["query_string"]
-    if not raw:
-        return raw
-    if header_rules.holds(raw, token):
-        raise errors.AccessKeyInQuery
-    if min(raw) < _FIRST_PRINTABLE or max(raw) > _LAST_PRINTABLE:
-        raise errors.BadRequest("The query must be percent-encoded.")
-    return raw
 
 
 async def _tell(exchange: Exchange, error: errors.GatewayError) -> None:

@@ -71,6 +71,9 @@ class BuiltInProvider(msgspec.Struct, frozen=True, rename="camel", forbid_unknow
     # Whether it is known to accept `stream_options`. Some providers refuse unknown parameters; those report their
     # usage without being asked.
     takes_stream_options: bool = False
+    # The calls beside the surfaces that it is known to serve: images, audio, moderations, rerank, files, batches,
+    # responses (stored ones).
+    beside: tuple[str, ...] = ()
     # The members of a body by which it alone would use another model than the request's. The data plane refuses them
     # under an access scope, with those by which any upstream might (data_plane.forwarding.governed).
     routing_members: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import pytest
 
 from data_plane import error_forms, errors
 from data_plane.errors import GatewayError
+from data_plane.forwarding import beside  # noqa: F401 -- it has an error of its own
 from gateway_core.catalog import Format
 from gateway_core.plans import Denial, DenialCode
 from tests.workers import ROOT

@@ -54,7 +54,8 @@ def rows() -> list[str]:
         counts = "yes" if any(one.counts_tokens for one in spoken) else "–"
         names = ", ".join(f"`{name}`" for name in dialect.request_ids)
         meanings = shown_meanings(provider.id, dialect)
-        found.append(f"| `{provider.id}` | `{dialect.id}` | {keys} | {meanings} | {names} | {counts} |")
+        beside = ", ".join(provider.beside) or "–"
+        found.append(f"| `{provider.id}` | `{dialect.id}` | {keys} | {meanings} | {names} | {counts} | {beside} |")
     return found
 
 

@@ -85,7 +85,7 @@ async def test_a_404_names_the_path_and_the_base_url_for_openais_clients(client:
     ("path", "headers"),
     [
         ("/anthropic/v1/messages", {}),
-        ("/v1/messages/batches", {}),
+        ("/v1/messages/other", {}),
         ("/proxy/messages/count_tokens", {}),
         ("/v1/complete", ANTHROPIC),
     ],
