@@ -18,6 +18,7 @@ from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.governed import COUNTS, HARMLESS, MAXIMA, is_one_of
 from data_plane.forwarding.json_slices import LIST, LONG, TooMany, parts_of
 from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN, Counted, counted
+from data_plane.forwarding.thinking import lowered_budgets
 from data_plane.turns import Turns
 from gateway_core.catalog import Surface
 
@@ -155,13 +156,12 @@ def lowered_maxima(
         for name in MAXIMA
         if name in members and (parameters is None or name in parameters) and not is_one_of(members[name], _NULL)
     ]
-    if not own and not given:
-        return {}
     each = max(1, limit // answers)
     lowered = {name: _raw(each) for name in given if not _is_within(members[name], each)}
     if own and not set(own) & set(given):
         lowered[own[-1 if provider in _NEWER_NAME_FIRST else 0]] = _raw(each)
-    return lowered
+    budgets = lowered_budgets(members, each)
+    return lowered | {name: value for name, value in budgets.items() if parameters is None or name in parameters}
 
 
 def _is_within(value: msgspec.Raw, limit: int) -> bool:

@@ -28,6 +28,7 @@ from data_plane.forwarding.limiting import MOST_OUTPUT_TOKENS, Limiting
 from data_plane.forwarding.limits import check_input, check_output
 from data_plane.forwarding.one_attempt import LOOP_HEADER
 from data_plane.forwarding.targets import Targets
+from data_plane.forwarding.thinking import check_budgets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.token_counts import NotCounted, answer_estimated, not_metered
 from data_plane.forwarding.upstream import Upstream
@@ -244,6 +245,8 @@ class App:
             if output_cap is None:
                 answers = await check_output(surface, body, MOST_OUTPUT_TOKENS, self._turns)
             output_cap = self._limiting.output_cap(body, answers, output_cap)
+        if output_cap is not None:
+            check_budgets(body.members, max(1, output_cap // answers))
         call = AttemptCall(
             account=token.account,
             access_key=document.access_key,
