@@ -48,7 +48,7 @@ def test_a_command_of_the_data_plane_takes_what_the_page_gives_it(command):
 def test_a_metric_of_the_page_is_counted_somewhere(name):
     sources = [
         path.read_text()
-        for room in ("data_plane", "snapshots", "usage", "gateway_admin")
+        for room in ("data_plane", "snapshots", "providers", "usage", "gateway_admin")
         for path in (ROOT / room).rglob("*.py")
     ]
 
