@@ -8,7 +8,7 @@ from configurations.explain import Question
 from configurations.serializers import AccessField, RouterField
 from gateway_core import ids
 from gateway_core.catalog import Surface
-from gateway_core.plans import KeySource
+from gateway_core.plans import KeySource, Strategy
 from rest.fields import IdField, StrictBooleanField, StrictCharField, StrictChoiceField, StrictListField
 from rest.serializers import ShownSerializer, StrictSerializer
 
@@ -124,6 +124,11 @@ class ExplainedAttemptSerializer(ShownSerializer):
         child=serializers.CharField(),
         required=False,
         help_text="The parameters that are left out or renamed for this model, where a request has them.",
+    )
+    key_selection_strategy = serializers.ChoiceField(
+        [strategy.value for strategy in Strategy if strategy is not Strategy.ORDERED],
+        required=False,
+        help_text="Each request brings the keys of this step into an order of its own. Left out for `ordered`.",
     )
     outcome = serializers.ChoiceField(
         ["answers", "fails", "isNotReached"], help_text="`fails` by assumption; `isNotReached` behind one that answers."

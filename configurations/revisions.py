@@ -18,6 +18,7 @@ from accounts.principals import Principal
 from configurations.models import Configuration, Revision
 from configurations.router import MANAGED
 from gateway_core import ids
+from gateway_core.plans import Strategy
 
 Json = Any
 _TEXTS: Final = ("name", "description", "metadata")
@@ -105,6 +106,18 @@ class _Step(NamedTuple):
 
     type: str
     keys: tuple[str, ...]
+    strategy: str
+    weights: tuple[int, ...]
+
+    @classmethod
+    def of(cls, step: Mapping[str, Json]) -> "_Step":
+        keys = step.get("keys", ())
+        return cls(
+            step["type"],
+            tuple(key["id"] for key in keys),
+            step.get("keySelectionStrategy", Strategy.ORDERED.value),
+            tuple(key.get("weight", 1) for key in keys),
+        )
 
 
 class _Comparison:
@@ -161,9 +174,7 @@ class _Comparison:
     def _rules(self, content: Mapping[str, Json]) -> dict[str, list[_Step]]:
         """The steps of each rule, by what the rule is for."""
         return {
-            self._by_provider_id(rule.get("model") or rule["provider"]): [
-                _Step(step["type"], tuple(key["id"] for key in step.get("keys", ()))) for step in rule["steps"]
-            ]
+            self._by_provider_id(rule.get("model") or rule["provider"]): list(map(_Step.of, rule["steps"]))
             for rule in (content.get("router") or {}).get("rules", ())
         }
 
@@ -188,6 +199,12 @@ class _Comparison:
         yield from (f"step {number}: key {self._key(key)} removed" for key in before.keys if key not in after.keys)
         if [key for key in before.keys if key in after.keys] != [key for key in after.keys if key in before.keys]:
             yield f"step {number}: keys now in the order {self._listed(after.keys)}"
+        if before.strategy != after.strategy:
+            yield f"step {number}: keys chosen by {before.strategy} → {after.strategy}"
+        weights = dict(zip(before.keys, before.weights, strict=True))
+        for key, weight in zip(after.keys, after.weights, strict=True):
+            if weights.get(key, weight) != weight:
+                yield f"step {number}: weight of key {self._key(key)} {weights[key]} → {weight}"
 
     def _shown(self, step: _Step) -> str:
         return "managed inference" if step.type == MANAGED else f"keys {self._listed(step.keys)}"

@@ -14,7 +14,8 @@ from configurations.faults import Faults
 from configurations.names import NamedModel, compiled_model, read_model, read_provider, split
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
-from gateway_core.snapshot import Rule, Step
+from gateway_core.plans import Strategy
+from gateway_core.snapshot import MAX_WEIGHT, Rule, Step
 from provider_keys.fields import ValueField
 from provider_keys.values import PlainValue
 from providers.provider_names import KnownProviders
@@ -28,7 +29,7 @@ MAX_ROUTER_KEYS: Final = 1000
 MANAGED: Final = "ngrok"
 USER: Final = "user"
 STEP_TYPES: Final = (MANAGED, USER)
-KEY_SELECTION_STRATEGIES: Final = ("ordered",)
+KEY_SELECTION_STRATEGIES: Final = tuple(strategy.value for strategy in Strategy)
 
 
 class InlineKey(NamedTuple):
@@ -92,8 +93,14 @@ def _stored_rule(rule: Mapping[str, Any], number: int, stored: Mapping[tuple[int
     for s, step in enumerate(rule["steps"]):
         kept = {name: step[name] for name in ("type", "keySelectionStrategy") if name in step}
         if "keys" in step:
-            # Only the ID is copied, so that no secret value can get into the column.
-            kept["keys"] = [{"id": stored.get((number, s, k)) or key["id"]} for k, key in enumerate(step["keys"])]
+            # Only the ID and the weight are copied, so that no secret value can get into the column.
+            kept["keys"] = [
+                {
+                    "id": stored.get((number, s, k)) or key["id"],
+                    **({"weight": key["weight"]} if "weight" in key else {}),
+                }
+                for k, key in enumerate(step["keys"])
+            ]
         steps.append(kept)
     return {**{name: rule[name] for name in ("provider", "model") if name in rule}, "steps": steps}
 
@@ -110,8 +117,18 @@ def compile_rules(router: Mapping[str, Any] | None, slug_of: Callable[[str], str
 
 def _compiled(rule: Mapping[str, Any], slug_of: Callable[[str], str]) -> Rule:
     provider, model = compiled_model(rule["model"], slug_of) if "model" in rule else (slug_of(rule["provider"]), None)
-    steps = (Step(step["type"], tuple(key["id"] for key in step.get("keys", ()))) for step in rule["steps"])
-    return Rule(provider=provider, steps=tuple(steps), model=model)
+    return Rule(provider=provider, steps=tuple(map(_compiled_step, rule["steps"])), model=model)
+
+
+def _compiled_step(step: Mapping[str, Any]) -> Step:
+    keys = step.get("keys", ())
+    weights = tuple(key.get("weight", 1) for key in keys)
+    return Step(
+        step["type"],
+        tuple(key["id"] for key in keys),
+        strategy=step.get("keySelectionStrategy", Strategy.ORDERED.value),
+        weights=weights if any(weight != 1 for weight in weights) else (),
+    )
 
 
 def _keys_of(router: object) -> Iterator[object]:
@@ -211,19 +228,24 @@ class _Check:
         elif fields.get("type") == USER and isinstance(step, dict) and "keys" not in step:
             self._faults.add(f"{path}.keys", "A step of type user needs at least one key.")
         if "keys" in fields:
-            self._keys(fields["keys"], f"{path}.keys", provider, place)
+            is_weighted = fields.get("keySelectionStrategy") == Strategy.WEIGHTED
+            self._keys(fields["keys"], f"{path}.keys", provider, place, is_weighted=is_weighted)
 
     def _choice(self, fields: Mapping[str, Any], name: str, choices: tuple[str, ...], path: str) -> None:
         if name in fields and fields[name] not in choices:
             self._faults.add(f"{path}.{name}", f"This must be {' or '.join(choices)}.")
 
-    def _keys(self, keys: object, path: str, provider: str | None, place: tuple[int, int]) -> None:
+    def _keys(
+        self, keys: object, path: str, provider: str | None, place: tuple[int, int], *, is_weighted: bool
+    ) -> None:
         stored: dict[uuid.UUID, str] = {}
         values: list[tuple[PlainValue, str]] = []
         for number, (key_path, key) in enumerate(self._faults.items(keys, path, most=MAX_STEP_KEYS, least=1)):
             fields = self._key_fields(key, key_path)
             if fields is None:
                 continue
+            if "weight" in fields:
+                self._weight(fields.pop("weight"), f"{key_path}.weight", is_weighted=is_weighted)
             if "id" in fields and ("name" in fields or "value" in fields):
                 self._faults.add(
                     key_path, "Give either the id of a stored provider key, or name and value of a new one."
@@ -244,15 +266,21 @@ class _Check:
 
     def _key_fields(self, key: object, path: str) -> dict[str, Any] | None:
         """The fields that a key writes. In the form of a read that is its `id` alone: it does not rename the key."""
-        fields = self._faults.fields(key, path, known=("id", "name", "value", "keyRedacted"))
+        fields = self._faults.fields(key, path, known=("id", "name", "value", "keyRedacted", "weight"))
         if fields is None or "keyRedacted" not in fields:
             return fields
         if "id" not in fields or "value" in fields:
             self._faults.add(f"{path}.keyRedacted", "This is only shown, beside the id of a stored key.")
             return None
-        for shown in fields.keys() - {"id"}:
+        for shown in fields.keys() - {"id", "weight"}:
             self._faults.text(fields[shown], f"{path}.{shown}", longest=NAME_LENGTH)
-        return {"id": fields["id"]}
+        return {name: fields[name] for name in ("id", "weight") if name in fields}
+
+    def _weight(self, weight: object, path: str, *, is_weighted: bool) -> None:
+        if not isinstance(weight, int) or isinstance(weight, bool) or not 1 <= weight <= MAX_WEIGHT:
+            self._faults.add(path, f"This must be a whole number from 1 to {MAX_WEIGHT}.")
+        elif not is_weighted:
+            self._faults.add(path, "A key has a weight only in a step whose keySelectionStrategy is weighted.")
 
     def _stored_key(self, value: object, path: str, provider: str | None) -> uuid.UUID | None:
         text = self._faults.text(value, path, longest=255)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from configurations import names, router, scope
 from gateway_core import ids
+from gateway_core.snapshot import MAX_WEIGHT
 from provider_keys.values import PATTERN
 from rest.fields import NAME_LENGTH, id_pattern
 
@@ -25,6 +26,12 @@ _MODEL_ENTRY: Final = {
 }
 _RULE_MODEL: Final = {**_MODEL_ENTRY, "pattern": f"^{_BEFORE}:{_BEHIND}$"}
 _NAME: Final = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH, "pattern": _TEXT}
+_WEIGHT: Final = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": MAX_WEIGHT,
+    "description": "With `weighted` only: how often the key is tried first, compared with the others. 1 by default.",
+}
 _PROVIDER_KEY_ID: Final = {"type": "string", "pattern": id_pattern(ids.Prefix.PROVIDER_KEY)}
 
 
@@ -67,19 +74,22 @@ def _router(suffix: str, key: dict[str, Any], example_key: dict[str, str]) -> di
                 "type": "string",
                 "enum": list(router.STEP_TYPES),
                 "description": "`ngrok`: managed inference, for providers that have it, without keys. "
-                "`user`: stored provider keys, in order.",
+                "`user`: stored provider keys.",
             },
             "keys": {
                 "type": "array",
                 "items": key,
                 "minItems": 1,
                 "maxItems": router.MAX_STEP_KEYS,
-                "description": "The provider keys of a `user` step, in the order in which they are used.",
+                "description": "The provider keys of a `user` step, in the order in which `ordered` uses them.",
             },
             "keySelectionStrategy": {
                 "type": "string",
                 "enum": list(router.KEY_SELECTION_STRATEGIES),
-                "description": "`ordered` is the default.",
+                "description": "Which key a request tries first, and which next. `ordered`, the default: as they are "
+                "listed. `weighted`: at random by their weights. `leastBusy`: the one with the fewest attempts under "
+                "way in the worker. `sticky`: the same one for what belongs together (`previous_response_id`, "
+                "`prompt_cache_key`, else the access key).",
             },
         },
         "type",
@@ -137,6 +147,7 @@ ROUTER_FORM: Final = _router(
                     "id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."},
                     "name": {**_NAME, "description": "Ignored: a key may be sent back as it was read."},
                     "keyRedacted": {**_NAME, "description": "Ignored, as `name`."},
+                    "weight": _WEIGHT,
                 },
                 "id",
                 description="A stored provider key of the rule's provider. `name` goes only with `keyRedacted`.",
@@ -152,6 +163,7 @@ ROUTER_FORM: Final = _router(
                         "writeOnly": True,
                         "description": "The upstream's key. It is sealed at once and never shown again.",
                     },
+                    "weight": _WEIGHT,
                 },
                 "name",
                 "value",
@@ -169,6 +181,7 @@ ROUTER: Final = _router(
             "id": {**_PROVIDER_KEY_ID, "description": "The ID of the provider key."},
             "name": {"type": "string", "description": "The provider key's name as it is now."},
             "keyRedacted": {"type": "string", "description": "The mask of the provider key's value."},
+            "weight": {**_WEIGHT, "description": "As it was written; left out where it was not."},
         },
         "id",
         "name",

@@ -90,7 +90,12 @@ class ShownRouterField(serializers.Field[Any, Any, dict[str, Any] | None, Any]):
         shown: dict[str, Any] = {"type": step["type"]}
         if "keys" in step:
             shown["keys"] = [
-                {"id": key["id"], "name": keys[key["id"]]["name"], "keyRedacted": keys[key["id"]]["mask"]}
+                {
+                    "id": key["id"],
+                    "name": keys[key["id"]]["name"],
+                    "keyRedacted": keys[key["id"]]["mask"],
+                    **({"weight": key["weight"]} if "weight" in key else {}),
+                }
                 for key in step["keys"]
             ]
         if "keySelectionStrategy" in step:

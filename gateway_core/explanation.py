@@ -14,7 +14,7 @@ import msgspec
 from gateway_core.account_snapshot import AccountSnapshot
 from gateway_core.catalog import BUILT_IN, Catalog, Surface
 from gateway_core.dialects import parameters_not_taken
-from gateway_core.plans import Attempt, Denial, DenialCode, KeySource, Skipped, Verdict, place_of
+from gateway_core.plans import Attempt, Denial, DenialCode, KeySource, Skipped, Strategy, Verdict, place_of
 from gateway_core.policy import MOST_ATTEMPTS, judge, resolve
 
 # The code for a plan whose attempts are all assumed to fail. The data plane sends the same code with a 502.
@@ -59,6 +59,8 @@ class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_default
     key_redacted: str | None = None
     # The parameters that are left out for this model or sent under another name, if the request has them.
     removed_params: tuple[str, ...] | None = None
+    # Of a step that does not take its keys in order: each request brings them into an order of its own.
+    key_selection_strategy: Strategy | None = None
     # `fails` (assumed), `answers`, or `isNotReached`.
     outcome: str
 
@@ -203,6 +205,7 @@ class _Words:
                     provider_key_id=attempt.provider_key,
                     key_redacted=key.mask if key else None,
                     removed_params=self._removed(attempt, surface) or None,
+                    key_selection_strategy=None if attempt.strategy is Strategy.ORDERED else attempt.strategy,
                     outcome=outcome,
                 )
             )

@@ -4,8 +4,9 @@ Source: docs/decisions/0010-policy.md.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
+from itertools import groupby
 from typing import Final, NamedTuple
 
 
@@ -15,6 +16,19 @@ class KeySource(StrEnum):
     USER = "user"
     MANAGED = "ngrok"
     NONE = "none"
+
+
+class Strategy(StrEnum):
+    """How a request chooses among the keys of a step: the order in which it tries them."""
+
+    # As the step lists them.
+    ORDERED = "ordered"
+    # At random, by their weights.
+    WEIGHTED = "weighted"
+    # The one with the fewest attempts under way in the worker first.
+    LEAST_BUSY = "leastBusy"
+    # The same one for what belongs together.
+    STICKY = "sticky"
 
 
 class DecidedBy(StrEnum):
@@ -71,6 +85,14 @@ class Attempt(NamedTuple):
     # The index of the candidate, from 0. When an upstream refuses the request itself (4xx), the next candidate is
     # tried.
     candidate: int
+    # Of its step, and of its key in it.
+    strategy: Strategy = Strategy.ORDERED
+    weight: int = 1
+
+    @property
+    def source_of_key(self) -> tuple[int, int | None, int | None]:
+        """Its candidate, and the rule and the step that give its key."""
+        return self.candidate, self.rule, self.step
 
     @property
     def credentials_from(self) -> str:
@@ -89,8 +111,33 @@ class Skipped(NamedTuple):
     step: int | None = None
 
 
+class Group(NamedTuple):
+    """The attempts of a plan from `start` up to `end`, of one step that does not take its keys in order."""
+
+    start: int
+    end: int
+    strategy: Strategy
+
+
+def groups_of(attempts: Sequence[Attempt]) -> tuple[Group, ...]:
+    """The groups of attempts in the order of their plan."""
+    groups: list[Group] = []
+    start = 0
+    for (_, _, step), members in groupby(attempts, lambda attempt: attempt.source_of_key):
+        end = start + len(list(members))
+        strategy = attempts[start].strategy
+        if step is not None and strategy is not Strategy.ORDERED and end - start > 1:
+            groups.append(Group(start, end, strategy))
+        start = end
+    return tuple(groups)
+
+
 class Plan(NamedTuple):
-    """The attempts to make, in order (at least one), and the candidates and steps that were left out."""
+    """The attempts to make, in order (at least one), and the candidates and steps that were left out.
+
+    Each request brings the attempts of a group into an order of its own. Such a step is in the plan whole, though the
+    request may not make as many attempts.
+    """
 
     attempts: tuple[Attempt, ...]
     skipped: tuple[Skipped, ...]
@@ -98,6 +145,7 @@ class Plan(NamedTuple):
     is_cut: bool = False
     # The candidates without an attempt, as `rejected_models` writes them.
     rejected: str = ""
+    groups: tuple[Group, ...] = ()
 
 
 class Verdict(NamedTuple):

@@ -6,8 +6,8 @@ project decides which provider or model an access key may reach.
 Source: contract, sections 3 and 9; docs/decisions/0010-policy.md.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice, repeat
 from typing import Final, NamedTuple
 
 from gateway_core.account_snapshot import AccountSnapshot, CompiledConfiguration
@@ -21,7 +21,9 @@ from gateway_core.plans import (
     KeySource,
     Plan,
     Skipped,
+    Strategy,
     Verdict,
+    groups_of,
     rejected_models,
 )
 from gateway_core.snapshot import Rule
@@ -38,6 +40,8 @@ MOST_ATTEMPTS: Final = 16
 MOST_MODELS: Final = 16
 _SHOWN_CHARACTERS: Final = 100
 _MODELS_AT_ONCE: Final = 100
+_Made = tuple[str, str, str | None]
+_STRATEGIES: Final = frozenset(Strategy)
 _NEARNESS: Final = {code: place for place, code in enumerate(DenialCode)}
 
 
@@ -68,7 +72,7 @@ def resolve(
     """
     view = _View(account, catalog, _configuration(account, configuration))
     skipped: list[Skipped] = []
-    attempts: dict[tuple[str, str, str | None], Attempt] = {}
+    attempts: dict[_Made, Attempt] = {}
     candidates: dict[tuple[str, str], Candidate] = {}
     for name in requested:
         found = view.candidates(name)
@@ -87,19 +91,25 @@ def resolve(
                 skipped.append(outcome)
                 continue
             key = (outcome.provider, outcome.model, outcome.provider_key)
-            if len(attempts) >= most_attempts and key not in attempts:
-                return _plan(attempts.values(), skipped, is_cut=True)
+            if len(attempts) >= most_attempts and key not in attempts and not _goes_on(attempts, outcome):
+                return _plan(attempts, skipped, is_cut=True)
             attempts.setdefault(key, outcome)
     if attempts:
-        return _plan(attempts.values(), skipped)
+        return _plan(attempts, skipped, is_cut=len(attempts) > most_attempts)
     nearest = max(skipped, key=lambda refusal: _NEARNESS[refusal.code])
     message = view.with_suggestions(nearest).message
     return Denial(nearest.code, message, tuple(skipped), rejected_models(skipped))
 
 
-def _plan(attempts: Collection[Attempt], skipped: Sequence[Skipped], *, is_cut: bool = False) -> Plan:
-    served = {(attempt.provider, attempt.model) for attempt in attempts}
-    return Plan(tuple(attempts), tuple(skipped), is_cut, rejected_models(skipped, served))
+def _plan(attempts: dict[_Made, Attempt], skipped: Sequence[Skipped], *, is_cut: bool) -> Plan:
+    found = tuple(attempts.values())
+    served = {(attempt.provider, attempt.model) for attempt in found}
+    return Plan(found, tuple(skipped), is_cut, rejected_models(skipped, served), groups_of(found))
+
+
+def _goes_on(attempts: dict[_Made, Attempt], one: Attempt) -> bool:
+    """Whether an attempt belongs to a step that a plan holds whole, and that it has begun with."""
+    return one.strategy is not Strategy.ORDERED and list(attempts.values())[-1].source_of_key == one.source_of_key
 
 
 def judge(
@@ -336,12 +346,22 @@ class _View(NamedTuple):
                     place,
                 )
                 continue
-            for key in step.keys:
+            strategy = Strategy(step.strategy) if step.strategy in _STRATEGIES else Strategy.ORDERED
+            for key, weight in zip(step.keys, chain(step.weights, repeat(1)), strict=False):
                 held = self.account.provider_keys.get(key)
                 if held is None or held.provider != candidate.provider:
                     raise SnapshotIncomplete(f"{key} is not in the snapshot as a key of {candidate.provider}")
                 yield Attempt(
-                    candidate.provider, candidate.model, KeySource.USER, key, decided_by, place_of_rule, number, place
+                    candidate.provider,
+                    candidate.model,
+                    KeySource.USER,
+                    key,
+                    decided_by,
+                    place_of_rule,
+                    number,
+                    place,
+                    strategy,
+                    weight,
                 )
 
     def _rule(self, candidate: Candidate) -> tuple[DecidedBy, int, Rule] | tuple[DecidedBy, None, None]:

@@ -40,6 +40,8 @@ MAX_CHANGE_BYTES: Final = 256 * 1024
 # A number of more digits is none of ours: Lua, which counts it, is exact up to 2^53.
 MAX_NUMBER_DIGITS: Final = 15
 _MAX_LIST: Final = 100_000
+# Of a key in a step.
+MAX_WEIGHT: Final = 1000
 
 _Id = Annotated[str, msgspec.Meta(min_length=4, max_length=64, pattern=r"^[a-z]+_[0-9a-z]{26}\Z")]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -104,10 +106,17 @@ class Scope(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """One source of a rule's credentials: managed inference (`ngrok`), or provider keys in order (`user`)."""
+    """One source of a rule's credentials: managed inference (`ngrok`), or provider keys (`user`)."""
 
     type: Literal["ngrok", "user"]
     keys: Annotated[tuple[_Id, ...], msgspec.Meta(max_length=_MAX_LIST)] = ()
+    # How a request chooses among the keys (gateway_core.plans.Strategy). No enumeration: a reader of an older release
+    # takes the keys in order.
+    strategy: Annotated[str, msgspec.Meta(max_length=32)] = "ordered"
+    # With `weighted`: of each key, by its place; a key without one has 1.
+    weights: Annotated[
+        tuple[Annotated[int, msgspec.Meta(ge=1, le=MAX_WEIGHT)], ...], msgspec.Meta(max_length=_MAX_LIST)
+    ] = ()
 
 
 class Rule(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

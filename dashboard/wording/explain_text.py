@@ -1,14 +1,21 @@
 """The answers of `explain` as texts: the same facts, with names for IDs and places for JSON paths."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from dashboard.wording.json_places import place
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core.explanation import ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation, Suggestion
-from gateway_core.plans import KeySource
+from gateway_core.plans import KeySource, Strategy
 
 _OUTCOMES: Final = {"answers": "answers", "fails": "assumed to fail", "isNotReached": "only if those before it fail"}
+
+_STRATEGIES: Final[Mapping[str, str]] = {
+    Strategy.WEIGHTED: ", at random by weight",
+    Strategy.LEAST_BUSY: ", the least busy first",
+    Strategy.STICKY: ", the same for what belongs together",
+}
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ShownAttempt:
         model=attempt.model,
         credentials=credentials,
         mask=attempt.key_redacted or "",
-        decided=place(attempt.credentials_from),
+        decided=place(attempt.credentials_from) + _STRATEGIES.get(attempt.key_selection_strategy or "", ""),
         outcome=_OUTCOMES[attempt.outcome],
         failing=(attempt.provider_key_id or attempt.provider) if attempt.outcome == "answers" else "",
     )

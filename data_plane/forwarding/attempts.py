@@ -75,11 +75,14 @@ class AttemptMachine:
     async def _answer_by(self, plan: Plan) -> None:
         exchange, running = self._exchange, self._running
         metrics = running.shared.metrics
-        last = plan.attempts[-1]
+        attempts = self._trials.order(plan)
+        last = attempts[-1]
         refused_candidate = -1
-        for attempt in plan.attempts:
+        for attempt in attempts:
             if attempt.candidate == refused_candidate:
                 continue
+            if exchange.attempts >= running.shared.limits.attempts:
+                break
             if exchange.attempts and running.sent + running.call.body.length > running.shared.limits.upstream_bytes:
                 raise self._exhausted(f"one request may send {running.shared.limits.upstream_bytes} bytes upstream")
             try:
@@ -102,8 +105,9 @@ class AttemptMachine:
                 await relay(begun, one)
             finally:
                 close(begun.response)
+                self._trials.end(one, begun)
             return
-        raise self._exhausted(f"one request may make {len(plan.attempts)}" if plan.is_cut else "")
+        raise self._exhausted(f"one request may make {running.shared.limits.attempts}" if plan.is_cut else "")
 
     def _note(self, attempt: Attempt, failed: AttemptFailed) -> None:
         key = shown_key(self._running, attempt)

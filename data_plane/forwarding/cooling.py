@@ -35,6 +35,7 @@ _SLICE_SECONDS: Final = WINDOW_SECONDS / _SLICES
 LEAST_ATTEMPTS: Final = 10
 # Keys and models of one account, and accounts. Beyond, the oldest is forgotten: it is asked as if nothing were known.
 MOST_PLACES: Final = 256
+MOST_RESPONSES: Final = 1000
 MOST_ACCOUNTS: Final = 10_000
 _REFUSALS: Final = frozenset({401, 402, 403})
 _RATE_LIMITED: Final = 429
@@ -92,9 +93,9 @@ class _Slice:
 
 
 class AccountKeys:
-    """The keys of one account."""
+    """The keys of one account: which of them cool, which are busy, and which made which response."""
 
-    __slots__ = ("_clock", "_cooling", "_slices")
+    __slots__ = ("_clock", "_cooling", "_slices", "busy", "made_by")
 
     def __init__(self, clock: Clock) -> None:
         """
@@ -105,6 +106,30 @@ class AccountKeys:
         self._cooling: dict[Place, _Cooling] = {}
         # The newest last; a place without an entry was not asked yet.
         self._slices: dict[Place, list[_Slice]] = {}
+        # Attempts under way, by provider key; a key without any has no entry.
+        self.busy: dict[str, int] = {}
+        # The provider key that made a stored response, by the response's ID; of the newest.
+        self.made_by: dict[bytes, str] = {}
+
+    def enter(self, provider_key: str | None) -> None:
+        """An attempt with this key is under way."""
+        if provider_key is not None:
+            self.busy[provider_key] = self.busy.get(provider_key, 0) + 1
+
+    def leave(self, provider_key: str | None) -> None:
+        """That attempt, with its answer, is over."""
+        if provider_key is not None:
+            left = self.busy.get(provider_key, 0) - 1
+            if left > 0:
+                self.busy[provider_key] = left
+            else:
+                self.busy.pop(provider_key, None)
+
+    def remember(self, response: bytes, provider_key: str) -> None:
+        """A response was made with this key: what follows on it belongs there."""
+        self.made_by[response] = provider_key
+        if len(self.made_by) > MOST_RESPONSES:
+            del self.made_by[next(iter(self.made_by))]
 
     def check(self, place: Place, about: Hashable, began: float) -> Cooled | None:
         """Why a place is to be passed over; None if it may be asked.

@@ -17,7 +17,8 @@ from gateway_core.distinct_bits import distinct_bits
 # The form of a caller's own `x-request-id` that is kept. Any other is replaced by a new ID.
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _SEQUENCE_NUMBER: Final = re.compile(rb'"sequence_number" ?: ?([0-9]{1,9})')
-_RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
+# The first ID in an answer of the surface `responses`: the response's own.
+RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
 
 # What upstreams say of their limits.
 _OF_LIMITS: Final = (b"x-ratelimit-", b"ratelimit")
@@ -162,7 +163,7 @@ class Exchange:
         if self.surface is not Surface.RESPONSES:
             return error_forms.event(error, self.format, self.request_id)
         numbers = _SEQUENCE_NUMBER.findall(self._last)
-        found = _RESPONSE_ID.search(self._first)
+        found = RESPONSE_ID.search(self._first)
         begun = error_forms.BegunResponse(
             id=found[1].decode() if found else f"resp_{self.request_id}",
             model=self.model,

@@ -4,7 +4,7 @@ Source: docs/decisions/0059-cooling.md.
 """
 
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
@@ -12,15 +12,20 @@ from data_plane.errors import TotalTimeout
 from data_plane.forwarding.beginnings import Begun
 from data_plane.forwarding.call import Running
 from data_plane.forwarding.cooling import Cooled, Place
+from data_plane.forwarding.exchange import RESPONSE_ID
 from data_plane.forwarding.one_attempt import OneAttempt, shown_key
 from data_plane.forwarding.outcomes import AttemptFailed, KeptElsewhere, NotSent, RequestRefused
-from gateway_core.plans import Attempt, KeySource
+from data_plane.forwarding.selection import arranged
+from gateway_core.catalog import Surface
+from gateway_core.plans import Attempt, KeySource, Plan, Strategy
 from gateway_core.traces import COOLING, CoolingCause, PassedOver
 from gateway_core.usage_events import fit_name
 
 _MICROSECONDS: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LISTED: Final = 20
+# A `prompt_cache_key` that names none.
+_NOTHING: Final = frozenset({b"null", b'""'})
 _CAUSES: Final = {
     CoolingCause.KEY_REFUSED: "the upstream refused the key",
     CoolingCause.RATE_LIMITED: "the upstream asked to wait",
@@ -45,6 +50,26 @@ class Trials:
         self._keys = running.shared.cooling.of(running.call.account.id)
         self._passed: list[_Passed] = []
 
+    def order(self, plan: Plan) -> Sequence[Attempt]:
+        """The attempts of a plan in the order of this request."""
+        return arranged(plan, sticks_to=self._sticks_to, busy=self._keys.busy) if plan.groups else plan.attempts
+
+    def _sticks_to(self) -> tuple[str, str | None]:
+        call = self._running.call
+        before = bytes(call.body.members.get("previous_response_id", b"")).strip().strip(b'"')
+        cached = bytes(call.body.members.get("prompt_cache_key", b"null")).strip()
+        text = call.access_key if cached in _NOTHING else cached.decode(errors="replace")
+        return text, self._keys.made_by.get(before)
+
+    def end(self, one: OneAttempt, begun: Begun) -> None:
+        """An answer has ended, however it did."""
+        attempt, key = one.attempt, one.attempt.provider_key
+        self._keys.leave(key)
+        if attempt.strategy is Strategy.STICKY and key is not None and self._running.call.surface is Surface.RESPONSES:
+            found = RESPONSE_ID.search(begun.first)
+            if found is not None:
+                self._keys.remember(found[1], key)
+
     async def make(
         self, attempt: Attempt, *, is_last: bool, is_last_candidate: bool, is_settled: bool
     ) -> tuple[OneAttempt, Begun] | None:
@@ -57,7 +82,7 @@ class Trials:
             is_settled: whether every other key that was asked does not know what the request goes on from.
 
         Returns:
-            The attempt and the beginning of its answer; None if it was passed over.
+            The attempt and the beginning of its answer, which is ended by `end`; None if it was passed over.
 
         Raises:
             AttemptFailed, TotalTimeout, NotCounted: as `OneAttempt`.
@@ -73,9 +98,32 @@ class Trials:
             return None
         exchange = self._running.exchange
         exchange.provider, exchange.model = attempt.provider, attempt.model
+        keys.enter(attempt.provider_key)
+        try:
+            is_settled = is_settled and not self._passed
+            one, begun = await self._begun(
+                attempt, place, about, began, is_last_candidate=is_last_candidate, is_settled=is_settled
+            )
+        except BaseException:
+            keys.leave(attempt.provider_key)
+            raise
+        return one, begun
+
+    async def _begun(
+        self,
+        attempt: Attempt,
+        place: Place,
+        about: Hashable,
+        began: float,
+        *,
+        is_last_candidate: bool,
+        is_settled: bool,
+    ) -> tuple[OneAttempt, Begun]:
+        """Make an attempt, and learn of its key."""
+        keys = self._keys
         try:
             one = OneAttempt(self._running, attempt)
-            begun = await one.begin(is_last=is_last_candidate, is_settled=is_settled and not self._passed)
+            begun = await one.begin(is_last=is_last_candidate, is_settled=is_settled)
         except (RequestRefused, KeptElsewhere):
             keys.answered(place, began)
             raise

@@ -251,6 +251,56 @@ def test_a_second_rule_for_the_same_is_refused_at_the_later_one(api, known, asse
     assert "router.rules[0]" in details[f"router.rules[2].{field}"]
 
 
+# ── which key is tried first ──
+
+
+@pytest.mark.parametrize("strategy", ["ordered", "weighted", "leastBusy", "sticky"])
+def test_a_strategy_is_read_back_and_published(api, account, known, strategy):
+    step = user({"id": known.openai}, {"id": known.other_openai}, keySelectionStrategy=strategy)
+
+    written = api.post(URL, {"name": "n", "router": {"rules": [rule("openai", step)]}}).json()
+
+    (shown,) = written["router"]["rules"][0]["steps"]
+    assert shown["keySelectionStrategy"] == strategy
+    assert all("weight" not in key for key in shown["keys"])
+    (published,) = build(account.configuration_set.with_named().get()).rules
+    assert published.steps == (Step("user", (known.openai, known.other_openai), strategy=strategy),)
+
+
+def test_weights_are_read_back_published_and_may_be_sent_back_as_they_were_read(api, account, known):
+    step = user({"id": known.openai, "weight": 3}, {"id": known.other_openai}, keySelectionStrategy="weighted")
+    step["keys"].append({**inline(), "weight": 1000})
+    written = api.post(URL, {"name": "n", "router": {"rules": [rule("openai", step)]}}).json()
+
+    again = api.patch(f"{URL}/{written['id']}", {"router": written["router"]})
+
+    assert again.status_code == 200, again.content
+    keys = again.json()["router"]["rules"][0]["steps"][0]["keys"]
+    assert [key.get("weight") for key in keys] == [3, None, 1000]
+    assert set(keys[0]) == {"id", "name", "keyRedacted", "weight"}
+    (published,) = build(account.configuration_set.with_named().get()).rules
+    assert published.steps[0].weights == (3, 1, 1000)
+    assert again.headers["ETag"] == api.get(f"{URL}/{written['id']}").headers["ETag"]
+
+
+@pytest.mark.parametrize("weight", [0, -1, 1001, 1.5, "3", True, None, [1]])
+def test_a_weight_that_is_none_is_refused_at_its_path(api, known, assert_refused, weight):
+    step = user({"id": known.openai}, {"id": known.other_openai, "weight": weight}, keySelectionStrategy="weighted")
+
+    details = refused(api, assert_refused, {"rules": [rule("openai", step)]})
+
+    assert set(details) == {"router.rules[0].steps[0].keys[1].weight"}
+
+
+@pytest.mark.parametrize("strategy", [{}, {"keySelectionStrategy": "sticky"}, {"keySelectionStrategy": "ordered"}])
+def test_a_weight_that_would_do_nothing_is_refused(api, known, assert_refused, strategy):
+    step = user({"id": known.openai, "weight": 2}, inline(), **strategy)
+
+    details = refused(api, assert_refused, {"rules": [rule("openai", step)]})
+
+    assert set(details) == {"router.rules[0].steps[0].keys[0].weight"}
+
+
 # ── steps and keys ──
 
 

@@ -62,8 +62,10 @@ def test_its_code_is_what_runs(released_worker: WorkerProcess, released: Path) -
 def test_it_serves_what_is_made_now_and_refuses_what_is_deleted_now(
     whole_gateway: GatewayRun, released_worker: WorkerProcess
 ) -> None:
-    key = {"name": "own", "value": "sk-own-0123456789abcdefghijkl"}
-    rules = [{"provider": "openai", "steps": [{"type": "user", "keys": [key]}]}]
+    # A strategy that it does not know yet: it takes the keys in order.
+    key = {"name": "own", "value": "sk-own-0123456789abcdefghijkl", "weight": 7}
+    step = {"type": "user", "keys": [key], "keySelectionStrategy": "weighted"}
+    rules = [{"provider": "openai", "steps": [step]}]
     _, configuration = _api(
         whole_gateway,
         "POST",

@@ -499,6 +499,33 @@ def test_a_plan_of_exactly_the_bound_is_not_cut():
     assert not plan.is_cut
 
 
+@pytest.mark.parametrize("most", [1, 2, 3, 16])
+def test_a_step_with_a_strategy_of_its_own_is_in_the_plan_whole_and_said_where(most):
+    mine = (OLD_KEY, KEY, NEW_KEY)
+    first = Step("user", (OLD_KEY,))
+    spread = Step("user", mine, strategy="weighted", weights=(2, 5))
+    unknown = Step("user", (KEY, NEW_KEY), strategy="of-tomorrow")
+    rules = (Rule("openai", (first, spread, unknown, Step("user", mine, strategy="sticky"))),)
+    snapshot = account(ConfigurationDocument(rules=rules), keys=[(key, "openai") for key in mine])
+
+    plan = resolve(
+        snapshot, CATALOG, configuration=CONFIGURATION, requested=["openai:gpt-4o"], surface=CHAT, most_attempts=most
+    )
+
+    if most == 1:
+        assert [attempt.provider_key for attempt in plan.attempts] == [OLD_KEY]
+        assert (plan.groups, plan.is_cut) == ((), True)
+        return
+    # The first of the step is in the plan already.
+    assert [(attempt.provider_key, attempt.weight) for attempt in plan.attempts] == [
+        (OLD_KEY, 1),
+        (KEY, 5),
+        (NEW_KEY, 1),
+    ]
+    assert plan.groups == ((1, 3, "weighted"),)
+    assert plan.is_cut == (most == 2)
+
+
 def test_only_the_refusal_that_is_told_gets_suggestions():
     denial = resolve(
         snapshot_of("ac_x", 1, []), CATALOG, configuration=None, requested=["gpt-4oo", "gpt-4ooo"], surface=CHAT

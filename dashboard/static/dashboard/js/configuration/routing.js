@@ -88,7 +88,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
     for (const radio of step.querySelectorAll("input[type=radio]")) radio.name = group;
     const type = stored.type ?? (managed.includes(providerOf(rule)) && !items(stepsOf(rule)).length ? "ngrok" : "user");
     step.querySelector(`input[value=${type}]`).checked = true;
-    if (stored.keySelectionStrategy) step.dataset.strategy = stored.keySelectionStrategy;
+    showStrategy(step, stored.keySelectionStrategy ?? "");
     choices(step.querySelector("[data-key-choices]"), {
       url: `${url}provider-keys`,
       parameters: () => ({ provider: providerOf(rule) }),
@@ -116,6 +116,20 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
     step.querySelector("[data-not-managed]").hidden = offered || !provider;
     step.querySelector("[data-user]").hidden = typeOf(step) !== "user";
     step.querySelector("[data-managed]").hidden = typeOf(step) !== "ngrok";
+    for (const weight of step.querySelectorAll("[data-weighted]")) weight.hidden = strategyOf(step).value !== "weighted";
+  }
+
+  const strategyOf = (step) => step.querySelector("[data-strategy]");
+
+  function showStrategy(step, stored) {
+    const select = strategyOf(step);
+    // What the API wrote is sent back as it was written: `ordered` too, and a strategy of a newer release.
+    if (![...select.options].some((option) => option.value === stored)) {
+      const known = stored === "ordered";
+      select.add(new Option(known ? select.options[0].text : stored, stored));
+      if (known) select.options[0].remove();
+    }
+    select.value = stored;
   }
 
   // Keys.
@@ -126,8 +140,10 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
       key.dataset.id = stored.id;
       key.querySelector("[data-name]").textContent = stored.name;
       key.querySelector("[data-mask]").textContent = stored.keyRedacted;
+      key.querySelector("[data-weight]").value = stored.weight ?? "";
     }
     keysOf(step).append(key);
+    showStep(step, providerOf(step.closest("[data-item=rule]")));
     return key;
   }
 
@@ -170,7 +186,7 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
   root.addEventListener("input", onChange);
   root.addEventListener("change", (event) => {
     const step = event.target.closest("[data-item=step]");
-    if (step && event.target.type === "radio") showStep(step, providerOf(step.closest("[data-item=rule]")));
+    if (step && event.target.matches("[type=radio], [data-strategy]")) showStep(step, providerOf(step.closest("[data-item=rule]")));
     onChange();
   });
 
@@ -178,17 +194,22 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
 
   // Reading the JSON of the API.
 
+  const textsOf = (key) => key.querySelectorAll("input:not([data-weight])");
+
   function readKey(key) {
-    if (key.dataset.id) return { id: key.dataset.id };
-    const [name, value] = key.querySelectorAll("input");
-    return { name: name.value, value: value.value };
+    const { value: weight } = key.querySelector("[data-weight]");
+    const isWeighted = strategyOf(key.closest("[data-item=step]")).value === "weighted";
+    const weighted = isWeighted && weight !== "" ? { weight: Number(weight) } : {};
+    if (key.dataset.id) return { id: key.dataset.id, ...weighted };
+    const [name, value] = textsOf(key);
+    return { name: name.value, value: value.value, ...weighted };
   }
 
   function readStep(step) {
     const type = typeOf(step);
     const keys = type === "user" ? { keys: items(keysOf(step)).map(readKey) } : {};
-    const strategy = step.dataset.strategy ? { keySelectionStrategy: step.dataset.strategy } : {};
-    return { type, ...keys, ...strategy };
+    const strategy = strategyOf(step).value;
+    return { type, ...keys, ...(strategy && { keySelectionStrategy: strategy }) };
   }
 
   function readRule(rule) {
@@ -204,10 +225,12 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
     for (const [s, step] of items(stepsOf(rule)).entries()) {
       const stepPath = `${path}.steps[${s}]`;
       yield [stepPath, { control: step.querySelector("input:checked"), host: step }];
+      yield [`${stepPath}.keySelectionStrategy`, { control: strategyOf(step), host: step }];
       yield [`${stepPath}.keys`, { control: step.querySelector("[data-key-choices] input"), host: step }];
       for (const [k, key] of items(keysOf(step)).entries()) {
         const keyPath = `${stepPath}.keys[${k}]`;
-        const [name, value] = key.querySelectorAll("input");
+        const [name, value] = textsOf(key);
+        yield [`${keyPath}.weight`, { control: key.querySelector("[data-weight]"), host: key }];
         yield [keyPath, { control: name ?? key.querySelector("[data-remove]"), host: key }];
         if (name) yield [`${keyPath}.name`, { control: name, host: name.closest("[data-field]") }];
         if (value) yield [`${keyPath}.value`, { control: value, host: value.closest("[data-field]") }];
