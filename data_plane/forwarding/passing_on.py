@@ -100,6 +100,7 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
     running = one.running
     response, events = begun.response, begun.events
     exchange, content, usage, limit = running.exchange, response.content, running.usage, running.limit
+    deadline, clock = running.deadline, running.clock
     whole, length = first, len(begun.first)
     is_framed = _is_framed(response)
     # Whether an event says why the model stopped. It is looked for where only the connection's end may be the end.
@@ -114,9 +115,9 @@ async def _pass_on(begun: Begun, first: bytes, one: OneAttempt) -> None:
             usage.complete()
         if whole:
             # The time that a slow reader takes is not the upstream's; only the total bounds it.
-            limit.move(running.deadline)
+            limit.move(deadline)
             await exchange.pass_on(whole)
-        limit.move(running.bound)
+        limit.move(min(deadline, clock() + running.per_request))
         chunk = await content.readany()
         if not chunk:
             break

@@ -17,6 +17,7 @@ _LONGEST_HELD: Final = 1024 * 1024
 # As many bytes as the longest end of an event has.
 TAIL: Final = 4
 EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
+_USUAL_ENDS: Final = (b"\n\n", b"\r\n\r\n")
 # What the last event of a whole answer begins with, in each of the formats. Anchored where a line begins: a model may
 # write the same words, but a JSON text has no line ends in it.
 _TERMINAL: Final = re.compile(
@@ -47,11 +48,14 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes to pass on now: up to the end of the last whole event, or all if too much would be held."""
+        if not self._held and chunk.endswith(_USUAL_ENDS):
+            self._look_for_end(chunk)
+            return chunk
         # A long event comes in many pieces. Only the new piece is searched, and the few bytes before it in which an end
         # may have begun.
         before = bytes(self._held[-(TAIL - 1) :])
         data = before + chunk if before else chunk
-        is_whole = data.endswith((b"\n\n", b"\r\n\r\n"))
+        is_whole = data.endswith(_USUAL_ENDS)
         end = len(chunk) if is_whole else _last_end(data) - len(before)
         if end <= 0 and len(self._held) + len(chunk) <= _LONGEST_HELD:
             self._held += chunk
