@@ -67,6 +67,8 @@ def test_a_link_of_the_page_leads_somewhere(target):
 
 @pytest.mark.parametrize("line", sorted(set(re.findall(r"in the log[^:|`]*:? `([^`]+)`", PAGE))))
 def test_a_log_line_of_the_page_is_logged(line):
-    sources = [path.read_text() for room in ("data_plane", "snapshots") for path in (ROOT / room).rglob("*.py")]
+    sources = [
+        path.read_text() for room in ("data_plane", "snapshots", "providers") for path in (ROOT / room).rglob("*.py")
+    ]
 
     assert any(f'"{line}"' in source for source in sources)
