@@ -1,6 +1,8 @@
 """Error pages outside of the normal pages. They do as little as possible, because nothing may fail here."""
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.middleware import csrf
 from django.template.loader import render_to_string
 
 from rest import errors
@@ -17,8 +19,29 @@ def failed(request: HttpRequest) -> HttpResponse:
 
 
 def form_refused(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """Django's handler for a form without a valid CSRF token: usually one that was open when the user signed out."""
-    del request, reason
+    """Django's handler for a form without a valid CSRF token; the page names the cause.
+
+    Usually the form was open when the user signed out. In a new deployment the page may have come without TLS, and then
+    no browser keeps its cookie. Or a proxy is not trusted, and then the gateway does not know its own address.
+    """
+    if reason == csrf.REASON_NO_CSRF_COOKIE and settings.CSRF_COOKIE_SECURE and not request.is_secure():
+        return _page(
+            "This page needs HTTPS",
+            "Browsers keep the cookie of this page only over HTTPS, and this page came over HTTP. Open it with "
+            "https://. If you did, the proxy in front does not pass X-Forwarded-Proto, or TRUSTED_PROXIES does not "
+            "name the proxy.",
+            status=403,
+        )
+    origin = request.META.get("HTTP_ORIGIN", "")
+    if origin and reason == csrf.REASON_BAD_ORIGIN % origin:
+        here = f"{request.scheme}://{request.get_host()}"
+        return _page(
+            "This form came from another address",
+            f"Your browser says that it is at {origin}, and the gateway understands its own address as {here}. "
+            "If both are this gateway, the proxy in front does not pass X-Forwarded-Proto and X-Forwarded-Host, or "
+            "TRUSTED_PROXIES does not name the proxy.",
+            status=403,
+        )
     text = "This form belongs to a session that has ended. Open its page again and send it once more."
     return _page("This form is too old", text, status=403)
 

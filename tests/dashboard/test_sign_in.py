@@ -299,6 +299,30 @@ def test_a_form_without_its_csrf_token_is_refused(alice):
     assert b"This form is too old" in answer.content
 
 
+def test_a_form_without_tls_says_that_browsers_keep_its_cookie_over_https_alone(settings):
+    settings.CSRF_COOKIE_SECURE = True
+    browser = Client(enforce_csrf_checks=True)
+
+    answer = browser.post("/dashboard/login", {"login": "x", "password": "y"})
+
+    assert answer.status_code == 403
+    assert b"needs HTTPS" in answer.content
+    assert b"TRUSTED_PROXIES" in answer.content
+
+
+def test_a_form_behind_a_proxy_that_is_not_trusted_names_both_addresses():
+    browser = Client(enforce_csrf_checks=True)
+    token = browser.get("/dashboard/login").cookies["csrf"].value
+
+    form = {"login": "x", "password": "y", "csrfmiddlewaretoken": token}
+    answer = browser.post("/dashboard/login", form, HTTP_ORIGIN="https://gateway.example")
+
+    assert answer.status_code == 403
+    assert b"https://gateway.example" in answer.content
+    assert b"http://testserver" in answer.content
+    assert b"TRUSTED_PROXIES" in answer.content
+
+
 def test_the_operator_gives_a_new_password_to_who_lost_theirs(alice, capsys):
     client = Client()
     sign_in(client)
