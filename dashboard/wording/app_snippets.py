@@ -41,6 +41,21 @@ answer = client.messages.create(
 )
 print(answer.content[0].text)"""
 
+_CLAUDE_CODE: Final = """\
+export ANTHROPIC_BASE_URL={url}
+export ANTHROPIC_AUTH_TOKEN={token}
+claude --model {model}"""
+# In a file that others may read: the access key is in the environment.
+_CODEX: Final = """\
+model = "{model}"
+model_provider = "gateway"
+
+[model_providers.gateway]
+name = "Gateway"
+base_url = "{url}/v1"
+env_key = "GATEWAY_KEY"
+wire_api = "responses\""""
+
 
 class Snippet(NamedTuple):
     """One example: its title, its language and its code."""
@@ -55,7 +70,9 @@ def data_plane_url() -> str:
 
 
 def snippets_of(access_key: AccessKey, token: str) -> list[Snippet]:
-    """Examples for curl, `openai` and `anthropic` with a model that the access key may reach. Two queries at most.
+    """Examples for some clients with a model that the access key may reach. Two queries at most.
+
+    They are those of docs/clients.md, where the tests run them.
 
     Args:
         access_key: read with its configuration.
@@ -69,6 +86,8 @@ def snippets_of(access_key: AccessKey, token: str) -> list[Snippet]:
         Snippet("curl", _CURL.format(**values)),
         Snippet("Python, openai", _OPENAI.format(**values)),
         Snippet("Python, anthropic", _ANTHROPIC.format(**claude)),
+        Snippet("Claude Code", _CLAUDE_CODE.format(**claude)),
+        Snippet("Codex, ~/.codex/config.toml", _CODEX.format(**values)),
     ]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,12 +20,14 @@ from tests.clients.upstream import Upstream
 from tests.clients.upstream import running as upstream_running
 from tests.patience import stretched
 from tests.servers import RUN
-from tests.workers import SnapshotWriter, running, settings_of
+from tests.workers import ROOT, SnapshotWriter, running, settings_of
 
 # The provider key, which no client knows.
 KEY: Final = "sk-of-the-upstream-0123456789abcdef"
 # Nobody's package and nobody's command line reports from a test.
 SILENT: Final = {"DO_NOT_TRACK": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}
+DOCUMENT: Final = ROOT / "docs" / "clients.md"
+SHOWN_URL, SHOWN_KEY = "https://gateway.example", "gwk_your_access_key"
 _MOST_SECONDS: Final = 300
 
 
@@ -37,19 +40,30 @@ class Field(NamedTuple):
     # For client programs.
     environ: dict[str, str]
 
-    async def run(self, *command: str | Path, **environ: str) -> "Ran":
-        """Run a client's program to its end, with no input."""
+    def documented(self, language: str) -> list[str]:
+        """The snippets of docs/clients.md in a language, with this address and access key."""
+        found = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(), re.DOTALL | re.MULTILINE)
+        return [one.replace(SHOWN_URL, self.url).replace(SHOWN_KEY, self.token) for one in found]
+
+    async def run(self, *command: str | Path, given: str = "", **environ: str) -> "Ran":
+        """Run a client's program to its end.
+
+        Args:
+            command: the program and its arguments.
+            given: its standard input.
+            environ: beside what every client gets.
+        """
         process = await asyncio.create_subprocess_exec(
             *map(str, command),
             env=self.environ | environ,
             cwd=environ.get("HOME"),
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
         try:
             async with asyncio.timeout(stretched(_MOST_SECONDS)):
-                output, errors = await process.communicate()
+                output, errors = await process.communicate(given.encode())
         except BaseException:
             process.kill()
             raise

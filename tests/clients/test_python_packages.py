@@ -5,6 +5,7 @@ One process walks them all through their cases (`python/walk.py`); each test loo
 """
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,7 +45,7 @@ def walked(sealing_private_key: str) -> tuple[dict[tuple[str, str], Any], Upstre
 
     async def walk() -> tuple[dict[tuple[str, str], Any], Upstream]:
         async with field(sealing_private_key) as found:
-            ran = await found.run(PYTHON, WALK, *PACKAGES)
+            ran = await found.run(PYTHON, WALK, *PACKAGES, given=json.dumps(found.documented("python")))
             return ran.lines(), found.upstream
 
     assert PYTHON.exists(), "`make .venv/.clients` installs the packages"
@@ -106,6 +107,14 @@ def test_the_vendors_packages_get_the_other_things_that_they_ask_for(walked):
     assert of_openai["models"][:2] == ["openai:gpt-4o", "openai:gpt-4o-mini"]
     assert of_anthropic["models"] == of_openai["models"]
     assert of_anthropic["tokens"] == gave(lines, "of_langchain", "more")["tokens"] == INPUT_TOKENS
+
+
+def test_the_snippets_of_the_documentation_work_as_they_stand(walked):
+    lines, _ = walked
+    said = {case: gave(lines, client, case) for client, case in lines if client == "docs/clients.md"}
+
+    assert len(said) == 6
+    assert all(one == [TEXT] for one in said.values()), said
 
 
 def test_the_upstream_sees_its_own_key_and_never_the_access_key(walked):

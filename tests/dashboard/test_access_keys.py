@@ -21,6 +21,7 @@ from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from tests.events import an_event
 from tests.rows import make_provider
+from tests.workers import ROOT
 from usage.ingest import write
 
 pytestmark = pytest.mark.django_db
@@ -237,6 +238,17 @@ def test_a_key_shows_its_own_recent_requests(account, other_account, client, mak
         False,
         False,
     ]
+
+
+def test_the_snippets_are_those_of_the_documentation_where_the_tests_run_them(make_key, settings):
+    documented = (ROOT / "docs" / "clients.md").read_text()
+    settings.DATA_PLANE_URL = "https://gateway.example"
+
+    shown = app_snippets.snippets_of(make_key().access_key, "gwk_your_access_key")
+
+    assert len(shown) == 5
+    for one in shown:
+        assert one.text.replace("anthropic:claude", "claude") + "\n```" in documented, one.label
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The command lines of Claude Code and Codex, set up as docs/clients.md says, thei
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,19 +26,8 @@ QUIET: Final = {
     "DISABLE_ERROR_REPORTING": "1",
     "DISABLE_TELEMETRY": "1",
 }
-CODEX: Final = """
-model = "gpt-4o"
-model_provider = "gateway"
-
-[model_providers.gateway]
-name = "Gateway"
-base_url = "{url}/v1"
-env_key = "GATEWAY_KEY"
-wire_api = "responses"
-
-[analytics]
-enabled = false
-"""
+# Behind the documented configuration.
+QUIET_CODEX: Final = "\n[analytics]\nenabled = false\n"
 COMMAND: Final = "echo from-the-$((20+3))"
 NOT_ALLOWED: Final = "This access key's configuration does not allow the model openai:gpt-4o."
 NOT_KNOWN: Final = "401 This access key does not exist, or was deleted."
@@ -58,18 +48,22 @@ class Asked(NamedTuple):
 async def _claude(found: Field, home: Path, prompt: str, token: str) -> Asked:
     before = len(found.upstream.received)
     options = ("--model", "claude-sonnet-4-5", "--allowedTools", "Bash", "--output-format", "stream-json", "--verbose")
+    [snippet] = [one for one in found.documented("sh") if "ANTHROPIC" in one]
+    documented = dict(re.findall(r"^export (\w+)=(\S+)$", snippet, re.MULTILINE))
+    assert documented.pop("ANTHROPIC_AUTH_TOKEN") == found.token
     ran = await found.run(
         *(*CLAUDE, "-p", prompt, *options, "--include-partial-messages"),
         HOME=str(home),
-        ANTHROPIC_BASE_URL=found.url,
         ANTHROPIC_AUTH_TOKEN=token,
+        **documented,
         **QUIET,
     )
     return Asked(ran, found.upstream.received[before:])
 
 
 async def _codex(found: Field, home: Path, prompt: str, token: str) -> Asked:
-    (home / "config.toml").write_text(CODEX.format(url=found.url))
+    [configuration] = found.documented("toml")
+    (home / "config.toml").write_text(configuration + QUIET_CODEX)
     before = len(found.upstream.received)
     ran = await found.run(
         *(

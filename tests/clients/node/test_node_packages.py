@@ -15,7 +15,8 @@ from tests.clients.upstream import OUTPUT_TOKENS, REASON, TEXT, Upstream
 
 pytestmark = pytest.mark.xdist_group("node_packages")
 
-WALK: Final = Path(__file__).parent / "walk.mjs"
+HERE: Final = str(Path(__file__).parent)
+WALK: Final = Path(HERE) / "walk.mjs"
 VENDORS: Final = ("NotFoundError", "AuthenticationError", "BadRequestError", "APIError")
 # The class for a model that is not allowed, for a key that is not known, for a refusal, for a stream that was cut.
 CLIENTS: Final = {
@@ -41,7 +42,15 @@ def walked(sealing_private_key: str) -> tuple[dict[tuple[str, str], Any], Upstre
     async def walk() -> tuple[dict[tuple[str, str], Any], Upstream]:
         async with field(sealing_private_key) as found:
             ran = await found.run("node", WALK)
-            return ran.lines(), found.upstream
+            lines = ran.lines()
+            # Packages are looked for beside the working directory.
+            [snippet] = found.documented("js")
+            lines["docs/clients.md", "js"] = (
+                await found.run("node", "--input-type=module", "-e", snippet, HOME=HERE)
+            )._asdict()
+            [curl] = [one for one in found.documented("sh") if one.startswith("curl")]
+            lines["docs/clients.md", "curl"] = (await found.run("sh", "-c", curl))._asdict()
+            return lines, found.upstream
 
     return asyncio.run(walk())
 
@@ -74,3 +83,10 @@ def test_a_node_package_asks_again_after_429_and_gets_its_answer(client, walked)
     assert gave(lines, client, "retry") == [TEXT, OUTPUT_TOKENS]
     assert len(upstream.asked(f'"{client}: be busy once')) == 2
     assert {one.key for one in upstream.received} == {KEY}
+
+
+def test_the_snippets_of_the_documentation_work_as_they_stand(walked):
+    lines, _ = walked
+
+    assert lines["docs/clients.md", "js"]["output"].strip() == TEXT, lines["docs/clients.md", "js"]
+    assert TEXT in lines["docs/clients.md", "curl"]["output"], lines["docs/clients.md", "curl"]

@@ -5,7 +5,9 @@ All in one process, because each package takes seconds to import and they share 
 nothing of this project.
 """
 
+import contextlib
 import importlib
+import io
 import json
 import sys
 import warnings
@@ -31,8 +33,16 @@ def walk(name: str, client: str, case: Callable[[], Any]) -> None:
     sys.stdout.flush()
 
 
+def documented(code: str) -> list[str]:
+    """Run a snippet of the documentation; what it printed."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "docs/clients.md", "exec"), {"__name__": "__main__"})
+    return printed.getvalue().splitlines()
+
+
 def main() -> None:
-    """Every case of every client of the packages that the command line names."""
+    """Every case of every client of the packages that the command line names, and the snippets from standard input."""
     for package in sys.argv[1:]:
         module: Any = importlib.import_module(package)
         for client in module.CLIENTS:
@@ -44,6 +54,8 @@ def main() -> None:
             walk("refused", client.name, lambda client=client: client.ask(prompt="refuse"))
         if hasattr(module, "more"):
             walk("more", package, module.more)
+    for number, code in enumerate(json.load(sys.stdin)):
+        walk(str(number), "docs/clients.md", lambda code=code: documented(code))
 
 
 if __name__ == "__main__":
