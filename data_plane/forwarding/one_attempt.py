@@ -54,7 +54,7 @@ _ANTHROPIC_VERSION: Final = b"2023-06-01"
 class OneAttempt:
     """An attempt of a plan, on its way to an upstream."""
 
-    __slots__ = ("attempt", "running", "target", "value")
+    __slots__ = ("attempt", "is_managed", "running", "target", "value")
 
     def __init__(self, running: Running, attempt: Attempt) -> None:
         """
@@ -68,6 +68,8 @@ class OneAttempt:
         """
         self.running = running
         self.attempt = attempt
+        # Whether it shows a key of the operator's.
+        self.is_managed = attempt.source is KeySource.MANAGED
         self.target = self._target()
         if running.call.counts_tokens and self.target.counting is None:
             raise NotCounted
@@ -145,11 +147,6 @@ class OneAttempt:
         finally:
             if response is not None and not is_kept:
                 close(response)
-
-    @property
-    def is_managed(self) -> bool:
-        """Whether the operator's key is shown."""
-        return self.attempt.source is KeySource.MANAGED
 
     def _query(self) -> bytes:
         return b"" if self.is_managed else self.running.call.query

@@ -24,8 +24,12 @@ class TimeLimit:
 
     __slots__ = ("_before", "_due", "_has_fired", "_loop", "_timer", "_timer_due", "clock", "task")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        """
+        Args:
+            loop: of the task, for who knows it: it is found by a call of the system.
+        """
+        self._loop = asyncio.get_running_loop() if loop is None else loop
         task = asyncio.current_task(self._loop)
         assert task is not None  # noqa: S101 -- only a task can be ended
         self.task: asyncio.Task[object] = task

@@ -96,6 +96,8 @@ class App:
             longest_queue=settings.shared_limits.queue,
             allows_without_redis=settings.shared_limits.allows_without_redis,
         )
+        # Of all requests, once there is one.
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._machinery = Machinery(
             store=follower.store,
             keyring=settings.keyring,
@@ -159,7 +161,9 @@ class App:
         token, text, digest = await self._authorise(scope)
         coding = codings.coding_of(scope["headers"])
         share = self._budget.enter(token.account.id, _document(token).access_key)
-        limit = TimeLimit()
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        limit = TimeLimit(self._loop)
         admission: Admission | None = None
         try:
             raw = await bodies.read(exchange.receive, limit, share, within=self._settings.body_timeout)

@@ -248,7 +248,7 @@ def _way_on(failed: Attempt, following: Attempt) -> RetryAction:
 
 
 def _milliseconds(seconds: float) -> int:
-    return min(round(seconds * _MILLISECONDS), MAX_COUNT)
+    return min(int(seconds * _MILLISECONDS + 0.5), MAX_COUNT)
 
 
 def _named(model: str) -> str:
