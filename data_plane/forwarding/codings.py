@@ -31,10 +31,10 @@ _DEFLATE: Final = 8
 _CHECK: Final = 31
 # RFC 9659: a receiver does not have to accept a window over 8 MiB.
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
-_FAULTS: Final = (zlib.error, zstd.ZstdError, brotli.error)
+FAULTS: Final = (zlib.error, zstd.ZstdError, brotli.error)
 
 
-class _Decoder(Protocol):
+class Decoder(Protocol):
     """A coding, read a little at a time."""
 
     has_ended: bool
@@ -45,7 +45,7 @@ class _Decoder(Protocol):
         """About `_MADE_AT_ONCE` bytes of what the piece, or those before it, hold.
 
         Raises:
-            CodingBroken, or one of `_FAULTS`: it is not in this coding, or something is behind its end.
+            CodingBroken, or one of `FAULTS`: it is not in this coding, or something is behind its end.
         """
 
 
@@ -79,8 +79,10 @@ class _Gzip(_Zlib):
         super().__init__(raw, _GZIP)
 
 
-class _Brotli:
-    def __init__(self, _raw: bytes) -> None:
+class Brotli:
+    """br."""
+
+    def __init__(self, _raw: bytes = b"") -> None:
         self._decoder: Any = brotli.Decompressor()
         self.has_ended = self.is_full = False
 
@@ -93,8 +95,10 @@ class _Brotli:
         return made
 
 
-class _Zstd:
-    def __init__(self, _raw: bytes) -> None:
+class Zstd:
+    """zstd."""
+
+    def __init__(self, _raw: bytes = b"") -> None:
         self._decoder = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
         self.has_ended = self.is_full = False
 
@@ -107,12 +111,12 @@ class _Zstd:
         return made
 
 
-_CODINGS: Final[dict[bytes, Callable[[bytes], _Decoder]]] = {
+_CODINGS: Final[dict[bytes, Callable[[bytes], Decoder]]] = {
     b"gzip": _Gzip,
     b"x-gzip": _Gzip,
     b"deflate": _Zlib,
-    b"br": _Brotli,
-    b"zstd": _Zstd,
+    b"br": Brotli,
+    b"zstd": Zstd,
 }
 _TAKEN: Final = ((b"accept-encoding", b"gzip, deflate, br, zstd"),)
 
@@ -163,7 +167,7 @@ def decode(raw: Buffer, coding: bytes, share: Share) -> Generator[None, None, Bu
                 share.hold(len(made))
                 room.write(made)
                 yield
-    except _FAULTS:
+    except FAULTS:
         raise CodingBroken from None
     if not decoder.has_ended:
         raise CodingBroken

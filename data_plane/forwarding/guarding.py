@@ -8,12 +8,15 @@ Source: docs/decisions/0083-what-passes.md.
 
 import asyncio
 import zlib
+from collections.abc import Callable
 from itertools import chain
 from typing import Final
 
 import aiohttp
 
+from data_plane.errors import CodingBroken
 from data_plane.forwarding.answers import Answer, Content
+from data_plane.forwarding.codings import FAULTS, Brotli, Decoder, Zstd
 from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.secrets_filter import Secret, secret_of
 
@@ -21,6 +24,7 @@ from data_plane.forwarding.secrets_filter import Secret, secret_of
 _SLICE: Final = 16 * 1024
 _DECODED_PIECE: Final = 64 * 1024
 _DECODERS: Final = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_NEWER_DECODERS: Final[dict[str, Callable[[], Decoder]]] = {"br": Brotli, "zstd": Zstd}
 _OF_THE_ENCODED: Final = frozenset({b"content-encoding", b"content-length"})
 _ZLIB: Final = 8
 
@@ -46,9 +50,12 @@ def guard(answer: Answer, value: str, mask: str | None) -> None:
     """
     encoding = answer.header(b"content-encoding").strip().lower().decode("latin-1")
     if encoding and encoding != "identity":
-        if encoding not in _DECODERS:
+        if encoding in _DECODERS:
+            answer.content = _Decoded(answer.content, encoding)
+        elif encoding in _NEWER_DECODERS:
+            answer.content = _DecodedOnce(answer.content, _NEWER_DECODERS[encoding]())
+        else:
             raise EncodingNotAsked
-        answer.content = _Decoded(answer.content, encoding)
         answer.headers = [one for one in answer.headers if one[0] not in _OF_THE_ENCODED]
         answer.content_length = None
         # Where it ends is written in the encoding.
@@ -177,3 +184,38 @@ class _Decoded:
         else:
             self._rest = self._decoder.unconsumed_tail
         return piece
+
+
+class _DecodedOnce:
+    """A body in an encoding that has one part, in pieces of a bounded size."""
+
+    __slots__ = ("_content", "_decoder", "_has_begun")
+
+    def __init__(self, content: Content, decoder: Decoder) -> None:
+        self._content = content
+        self._decoder = decoder
+        self._has_begun = False
+
+    async def readany(self) -> bytes:
+        decoder = self._decoder
+        while True:
+            piece = b""
+            if not decoder.is_full or decoder.has_ended:
+                piece = await self._content.readany()
+                if not piece:
+                    if self._has_begun and not decoder.has_ended:
+                        raise EncodingBroken
+                    return b""
+                if decoder.has_ended:
+                    raise EncodingBroken
+                self._has_begun = True
+            try:
+                made = decoder.decode(piece)
+            except (CodingBroken, *FAULTS):
+                raise EncodingBroken from None
+            if made:
+                return made
+            await asyncio.sleep(0)
+
+    def at_eof(self) -> bool:
+        return self._content.at_eof() and (self._decoder.has_ended or not self._has_begun)

@@ -9,12 +9,14 @@ import gzip
 import itertools
 import json
 import re
+import sys
 import time
 import zlib
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote
 
+import brotli
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,6 +27,11 @@ from gateway_core.redaction import mask
 from tests.patience import stretched
 from tests.tiers import number
 from tests.workers import Client, Running, SnapshotWriter, Tenant, saying
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 # Its base64 has a `/` and a `+` in some alignment; its characters are those of every vendor's keys, and some more.
 VALUE = "sk-or-v1/0123+456_789~abcdefghij?ABCDEFGHIJ"
@@ -133,6 +140,10 @@ PLACES: dict[str, Callable[[str], bytes]] = {
     "trailer": lambda text: _chunked(*_stream("a"), trailer=f"Request-Id: {text}\r\n"),
     "error event": lambda text: _chunked(*_stream("a")[:1], b"event: error\ndata: " + _error(text) + b"\n\n"),
     "gzip": lambda text: _whole("400 No", gzip.compress(_error(text)), "Content-Encoding: gzip\r\n"),
+    "brotli": lambda text: _whole("400 No", brotli.compress(_error(text)), "Content-Encoding: br\r\n"),
+    "zstd stream": lambda text: _chunked(
+        zstd.compress(b"".join(_stream("a", text))), headers="Content-Encoding: zstd\r\n"
+    ),
     "deflate stream": lambda text: _chunked(
         zlib.compress(b"".join(_stream("a", text))), headers="Content-Encoding: deflate\r\n"
     ),
@@ -189,26 +200,37 @@ async def test_a_mask_that_the_upstream_made_of_a_managed_key_is_hidden(
 
 
 async def test_an_encoding_that_is_not_known_fails_its_attempt(client: Client, alice: Tenant):
-    async with saying(_whole("200 OK", b"\x0b\x02\x80", "Content-Encoding: br\r\n")) as url:
+    async with saying(_whole("200 OK", b"\x0b\x02\x80", "Content-Encoding: compress\r\n")) as url:
         alice.provider("mine", url)
         answer = await client.chat(alice.token(), "mine:x")
 
     assert (answer.status, answer.code) == (502, "attempts_failed")
 
 
+COMPRESSIONS = pytest.mark.parametrize(
+    ("coding", "compress"), [("gzip", gzip.compress), ("br", brotli.compress), ("zstd", zstd.compress)]
+)
+
+
+@COMPRESSIONS
 @pytest.mark.parametrize("cut", [1, 8, 30])
-async def test_a_compressed_answer_that_ends_too_early_fails_its_attempt(client: Client, alice: Tenant, cut: int):
-    body = gzip.compress(_completion("Hi there"))[:-cut]
-    async with saying(_whole("200 OK", body, "Content-Encoding: gzip\r\n")) as url:
+async def test_a_compressed_answer_that_ends_too_early_fails_its_attempt(
+    client: Client, alice: Tenant, coding: str, compress: Callable[[bytes], bytes], cut: int
+):
+    body = compress(_completion("Hi there"))[:-cut]
+    async with saying(_whole("200 OK", body, f"Content-Encoding: {coding}\r\n")) as url:
         alice.provider("mine", url)
         answer = await client.chat(alice.token(), "mine:x")
 
     assert answer.status == 502
 
 
-async def test_a_small_answer_that_becomes_large_is_passed_in_pieces(client: Client, alice: Tenant):
-    body = gzip.compress(_completion("x" * 30_000_000))
-    async with saying(_whole("200 OK", body, "Content-Encoding: gzip\r\n")) as url:
+@COMPRESSIONS
+async def test_a_small_answer_that_becomes_large_is_passed_in_pieces(
+    client: Client, alice: Tenant, coding: str, compress: Callable[[bytes], bytes]
+):
+    body = compress(_completion("x" * 30_000_000))
+    async with saying(_whole("200 OK", body, f"Content-Encoding: {coding}\r\n")) as url:
         alice.provider("mine", url)
         answer = await client.chat(alice.token(), "mine:x")
 
