@@ -1,6 +1,6 @@
 """The SQL by which the database counts what an account has (accounts.quotas). Each room's migrations use it."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.db import migrations
 
@@ -50,6 +50,35 @@ def count(table: str, column: str, *, weight: str = "0", owner: str = "account_i
         weight: an SQL expression for the bytes of a row that count towards `snapshot_bytes`.
         owner: an SQL expression for the account that owns a row.
     """
+    created, dropped = _triggers(table, column, weight, owner)
+    present = (
+        f"INSERT INTO accounts_accountquotas AS kept (account_id, {column}, snapshot_bytes) "  # noqa: S608 -- our own names
+        f"SELECT {owner}, count(*), coalesce(sum({weight}), 0) FROM {table} GROUP BY 1 "
+        f"ON CONFLICT (account_id) DO UPDATE SET {column} = excluded.{column}, "
+        "snapshot_bytes = kept.snapshot_bytes + excluded.snapshot_bytes"
+    )
+    return migrations.RunSQL([*created, present], [*dropped])
+
+
+def weigh(table: str, column: str, *, weight: str, before: str) -> migrations.RunSQL:
+    """Count other bytes of a table's rows from now on. Rows that are there must weigh the same by both expressions.
+
+    Args:
+        table, column, weight: as for `count`.
+        before: the weight until now.
+    """
+    created, dropped = _triggers(table, column, weight)
+    return migrations.RunSQL([*dropped, *created], [*dropped, *_triggers(table, column, before).created])
+
+
+class _Triggers(NamedTuple):
+    """The statements that make a table's triggers, and those that drop them."""
+
+    created: list[str]
+    dropped: list[str]
+
+
+def _triggers(table: str, column: str, weight: str, owner: str = "account_id") -> _Triggers:
     events = {"insert": _INSERTED, "delete": _DELETED} | ({"update": _UPDATED} if weight != "0" else {})
     literals = ", ".join(f"'{text}'" for text in (column, weight, owner))
     created = [
@@ -57,12 +86,4 @@ def count(table: str, column: str, *, weight: str = "0", owner: str = "account_i
         f"FOR EACH STATEMENT EXECUTE FUNCTION accounts_count({literals})"
         for name, event in events.items()
     ]
-    present = (
-        f"INSERT INTO accounts_accountquotas AS kept (account_id, {column}, snapshot_bytes) "  # noqa: S608 -- our own names
-        f"SELECT {owner}, count(*), coalesce(sum({weight}), 0) FROM {table} GROUP BY 1 "
-        f"ON CONFLICT (account_id) DO UPDATE SET {column} = excluded.{column}, "
-        "snapshot_bytes = kept.snapshot_bytes + excluded.snapshot_bytes"
-    )
-    return migrations.RunSQL(
-        [*created, present], [f"DROP TRIGGER {table}_is_counted_on_{name} ON {table}" for name in events]
-    )
+    return _Triggers(created, [f"DROP TRIGGER {table}_is_counted_on_{name} ON {table}" for name in events])

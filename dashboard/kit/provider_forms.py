@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from dashboard.kit import deviation_fields
 from dashboard.kit.forms import BoundField, Field, Form
 from gateway_core.catalog import Format, Surface
 from providers import base_url_check
@@ -102,13 +103,16 @@ class ProviderForm(Form):
         surfaces = tuple(field for row in self._rows for field in _fields_of(row))
         super().__init__(
             ProviderCreateForm if provider is None else ProviderChangeForm,
-            (*_FIELDS, *own, *surfaces, _MODELS, _METADATA),
+            (*_FIELDS, *own, *surfaces, _MODELS, *deviation_fields.FIELDS, _METADATA),
             submitted=submitted,
             present=present,
             etag=etag,
-            context={"resolve": resolve},
+            context={"resolve": resolve, "item": provider},
         )
         self._written = [] if provider is None else provider.supported_api_surfaces
+        self._deviations = {
+            name: None if provider is None else getattr(provider, name) for name in deviation_fields.NAMES
+        }
 
     @property
     def surfaces(self) -> list[tuple[Row, BoundField, BoundField]]:
@@ -118,19 +122,27 @@ class ProviderForm(Form):
     def wire(self) -> dict[str, Any]:
         """The JSON body, with the rows as the array `supportedApiSurfaces`."""
         names = {name for row in self._rows for name in (row.way, row.parameters)}
+        names |= {field.name for field in deviation_fields.FIELDS}
         body = super().wire()
         shown = {name: value for name, value in body.items() if name not in names}
         entries = [_entry(row, *fields) for row, *fields in self.surfaces if fields[0].value]
         if _comparable(entries) != _comparable(self._written):
             shown[_SURFACES] = entries
-        return shown
+        written = deviation_fields.written(lambda name: str(self[name].value))
+        stored = self._deviations
+        return shown | {name: value for name, value in written.items() if value != (stored[name] or None)}
+
+    @property
+    def paths(self) -> list[str]:
+        """The names of the fields for the paths of surfaces."""
+        return list(deviation_fields.PATHS)
 
     def show(self, error: GatewayError) -> None:
         """Show an error as every form does. A fault of an entry is in its row, a fault of all in the first."""
         served = [row for row, way, _ in self.surfaces if way.value]
         details: dict[str, str] = {}
         for path, text in error.details.items():
-            name = _field_at(path, served)
+            name = deviation_fields.field_at(_field_at(path, served))
             details[name] = f"{details[name]} {text}" if name in details else text
         super().show(type(error)(str(error), details=details))
 
@@ -159,6 +171,7 @@ def _present(provider: Provider) -> dict[str, Any]:
         "baseUrl": provider.base_url,
         "metadata": provider.metadata,
         "models": [model.model_id for model in provider.models_by_age],
+        **deviation_fields.present(provider),
     }
     for entry in provider.supported_api_surfaces:
         row = Row(Format(entry["format"]), Surface(entry["surface"]) if "surface" in entry else None, "")

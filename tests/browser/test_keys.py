@@ -157,6 +157,8 @@ def test_a_provider_is_made_on_a_phone_with_a_fault_at_its_field(account, member
     page.get_by_label("OpenAI: chat completions", exact=True).select_option("only")
     page.get_by_label("Parameters of OpenAI: chat completions").fill("model, messages")
     page.get_by_label("Models").fill("llama3.2")
+    page.get_by_label("Header of the key").fill("api-key")
+    page.get_by_label("Path of chat-completions").fill("/{model}/chat")
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], "nothing stands out at the side"
     assert_accessible(page)
     page.get_by_role("button", name="Create provider").click()
@@ -174,3 +176,4 @@ def test_a_provider_is_made_on_a_phone_with_a_fault_at_its_field(account, member
             "supportedParams": [{"name": "model"}, {"name": "messages"}],
         }
     ]
+    assert (made.auth, made.paths) == ({"header": "api-key"}, {"chat-completions": "/{model}/chat"})

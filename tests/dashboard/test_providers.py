@@ -168,3 +168,62 @@ def test_a_provider_that_something_names_tells_what_and_cannot_be_deleted(accoun
     assert client.post(f"{page}/delete", {"phrase": "Our models"}).status_code == 422
     assert client.post(f"{page}/delete", {"phrase": "our-models"})["Location"] == CUSTOM
     assert not account.provider_set.exists()
+
+
+DEVIATING = {
+    "auth-header": "api-key",
+    "auth-prefix": "Key ",
+    "headers": "X-Region: eu\r\n\r\n x-note : a: b ",
+    "path-chat-completions": "/openai/deployments/{model}/chat/completions?api-version=1",
+    "dialect": "openai",
+}
+DEVIATIONS = {
+    "auth": {"header": "api-key", "prefix": "Key "},
+    "headers": {"X-Region": "eu", "x-note": "a: b"},
+    "paths": {"chat-completions": "/openai/deployments/{model}/chat/completions?api-version=1"},
+    "dialect": "openai",
+}
+
+
+def test_a_provider_that_deviates_is_made_edited_and_made_plain_again(api, client):
+    # The name of a header has no space at its end.
+    filled = FILLED | DEVIATING | {"headers": DEVIATING["headers"].replace(" : ", ": ")}
+    client.post(f"{CUSTOM}/new", filled)
+    made = Provider.objects.get()
+    page = f"{CUSTOM}/{made.text_id}"
+    assert {name: getattr(made, name) for name in DEVIATIONS} == DEVIATIONS
+
+    client.post(page, shown_form(client, made))
+    assert Provider.objects.get().updated_at == made.updated_at, "what is shown is what is stored"
+
+    client.post(page, shown_form(client, made) | {"auth-prefix": "", "path-messages": "/m"})
+    shown = api.get(f"providers/{made.text_id}").json()
+    assert shown["auth"] == {"header": "api-key"}
+    assert shown["paths"] == DEVIATIONS["paths"] | {"messages": "/m"}
+
+    client.post(page, shown_form(client, made) | dict.fromkeys([*DEVIATING, "path-messages"], ""))
+    assert not set(DEVIATIONS) & set(api.get(f"providers/{made.text_id}").json())
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "wire"),
+    [
+        ({"auth-header": "host"}, "auth-header", {"auth": {"header": "host"}}),
+        ({"auth-prefix": "Key "}, "auth-header", {"auth": {"header": "", "prefix": "Key "}}),
+        ({"auth-header": "k", "auth-prefix": "x" * 33}, "auth-prefix", {"auth": {"header": "k", "prefix": "x" * 33}}),
+        ({"headers": "x-api-key: a"}, "headers", {"headers": {"x-api-key": "a"}}),
+        ({"headers": "x-a: a\nx-a: b"}, "headers", {"headers": {"x-a": "a", "x-a ": "b"}}),
+        ({"headers": "no colon"}, "headers", {"headers": {"no colon": ""}}),
+        ({"path-messages": "/../x"}, "path-messages", {"paths": {"messages": "/../x"}}),
+        ({"dialect": "no-such"}, "dialect", {"dialect": "no-such"}),
+    ],
+)
+def test_a_fault_of_a_deviation_stands_at_its_field_with_the_apis_own_words(api, client, changes, field, wire):
+    answer = client.post(f"{CUSTOM}/new", FILLED | changes)
+
+    (text,) = api.post("providers", WIRE | wire).json()["details"].values()
+    faults = {bound.field.name: bound.faults for bound in answer.context["form"] if bound.faults}
+    assert answer.status_code == 422
+    assert list(faults) == [field]
+    assert faults[field][0].endswith(text)
+    assert not Provider.objects.exists()

@@ -193,3 +193,20 @@ def test_the_header_of_the_key_that_is_stored_is_no_static_one_later(api, assert
 
     assert_refused(api.patch(made["uri"], {"headers": {"X-Tenant": "a"}}), 422, "invalid_request", "headers.X-Tenant")
     assert api.patch(made["uri"], {"auth": None, "headers": {"X-Tenant": "a"}}).status_code == 200
+
+
+def test_what_a_provider_deviates_in_counts_towards_the_bytes_of_the_snapshot(api):
+    def used() -> int:
+        quotas = api.get("/quotas").json()["quotas"]
+        return int(next(one["used"] for one in quotas if one["name"] == "snapshotBytes"))
+
+    made = api.post("/providers", BODY).json()
+    plain = used()
+    for name in NAMES:
+        before = used()
+        api.patch(made["uri"], {name: AZURE[name]})
+        assert used() >= before + len(str(AZURE[name])) - 10
+    api.patch(made["uri"], dict.fromkeys(NAMES))
+    assert used() == plain
+    api.delete(made["uri"])
+    assert used() == 0
