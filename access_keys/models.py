@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import models
 
+from account_settings.limits import shown
 from accounts.owned.models import TokenModel
 from configurations.models import Configuration
 from gateway_core import ids
@@ -22,6 +23,9 @@ class AccessKey(TokenModel):
     # RESTRICT: a configuration that is still linked cannot be deleted (configurations.services).
     configuration = models.ForeignKey(Configuration, null=True, on_delete=models.RESTRICT, related_name="access_keys")
 
+    # As account_settings.limits stores them. None: those that the account has for its access keys.
+    limits = models.JSONField(null=True)
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["digest"], name="one_access_key_per_token")]
         indexes = [
@@ -34,7 +38,8 @@ class AccessKey(TokenModel):
         """The fields that the audit may show."""
         linked = self.configuration_id
         configuration = ids.to_text(ids.Prefix.CONFIGURATION, linked) if linked else None
-        return {**super().audit_state(), "accessKeyConfigurationId": configuration}
+        limits = None if self.limits is None else shown(self.limits)
+        return {**super().audit_state(), "accessKeyConfigurationId": configuration, "limits": limits}
 
     @property
     def snapshot_document(self) -> str:

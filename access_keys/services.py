@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from access_keys.models import AccessKey
+from account_settings.limits import Stored, counted_since
 from accounts.models import Account
 from accounts.owned.services import apply_changes, build, with_disabled_set
 from accounts.principals import Principal
@@ -40,6 +41,7 @@ def create_access_key(
     metadata: str | None = None,
     expires_at: datetime | None = None,
     disabled: bool | None = None,
+    limits: Stored | None = None,
 ) -> IssuedAccessKey:
     """Create an access key for an app, with a configuration or without one (then everything is allowed).
 
@@ -61,6 +63,7 @@ def create_access_key(
             expires_at=expires_at,
             disabled=bool(disabled),
             disabled_is_set=disabled is not None,
+            limits=counted_since(limits, None, is_new_owner=True),
             digest=tokens.digest(token),
             key_redacted=mask(token),
         )
@@ -71,7 +74,8 @@ def create_access_key(
 
 @transaction.atomic
 def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch = ANY, **changes: Any) -> AccessKey:
-    """Change the given fields: name, description, metadata, configuration_id, expires_at, disabled. None clears one.
+    """Change the given fields: name, description, metadata, configuration_id, expires_at, disabled,
+    limits. None clears one.
 
     Raises:
         NotFound: it has been deleted meanwhile.
@@ -82,6 +86,8 @@ def update_access_key(*, access_key: AccessKey, by: Principal, if_match: IfMatch
         # Before the access key's own lock: every writer that locks both locks the configuration first.
         _configuration_of(access_key.account, changes["configuration_id"])
     with published.changing(access_key, by=by, action=Action.ACCESS_KEY_UPDATED, if_match=if_match) as row:
+        if "limits" in changes:
+            changes["limits"] = counted_since(changes["limits"], row.limits)
         apply_changes(row, by=by, changes=with_disabled_set(changes))
     return row
 

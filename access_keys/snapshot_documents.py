@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 
 from access_keys.models import AccessKey
+from account_settings.limits import limits_of
 from accounts.models import Account
 from gateway_core import ids
 from gateway_core.snapshot import TokenDocument, token_document
 
 _CHUNK: Final = 2000
 # The columns of a row that a document contains, in the order of `_document`.
-_COLUMNS: Final = ("id", "configuration_id", "expires_at", "disabled")
+_COLUMNS: Final = ("id", "configuration_id", "expires_at", "disabled", "limits")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,11 +50,14 @@ def build(account: Account, access_key: AccessKey) -> TokenDocument:
 
 
 def _document(account: str, columns: Sequence[Any]) -> TokenDocument:
-    access_key, configuration, expires_at, disabled = columns
+    access_key, configuration, expires_at, disabled, limits = columns
     return TokenDocument(
         account=account,
         access_key=ids.to_text(ids.Prefix.ACCESS_KEY, access_key),
         configuration=ids.to_text(ids.Prefix.CONFIGURATION, configuration) if configuration else None,
         expires_at=(expires_at - _EPOCH) // timedelta(microseconds=1) if expires_at else None,
         disabled=disabled,
+        limits=None if limits is None else limits_of(limits),
+        # A worker of a release that does not know limits must not serve the key without them.
+        must_understand=("limits",) if limits else (),
     )

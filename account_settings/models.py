@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from django.db import models
 
+from account_settings.limits import shown
 from accounts.models import Account
 from gateway_core import ids
 from gateway_core.snapshot import SETTINGS_DOCUMENT, SettingsDocument
@@ -29,6 +30,9 @@ class GatewayConfiguration(models.Model):
     )
     max_input_tokens = models.BigIntegerField(null=True)
     max_output_tokens = models.BigIntegerField(null=True)
+    # As account_settings.limits stores them: of the account, and of its access keys that have none of their own.
+    limits = models.JSONField(null=True)
+    access_key_limits = models.JSONField(null=True)
     metadata = models.CharField(max_length=4096, null=True)
 
     class Meta:
@@ -74,6 +78,8 @@ class GatewayConfiguration(models.Model):
             "streamTimeout": self.stream_timeout,
             "maxInputTokens": self.max_input_tokens,
             "maxOutputTokens": self.max_output_tokens,
+            "limits": None if self.limits is None else shown(self.limits),
+            "accessKeyLimits": None if self.access_key_limits is None else shown(self.access_key_limits),
             "metadata": self.metadata,
         }
 

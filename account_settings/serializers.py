@@ -6,6 +6,9 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
+from account_settings.limit_counts import Owned, states_of, with_states
+from account_settings.limit_forms import LimitSerializer, LimitsField
+from account_settings.limits import limits_of
 from gateway_core import durations, ids
 from rest import uris
 from rest.fields import MetadataField, StrictCharField, StrictIntegerField, id_pattern
@@ -33,6 +36,11 @@ class DurationField(StrictCharField):
         return text
 
 
+def _made_at(configuration: Any) -> int:
+    """When the account was made, in microseconds since 1970: its ID begins with its milliseconds."""
+    return int(configuration.account_id.int >> 80) * 1000
+
+
 class GatewayConfigurationForm(StrictSerializer):
     """PATCH of the gateway configuration."""
 
@@ -55,6 +63,10 @@ class GatewayConfigurationForm(StrictSerializer):
     max_output_tokens = StrictIntegerField(
         required=False, min_value=1, help_text="Lowers the request's own maximum; null: no cap."
     )
+    limits = LimitsField(help_text="What the account may use, over all of its access keys; null: no limits.")
+    access_key_limits = LimitsField(
+        help_text="What each access key may use that has no limits of its own; null: no limits."
+    )
     metadata = MetadataField()
 
 
@@ -76,7 +88,21 @@ class GatewayConfigurationSerializer(ShownSerializer):
     max_output_tokens = serializers.IntegerField(
         allow_null=True, help_text="Lowers the request's own maximum; null: no cap."
     )
+    limits = LimitSerializer(
+        many=True, required=False, help_text="What the account may use. Only where it was written."
+    )
+    access_key_limits = LimitSerializer(
+        many=True, required=False, help_text="What each access key may use that has no limits of its own."
+    )
     metadata = serializers.CharField(allow_null=True)
+
+    def to_representation(self, instance: Any) -> dict[str, Any]:
+        """As the shape, with what is used of the account's limits."""
+        found = super().to_representation(instance)
+        if instance.limits:
+            limits = [Owned(one, instance.text_account_id, _made_at(instance)) for one in limits_of(instance.limits)]
+            found["limits"] = with_states(found["limits"], states_of(limits))
+        return found
 
     @extend_schema_field({"type": "string", "format": "uri"})
     def get_uri(self, _configuration: Any) -> str:

@@ -5,6 +5,7 @@ from typing import TypedDict, Unpack
 
 from django.db import transaction
 
+from account_settings.limits import Stored, counted_since
 from account_settings.models import GatewayConfiguration
 from accounts.models import Account
 from accounts.owned.services import set_attributes
@@ -23,6 +24,8 @@ class Changes(TypedDict, total=False):
     stream_timeout: str | None
     max_input_tokens: int | None
     max_output_tokens: int | None
+    limits: Stored | None
+    access_key_limits: Stored | None
     metadata: str | None
 
 
@@ -39,6 +42,10 @@ def update_gateway_configuration(
     row, _ = GatewayConfiguration.objects.get_or_create(account=account)
     action = Action.GATEWAY_CONFIGURATION_UPDATED
     with published.changing(row, by=by, action=action, if_match=if_match) as configuration:
+        if "limits" in changes:
+            changes["limits"] = counted_since(changes["limits"], configuration.limits)
+        if "access_key_limits" in changes:
+            changes["access_key_limits"] = counted_since(changes["access_key_limits"], configuration.access_key_limits)
         set_attributes(configuration, changes)
         configuration.save(update_fields=list(changes))
     return configuration

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 import msgspec
 
 from account_settings.credits import accounts_with_credits
+from account_settings.limits import limits_of
 from account_settings.models import GatewayConfiguration
 from accounts.models import Account
 from gateway_core.snapshot import SETTINGS_DOCUMENT, SettingsDocument
@@ -45,6 +46,8 @@ def _build(accounts: Collection[Account]) -> dict[uuid.UUID, SettingsDocument]:
             max_input_tokens=settings.max_input_tokens,
             max_output_tokens=settings.max_output_tokens,
             has_credits=account.id in rich,
+            limits=limits_of(settings.limits),
+            access_key_limits=limits_of(settings.access_key_limits),
         )
         if document != SettingsDocument():
             built[account.id] = document

@@ -2,8 +2,9 @@
 
 Each 100 ms it sweeps the accounts that have anything pending. Each second it compares Redis's epoch and number with
 PostgreSQL's, each 30 s (and when another Redis process answers) the accounts' versions, once a day every document
-(snapshots.upkeep). Beside that it chains the audit's events each second, whatever becomes of Redis (audit.chain). Each
-of its threads leaves a heartbeat (gateway_admin.heartbeats). It outlives PostgreSQL's and Redis's absence; several
+(snapshots.upkeep). Five times a second it begins counts of limits that workers have missed in Redis
+(usage.limit_rounds). Beside that it chains the audit's events each second, whatever becomes of Redis (audit.chain).
+Each of its threads leaves a heartbeat (gateway_admin.heartbeats). It outlives PostgreSQL's and Redis's absence; several
 relays do no harm to each other.
 
 Source: docs/decisions/0009-snapshots.md.
@@ -27,6 +28,7 @@ from gateway_core.redis_errors import trouble_of
 from snapshots.publisher import PublicationRefused
 from snapshots.redis_client import SnapshotRedis
 from snapshots.upkeep import Upkeep
+from usage import limit_rounds
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
 
@@ -37,6 +39,7 @@ REFUSALS_SECONDS: Final = 2.0
 VERSIONS_SECONDS: Final = 30.0
 DOCUMENTS_SECONDS: Final = 24 * 3600.0
 CHAIN_SECONDS: Final = 1.0
+LIMITS_SECONDS: Final = 0.2
 # While a server stays away, look at least once a second, so that pending changes are published soon after its return.
 LONGEST_PAUSE_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 5.0
@@ -114,6 +117,7 @@ class Relay:
 
     def __init__(self, store: SnapshotRedis, stop: threading.Event) -> None:
         self._stop = stop
+        self._store = store
         upkeep = Upkeep(store, stop, on_another_redis=self._compare_versions_soon)
         self._upkeep = upkeep
         # Each in a thread of its own: a pending change must not wait until a million documents are compared, nor the
@@ -135,6 +139,7 @@ class Relay:
                 upkeep.forget_silent_workers: WORKERS_SECONDS,
                 upkeep.look_at_refusals: REFUSALS_SECONDS,
                 upkeep.walk_over_tokens: RECONCILE_SECONDS,
+                self.open_limits: LIMITS_SECONDS,
                 upkeep.compare_versions: VERSIONS_SECONDS,
             },
             stop,
@@ -167,6 +172,11 @@ class Relay:
         """Chain what was recorded since the last look; another relay may be doing the same."""
         while chain.extend() == chain.BATCH and not self._stop.is_set():
             pass
+
+    def open_limits(self) -> None:
+        """Begin the counts of limits that workers have missed in Redis, and send what ingest could not."""
+        limit_rounds.open_wanted(self._store.redis)
+        limit_rounds.send(self._store.redis)
 
     def _compare_versions_soon(self) -> None:
         self._repairing.hasten(self._upkeep.compare_versions)

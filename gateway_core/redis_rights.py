@@ -36,14 +36,14 @@ class Rights(NamedTuple):
 RIGHTS: Final = {
     # Publishes after each write, reads the workers' reports, waits for them, forgets a worker.
     "control-plane": Rights(
-        reads=("workers", "usage"),
+        reads=("workers", "usage", *_COUNTS),
         writes=(*_DOCUMENTS, "workers", "acknowledged"),
         commands=(*_SCRIPTS, *_PUBLISHING, "hgetall", "xread", "xlen"),
     ),
     # It repairs all that Redis holds. The commands of operators use its rights as well.
     "relay": Rights(
         reads=(),
-        writes=(*_DOCUMENTS, "workers", "acknowledged", "usage"),
+        writes=(*_DOCUMENTS, "workers", "acknowledged", "usage", *_COUNTS),
         commands=(
             *(
                 *_SCRIPTS,
@@ -59,6 +59,8 @@ RIGHTS: Final = {
                 "type",
                 "scan",
             ),
+            # Counts of limits that Redis does not know.
+            *("srandmember", "srem", "time", "expire"),
             *("info", "xread", "xlen", "xinfo|stream"),
             # `manage.py ingest_usage`.
             *("xreadgroup", "xautoclaim", "xpending", "xack", "xdel", "xgroup|create"),
@@ -67,11 +69,12 @@ RIGHTS: Final = {
     # Ingests usage, publishes what its tasks change (credits, prices), takes messages.
     "celery": Rights(
         reads=(),
-        writes=(*_DOCUMENTS, "usage", "celery:*"),
+        writes=(*_DOCUMENTS, "usage", "celery:*", *_COUNTS),
         commands=(
             *(*_SCRIPTS, *_PUBLISHING, *_BROKER, "brpop"),
             *("xreadgroup", "xautoclaim", "xpending", "xack", "xdel", "xlen"),
             *("xgroup|create", "xgroup|delconsumer", "xinfo|consumers"),
+            "hincrby",
             # Its heartbeat, which nobody reads.
             "publish",
         ),
@@ -84,7 +87,7 @@ RIGHTS: Final = {
         writes=("workers", "acknowledged", "usage", *_COUNTS),
         commands=(
             *(*_SCRIPTS, "hmget", "hget", "hgetall", "get", "mget", "xread", "xadd", "xlen", "hset", "hdel"),
-            *("time", "unlink", "sadd", "expire"),
+            *("time", "sadd", "expire"),
         ),
     ),
 }

@@ -25,7 +25,7 @@ from typeid.codecs import base32
 from gateway_core import ids
 from gateway_core.distinct_bits import distinct_bits
 from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
-from gateway_core.limits.limit import MOST_LIMITS
+from gateway_core.limits.limit import MOST_LIMITS, Measure
 from gateway_core.snapshot import Keys
 from gateway_core.traces import LONGEST_NAME_BYTES, Trace
 
@@ -68,6 +68,7 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
 
     # Whose limit it is: of the access key, or of the account.
     owner: Literal["key", "account"]
+    measure: Measure
     identity: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
     # The window's first second.
     start: Annotated[int, msgspec.Meta(ge=0, le=2**40)]

@@ -38,7 +38,7 @@ from provider_keys.key_health import KeyOutcomes, note_outcomes
 from provider_keys.models import ProviderKey
 from providers import price_refresh
 from snapshots.redis_client import document_keys, keys
-from usage import ledger, partitions
+from usage import ledger, limit_rounds, partitions
 from usage.costs import cost_of
 from usage.models import CENT_PLACES
 
@@ -55,8 +55,6 @@ _FORGET_MILLISECONDS: Final = 3_600_000
 # be this far ahead.
 MAXIMUM_AGE: Final = timedelta(days=31)
 MAXIMUM_LEAD: Final = timedelta(minutes=10)
-# Taken by a round for its transaction.
-_LOCK: Final = 0x75736167_65696E67
 # A process that stands still loses its session, and with it the lock.
 _BOUNDS: Final = "SET LOCAL idle_in_transaction_session_timeout = '5s'; SET LOCAL statement_timeout = '30s'"
 _SUCCESS: Final = range(200, 300)
@@ -218,23 +216,27 @@ def write(events: Sequence[UsageEvent]) -> int:
     price_refresh.follow()
     with connection.cursor() as cursor:
         cursor.execute(_BOUNDS)
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [limit_rounds.INGEST_LOCK])
         partitions.make({partitions.month_of(_moment(event)) for event in events})
         cursor.execute(_INCOMING)
         # Django names the errors of its own calls only.
         with connection.wrap_database_errors, cursor.copy(_COPY) as copy:
             for event in events:
                 copy.write_row(_row(event))
-        cursor.execute(_ADD)
+        counted = {ids.from_text(ids.Prefix.USAGE_EVENT, event.id): event for event in events if event.counted}
+        cursor.execute(_ADD, [list(counted)])
         added, due = 0, {}
-        for account, count, cents in cursor.fetchall():
+        news: list[UsageEvent] = []
+        for account, count, cents, of_limits in cursor.fetchall():
             added += count
             due[account] = cents
+            news += (counted[one] for one in of_limits or ())
         cursor.execute("TRUNCATE usage_incoming")
     note_uses(AccessKey, last_uses(events, lambda event: event.access_key, ids.Prefix.ACCESS_KEY))
     note_uses(ProviderKey, last_uses(events, lambda event: event.provider_key, ids.Prefix.PROVIDER_KEY))
     note_outcomes(key_outcomes(events))
     ledger.charge(due)
+    limit_rounds.note(news)
     return added
 
 
@@ -409,10 +411,10 @@ WITH added AS (
     WHERE EXISTS (SELECT FROM accounts_account WHERE accounts_account.id = usage_incoming.account_id)
     ORDER BY id
     ON CONFLICT DO NOTHING
-    RETURNING account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge, input_tokens,
+    RETURNING id, account_id, access_key_id, provider, event_time, is_final, is_error, cost, charge, input_tokens,
               output_tokens
 ), summed AS ({_SUM})
-SELECT account_id, count(*), sum(charge) FROM added GROUP BY account_id
+SELECT account_id, count(*), sum(charge), array_agg(id) FILTER (WHERE id = ANY(%s)) FROM added GROUP BY account_id
 """  # noqa: S608 -- our own column names
 # For events that were loaded without their sums (benchmarks/usage.py): everything since a moment.
 SUM_ALL: Final = f"WITH added AS (SELECT * FROM usage_event WHERE event_time >= %s) {_SUM}"  # noqa: S608

@@ -165,6 +165,21 @@ class Rollup(models.Model):
         return f"{self.group_key} at {self.start}"
 
 
+class LimitRound(models.Model):
+    """What one round of ingest added to counts of limits, until Redis has taken it.
+
+    Written in the round's transaction, so that the IDs rise in the order of the rounds.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    # Of each count and worker: the count's name, the worker's name in it, the life of the count that the worker knew,
+    # what was used, and what the worker had counted.
+    added = models.JSONField()
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class LedgerEntry(models.Model):
     """One movement of an account's credits. Triggers of migration 0001 refuse to change or delete it.
 

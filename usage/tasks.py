@@ -8,7 +8,7 @@ from redis.exceptions import RedisError
 
 from providers import price_refresh
 from snapshots.redis_client import patient_store
-from usage import ledger, partitions
+from usage import ledger, limit_rounds, partitions
 from usage.ingest import Ingest, forget_consumers
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -29,6 +29,7 @@ def ingest() -> None:
     price_refresh.follow()
     try:
         _ingest().run(seconds=_SECONDS)
+        limit_rounds.send(patient_store().redis)
     except RedisError as fault:
         log.warning("Redis did not answer; usage waits there", fault=type(fault).__name__)
 

@@ -103,6 +103,7 @@ class Admission:
                 counted.append(
                     Counted(
                         "key" if held.is_of_key else "account",
+                        held.measure,
                         held.identity,
                         share.name.start,
                         share.lease.life,

@@ -223,7 +223,7 @@ class Shares:
 
     async def _call(self, asked: Sequence[tuple[Share, Ask]]) -> list[Any]:
         now = self.now()
-        arguments: list[Any] = []
+        arguments: list[Any] = [self._keys.epoch]
         for share, ask in asked:
             kept = _KEPT if share.end == NEVER else max(share.end - now, 0) // _SECOND + _AFTERWARDS
             begin = "" if share.begin is None else share.begin
@@ -234,7 +234,6 @@ class Shares:
         try:
             answers: Any = await self._script(
                 keys=[
-                    self._keys.epoch,
                     names.marker(self._keys),
                     names.wanted(self._keys),
                     *(share.key for share, _ in asked),

@@ -9,6 +9,7 @@ import pytest
 from rest_framework.serializers import Serializer
 
 from access_keys.serializers import AccessKeyForm
+from account_settings.limit_forms import LimitForm
 from account_settings.serializers import DurationField, GatewayConfigurationForm
 from accounts.serializers import ApiKeyForm
 from configurations.serializers import AccessField, ConfigurationForm, RouterField
@@ -41,6 +42,7 @@ VALUES: dict[type[Any], list[Any]] = {
     KeyHeaderForm: [{"header": "api-key"}, {"header": "X-Own-Key", "prefix": ""}],
     HeadersField: [{}, {"x-region": "eu"}],
     PathsForm: [{}, {"messages": "/a?b=c"}],
+    LimitForm: [[], [{"measure": "concurrency", "amount": 1}]],
     StrictChoiceField: ["moonshot"],
 }
 # Where each form is sent to make an object, with what is required, and the form of its PATCH.
@@ -79,6 +81,9 @@ def values_of(field: Any) -> list[Any]:
 def shown(answer: Any, name: str) -> Any:
     """A field of an answer; of a provider's models without the IDs that they got."""
     value = answer.json().get(name, "left out")
+    if name == "limits":
+        # Without what is used of them.
+        return [{part: one[part] for part in ("measure", "amount")} for one in value] if value != "left out" else value
     return [{"modelId": model["modelId"]} for model in value] if name == "models" else value
 
 

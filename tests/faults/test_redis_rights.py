@@ -10,6 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tests.patience import wait_until
 from tests.servers import FaultyRedis
 from tests.snapshots.rows import differences
 from tests.workers import WorkerProcess, worker_process
+from usage import limit_rounds
 from usage.ingest import Ingest, forget_consumers
 
 pytestmark = [pytest.mark.faults, pytest.mark.django_db(transaction=True)]
@@ -99,6 +101,14 @@ def ask(worker: WorkerProcess, token: str) -> int:
         return refusal.code
 
 
+def ask_beside(relay: SnapshotRedis, worker: WorkerProcess, token: str) -> int:
+    """A chat completion's status, while the relay begins the counts of limits that the worker misses."""
+    with ThreadPoolExecutor(1) as caller:
+        asked = caller.submit(ask, worker, token)
+        wait_until(lambda: limit_rounds.open_wanted(relay.redis) >= 0 and asked.done(), what="an answer")
+        return asked.result()
+
+
 def test_every_process_does_its_work_and_is_refused_nothing(
     users: Users,
     account: Account,
@@ -113,7 +123,9 @@ def test_every_process_does_its_work_and_is_refused_nothing(
     upkeep.reconcile()
     assert Epoch.objects.get().completed_at
     key = api.post("/provider-keys", {"providerId": "openai", "name": "team", "value": VALUE}).json()
-    token = api.post("/access-keys", {"name": "app"}).json()["token"]
+    limits = [{"measure": "cost", "amount": "5", "window": "day"}]
+    limited = api.post("/access-keys", {"name": "app", "limits": limits}).json()
+    token = limited["token"]
     assert not Change.objects.exists()
     environ = {
         "GATEWAY_MODE": "evaluation",
@@ -130,7 +142,7 @@ def test_every_process_does_its_work_and_is_refused_nothing(
         stand_in() as upstream,
         worker_process(environ | {"UPSTREAM_BASE_URLS": f"openai={upstream}/v1"}, tmp_path) as worker,
     ):
-        assert ask(worker, token) == 200
+        assert ask_beside(relay, worker, token) == 200
 
         # Rotation, with the count of workers that have applied it; usage as Celery has ingested it.
         rotated = api.post(
@@ -142,6 +154,11 @@ def test_every_process_does_its_work_and_is_refused_nothing(
         wait_until(
             lambda: len(api.get(f"/usage?startTime={start}").json()["aiGatewayUsage"]) == 2, what="Celery ingests"
         )
+        wait_until(
+            lambda: float(api.get(f"/access-keys/{limited['id']}").json()["limits"][0]["used"]) > 0,
+            what="what was used is counted",
+        )
+        limit_rounds.send(relay.redis)
         # Whatever else the control plane and the relay do.
         assert Client().get("/readyz").status_code == 200
         assert b"gateway_redis_takes_writes 1.0" in Client().get("/metrics").content
@@ -158,7 +175,7 @@ def test_every_process_does_its_work_and_is_refused_nothing(
         Ingest(relay.redis).run(seconds=1)
         celery = SnapshotRedis(users.url("celery"), timeout=PATIENT_SECONDS)
         forget_consumers(celery.redis)
-        assert ask(worker, token) == 200
+        assert ask_beside(relay, worker, token) == 200
         wait_until(lambda: workers.read_workers().reports[0].epoch == str(Epoch.objects.get().id), what="it follows")
         # Reports are signed: somebody else's field in them is thrown out.
         users.admin.hset(keys().workers, "somebody", "x")
@@ -206,7 +223,7 @@ OF_WORKERS: list[tuple[str, ...]] = [
     ("XADD", "{gw}:changes", "*", "account", "x"),
     ("DEL", "{gw}:workers"),
     ("UNLINK", "{gw}:usage"),
-    ("EVALSHA", "0" * 40, "0"),
+    ("DEL", "{gw}:limits"),
     ("LPUSH", "{gw}:celery:tasks", "x"),
     ("XREAD", "STREAMS", "{gw}:celery:tasks", "0"),
     ("XGROUP", "CREATE", "{gw}:usage", "g", "0"),

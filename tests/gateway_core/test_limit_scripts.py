@@ -35,8 +35,8 @@ class InRedis:
     def call(self, worker: str, ask: Ask, amount: int, *, kind: str = "c", begin: str = BEGINS, life: str = "") -> Any:
         """The moment of the call, and its answer."""
         answers = self._ask(
-            keys=[KEYS.epoch, names.marker(KEYS), names.wanted(KEYS), self.key],
-            args=[worker, kind, str(self.name), begin, 3600, life, *ask, amount],
+            keys=[names.marker(KEYS), names.wanted(KEYS), self.key],
+            args=[KEYS.epoch, worker, kind, str(self.name), begin, 3600, life, *ask, amount],
         )
         return answers if not answers else (answers[0], answers[1])
 

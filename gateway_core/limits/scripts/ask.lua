@@ -1,7 +1,9 @@
 -- Take a worker's totals of several counts, and give it a ceiling for each (gateway_core.limits.counting).
 --
--- KEYS  1 epoch, 2 limits, 3 limits:wanted, 4… the counts
--- ARGV  for each count:
+-- KEYS  1 limits, 2 limits:wanted, 3… the counts
+-- ARGV  1 the name of the epoch, of the same hash tag. It is not among the keys, because Redis lets nobody call a script
+--         with a key that it may only read
+--       then for each count:
 --       + 0 the worker, under the name that it has in this count
 --       + 1 its kind: "c" a count, "r" a rate, "s" requests at one time
 --       + 2 its name
@@ -24,23 +26,23 @@ local function text(number)
   return string.format("%.0f", number)
 end
 
-local epoch = redis.call("HGET", KEYS[1], "id")
+local epoch = redis.call("HGET", ARGV[1], "id")
 if not epoch then
   return {}
 end
 local time = redis.call("TIME")
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local marker = redis.call("HMGET", KEYS[2], "epoch", "since", "seen", "spared")
+local marker = redis.call("HMGET", KEYS[1], "epoch", "since", "seen", "spared")
 local since, seen, spared = tonumber(marker[2]), tonumber(marker[3]), tonumber(marker[4] or 0)
 if marker[1] ~= epoch or not since or not seen then
   since, seen = now, 0
-  redis.call("HSET", KEYS[2], "epoch", epoch, "since", text(since))
+  redis.call("HSET", KEYS[1], "epoch", epoch, "since", text(since))
 end
 if now - seen > SILENT then
   spared = now + LIFE
-  redis.call("HSET", KEYS[2], "spared", text(spared))
+  redis.call("HSET", KEYS[1], "spared", text(spared))
 end
-redis.call("HSET", KEYS[2], "seen", text(now))
+redis.call("HSET", KEYS[1], "seen", text(now))
 
 local function fields_of(key)
   local flat, fields = redis.call("HGETALL", key), {}
@@ -117,8 +119,8 @@ local function take_share(key, fields, worker, ask, is_settling)
 end
 
 local answers = {now}
-for place = 4, #KEYS do
-  local key, at = KEYS[place], 1 + (place - 4) * WIDTH
+for place = 3, #KEYS do
+  local key, at = KEYS[place], 2 + (place - 3) * WIDTH
   local worker, kind, name, begin, kept, life = unpack(ARGV, at, at + 5)
   local ask = {
     number = tonumber(ARGV[at + 6]), used = tonumber(ARGV[at + 7]), reserved = tonumber(ARGV[at + 8]),
@@ -127,7 +129,9 @@ for place = 4, #KEYS do
   local fields = fields_of(key)
   local answer
   if fields.epoch ~= epoch then
-    redis.call("UNLINK", key)
+    for field in pairs(fields) do
+      redis.call("HDEL", key, field)
+    end
     fields = nil
     if kind == "s" or (begin ~= "" and since <= tonumber(begin)) then
       fields = {epoch = epoch, opened = text(now)}
@@ -135,7 +139,7 @@ for place = 4, #KEYS do
     end
   end
   if not fields then
-    redis.call("SADD", KEYS[3], name)
+    redis.call("SADD", KEYS[2], name)
     answer = {UNKNOWN, 0, "", 0, 0}
   elseif life ~= "" and life ~= fields.opened then
     answer = {BEGUN_AGAIN, 0, fields.opened, 0, 0}

@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import RedisError
 
 from snapshots.redis_client import patient_store
+from usage import limit_rounds
 from usage.ingest import Ingest
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger(__name__)
@@ -41,12 +42,14 @@ class Command(BaseCommand):
         ingest = Ingest(patient_store().redis)
         if not options["loop"]:
             self.stdout.write(f"{ingest.run(seconds=_FOR_EVER)} events added")
+            limit_rounds.send(patient_store().redis)
             return
         for one in (signal.SIGTERM, signal.SIGINT):
             signal.signal(one, self._end)
         while not self._is_asked_to_end:
             try:
                 ingest.round(block_milliseconds=_BLOCK_MILLISECONDS)
+                limit_rounds.send(patient_store().redis)
             except (RedisError, OperationalError, InterfaceError) as fault:
                 log.warning("usage waits", fault=type(fault).__name__)
                 close_old_connections()
