@@ -14,6 +14,7 @@ from django.conf import settings
 from accounts.models import Account
 from configurations import router as routers
 from configurations import scope as scopes
+from configurations.cooling import with_cooling
 from configurations.models import Configuration
 from configurations.services import valid_content
 from configurations.snapshot_documents import build
@@ -83,7 +84,7 @@ def explain_draft(*, account: Account, access: Any, router: Any, question: Quest
 def _ask(
     account: Account, configuration: str | None, documents: dict[str, msgspec.Struct], question: Question
 ) -> Explanation:
-    return explain(
+    found = explain(
         _snapshot(account, documents, question.requested),
         current_catalog(),
         configuration=configuration,
@@ -92,6 +93,7 @@ def _ask(
         failing=question.failing,
         most_attempts=settings.REQUEST_ATTEMPTS,
     )
+    return with_cooling(account, found)
 
 
 def _snapshot(account: Account, documents: dict[str, msgspec.Struct], requested: Sequence[str]) -> AccountSnapshot:

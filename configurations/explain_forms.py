@@ -9,7 +9,14 @@ from configurations.serializers import AccessField, RouterField
 from gateway_core import ids
 from gateway_core.catalog import Surface
 from gateway_core.plans import KeySource, Strategy
-from rest.fields import IdField, StrictBooleanField, StrictCharField, StrictChoiceField, StrictListField
+from rest.fields import (
+    IdField,
+    StrictBooleanField,
+    StrictCharField,
+    StrictChoiceField,
+    StrictListField,
+    TimestampField,
+)
 from rest.serializers import ShownSerializer, StrictSerializer
 
 _MAX_MODELS = 20
@@ -107,6 +114,15 @@ class ExplainedCandidateSerializer(ShownSerializer):
     change = ChangeSerializer(required=False)
 
 
+class CoolingAtSerializer(ShownSerializer):
+    """A worker that passes the key of an attempt over for its model, unless the attempt is the last one."""
+
+    worker_id = serializers.CharField(help_text="As `GET /data-plane/workers` names it.")
+    cause = serializers.CharField(help_text="`key_refused`, `rate_limited` or `failing`.")
+    since = TimestampField(help_text="Since when the key cools.")
+    until = TimestampField(help_text="Until when at the least.")
+
+
 class ExplainedAttemptSerializer(ShownSerializer):
     """One call that would be made upstream, if those before it failed."""
 
@@ -129,6 +145,11 @@ class ExplainedAttemptSerializer(ShownSerializer):
         [strategy.value for strategy in Strategy if strategy is not Strategy.ORDERED],
         required=False,
         help_text="Each request brings the keys of this step into an order of its own. Left out for `ordered`.",
+    )
+    cooling = CoolingAtSerializer(
+        many=True,
+        required=False,
+        help_text="The workers that pass it over now, by their newest reports. Left out where there is none.",
     )
     outcome = serializers.ChoiceField(
         ["answers", "fails", "isNotReached"], help_text="`fails` by assumption; `isNotReached` behind one that answers."

@@ -1,6 +1,7 @@
 """What a worker counts. No label names a tenant, a provider or a key."""
 
 from collections import Counter as Counts
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -43,6 +44,12 @@ class Metrics:
             registry=registry,
         )
         self.passed_over = {cause: passed_over.labels(cause.value) for cause in CoolingCause}
+        self._cooling = Gauge(
+            "gateway_keys_cooling",
+            "Keys and models that are passed over now, by the cause.",
+            ["cause"],
+            registry=registry,
+        )
         refused = Counter(
             "gateway_connections_refused", "Connections refused or cut, by reason.", ["reason"], registry=registry
         )
@@ -72,6 +79,12 @@ class Metrics:
             "gateway_reports_taken", "1 while Redis takes this worker's reports, else 0.", registry=registry
         )
         self.in_sync = Gauge("gateway_snapshot_in_sync", "1 while in sync with Redis.", registry=registry)
+
+    def set_cooling(self, causes: Iterable[CoolingCause]) -> None:
+        """Gauge how many keys cool for which cause."""
+        found = Counts(causes)
+        for cause in CoolingCause:
+            self._cooling.labels(cause.value).set(found[cause])
 
     def text(self) -> bytes:
         """Everything in Prometheus's text format."""

@@ -7,6 +7,7 @@ Source: contract, section 8; docs/decisions/0012-explain.md.
 """
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -47,6 +48,16 @@ class ExplainedCandidate(msgspec.Struct, frozen=True, rename="camel", omit_defau
     change: Suggestion | None = None
 
 
+class CoolingAt(msgspec.Struct, frozen=True, rename="camel"):
+    """A worker that passes an attempt's key over for its model, unless the attempt is the last one."""
+
+    worker_id: str
+    # A word of gateway_core.traces.CoolingCause.
+    cause: str
+    since: datetime
+    until: datetime
+
+
 class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
     """One call that would be made upstream, if those before it failed."""
 
@@ -61,6 +72,8 @@ class ExplainedAttempt(msgspec.Struct, frozen=True, rename="camel", omit_default
     removed_params: tuple[str, ...] | None = None
     # Of a step that does not take its keys in order: each request brings them into an order of its own.
     key_selection_strategy: Strategy | None = None
+    # Filled in by who can ask the workers.
+    cooling: tuple[CoolingAt, ...] | None = None
     # `fails` (assumed), `answers`, or `isNotReached`.
     outcome: str
 

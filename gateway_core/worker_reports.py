@@ -22,6 +22,9 @@ _SLACK_SECONDS: Final = 2.0
 _MICROSECONDS: Final = 1_000_000
 MOST_BEHIND: Final = 32
 MOST_REFUSALS: Final = 16
+# Keys that cool: of all accounts, and of one.
+MOST_COOLING: Final = 64
+MOST_COOLING_OF_AN_ACCOUNT: Final = 8
 # Stands for every account where an account's ID is expected.
 ANY_ACCOUNT: Final = "*"
 
@@ -43,6 +46,22 @@ class Behind(msgspec.Struct, frozen=True, rename="camel"):
     account: _Text
     first: int
     last: int
+
+
+class CoolingKey(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A key that a worker passes over for a model (docs/decisions/0059-cooling.md)."""
+
+    account: _Text
+    provider: _Text
+    # None for the operator's key, and where no key is shown.
+    provider_key: _Text | None = None
+    # Cut as in a trace (gateway_core.usage_events.fit_name).
+    model: _Text
+    # A word of gateway_core.traces.CoolingCause.
+    cause: _Text
+    # Microseconds since 1970: since when, and until when at the least.
+    since: int
+    until: int
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -71,6 +90,8 @@ class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel", om
     requests: int = 0
     refusals: int = 0
     last_refusals: Annotated[tuple[Refusal, ...], msgspec.Meta(max_length=MOST_REFUSALS)] = ()
+    # The first few of those that cool.
+    cooling: Annotated[tuple[CoolingKey, ...], msgspec.Meta(max_length=MOST_COOLING)] = ()
 
     def has_applied(self, account: str, number: int) -> bool:
         """Whether a publication of an account is in force at this worker, in the epoch that it follows."""

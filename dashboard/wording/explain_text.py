@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from dashboard.wording.json_places import place
 from dashboard.wording.scope_summary import ProviderNames
+from dashboard.wording.trace_text import CAUSES
 from gateway_core.explanation import ExplainedAttempt, ExplainedCandidate, ExplainedStep, Explanation, Suggestion
 from gateway_core.plans import KeySource, Strategy
 
@@ -31,6 +33,10 @@ class ShownAttempt:
     # The place in the configuration that decided: "rule 2, step 1".
     decided: str
     outcome: str
+    # How many workers pass it over now, and why; empty where none does.
+    cooling: str
+    # The earliest moment since when one of them does.
+    cooling_since: datetime | None
     # The ID that `assume.failing` needs to make this attempt fail; empty where it cannot fail, or fails already.
     failing: str
 
@@ -96,8 +102,18 @@ def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ShownAttempt:
         mask=attempt.key_redacted or "",
         decided=place(attempt.credentials_from) + _STRATEGIES.get(attempt.key_selection_strategy or "", ""),
         outcome=_OUTCOMES[attempt.outcome],
+        cooling=_cooling(attempt),
+        cooling_since=min((one.since for one in attempt.cooling or ()), default=None),
         failing=(attempt.provider_key_id or attempt.provider) if attempt.outcome == "answers" else "",
     )
+
+
+def _cooling(attempt: ExplainedAttempt) -> str:
+    if not attempt.cooling:
+        return ""
+    causes = " and ".join(sorted({CAUSES.get(one.cause, one.cause) for one in attempt.cooling}))
+    count = len(attempt.cooling)
+    return f"at {count} worker{'s' if count > 1 else ''}: {causes}"
 
 
 def _candidate(candidate: ExplainedCandidate, names: ProviderNames) -> ShownRefusal:

@@ -257,7 +257,7 @@ class Cooling:
             keys = self._accounts[account] = AccountKeys(self.clock)
         return keys
 
-    def cooling(self, *, most_of_an_account: int) -> Iterator[tuple[str, Place, Cooled]]:
+    def cooling(self, *, most_of_an_account: int = MOST_PLACES) -> Iterator[tuple[str, Place, Cooled]]:
         """What is passed over now, with its account.
 
         Args:

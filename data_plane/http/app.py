@@ -81,6 +81,8 @@ class App:
         self.is_draining = False
         # How many requests came in, for the worker's report.
         self.requests = 0
+        # Which keys are passed over, for the worker's report too.
+        self.cooling = Cooling(time.monotonic)
         self._settings = settings
         self._follower = follower
         self._usage = usage
@@ -107,7 +109,7 @@ class App:
             loop_marker=self._loop_guard.marker,
             record_usage=usage.record,
             limits=settings.request_limits,
-            cooling=Cooling(time.monotonic),
+            cooling=self.cooling,
         )
         self._unmetered = self._machinery._replace(record_usage=not_metered)
 
@@ -366,6 +368,7 @@ class App:
         metrics.position.set(follower.store.position)
         metrics.in_sync.set(follower.is_in_sync)
         metrics.reported.set(follower.reporter.is_taken)
+        metrics.set_cooling(cooled.cause for _, _, cooled in self.cooling.cooling())
         for outcome, count in self._usage.counts._asdict().items():
             metrics.usage.labels(outcome).set(count)
         await exchange.answer(200, [(b"content-type", CONTENT_TYPE.encode())], metrics.text())

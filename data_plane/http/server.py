@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 import uvloop
 
+from data_plane.forwarding.cooling_report import cooling_keys
 from data_plane.forwarding.upstream import Upstream
 from data_plane.http.app import App
 from data_plane.http.connections import Gate, raise_descriptors
@@ -40,7 +41,12 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.keeper = Keeper(settings)
-        self.follower = Follower(settings, self.keeper.find(), requests=lambda: self.app.requests)
+        self.follower = Follower(
+            settings,
+            self.keeper.find(),
+            requests=lambda: self.app.requests,
+            cooling=lambda: cooling_keys(self.app.cooling),
+        )
         self.upstream = Upstream(settings.upstream_limits)
         self.usage = UsageEmitter(
             redis_client(settings.redis_url),

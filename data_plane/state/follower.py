@@ -31,18 +31,26 @@ from data_plane.state.sync import Sync
 from data_plane.tasks import end
 from gateway_core import ids
 from gateway_core.snapshot import Keys
-from gateway_core.worker_reports import WorkerReport
+from gateway_core.worker_reports import CoolingKey, WorkerReport
 
 
 class Follower:
     """What the rest of the worker asks for its state."""
 
-    def __init__(self, settings: WorkerSettings, contents: FileContents | None, *, requests: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        contents: FileContents | None,
+        *,
+        requests: Callable[[], int],
+        cooling: Callable[[], tuple[CoolingKey, ...]],
+    ) -> None:
         """
         Args:
             settings: the worker's.
             contents: what a snapshot file held; it serves while Redis cannot be asked. None where there is no file.
             requests: how many requests this process has taken, for the report.
+            cooling: the keys that it passes over now, for the report.
         """
         self.id = ids.to_text(ids.Prefix.WORKER, ids.new_id())
         self.keys = Keys(settings.namespace)
@@ -61,6 +69,7 @@ class Follower:
             sync=self.sync,
             restored_behind=lambda: self.restorer.behind(self.following.started_at_position),
             requests=requests,
+            cooling=cooling,
         )
         self.loader = Loader(
             self.store,

@@ -21,7 +21,7 @@ from gateway_core.envelopes import DocumentKeys
 from gateway_core.redis_errors import trouble_of
 from gateway_core.release import RELEASE
 from gateway_core.snapshot import Keys
-from gateway_core.worker_reports import WorkerReport, behind_of, seal_report
+from gateway_core.worker_reports import CoolingKey, WorkerReport, behind_of, seal_report
 
 log = structlog.get_logger("data_plane.state.reporting")
 
@@ -42,6 +42,7 @@ class Reporter:
         sync: Sync,
         restored_behind: Callable[[], dict[str, tuple[int, int]]],
         requests: Callable[[], int],
+        cooling: Callable[[], tuple[CoolingKey, ...]],
     ) -> None:
         """
         Args:
@@ -53,6 +54,7 @@ class Reporter:
             sync: when Redis was last in sync.
             restored_behind: the accounts that a file would serve, each with its first and last missing number.
             requests: how many requests this process has taken.
+            cooling: the keys that it passes over now.
         """
         self.worker = worker
         self._redis = redis
@@ -62,6 +64,7 @@ class Reporter:
         self._sync = sync
         self._restored_behind = restored_behind
         self._requests = requests
+        self._cooling = cooling
         self._host = socket.gethostname()[:255]
         self._started_at = now_in_microseconds()
         self._reported_at = 0
@@ -150,4 +153,5 @@ class Reporter:
             requests=self._requests(),
             refusals=store.refusals,
             last_refusals=tuple(store.last_refusals),
+            cooling=self._cooling(),
         )

@@ -3,13 +3,19 @@
 Explaining over the wire: the policy's answer for keys, configurations and drafts, with nothing written.
 """
 
+import time
+
+import msgspec
 import pytest
+from redis.exceptions import RedisError
 
 from access_keys.models import AccessKey
 from configurations.models import Configuration
 from gateway_core import ids
+from gateway_core.worker_reports import CoolingKey
 from provider_keys.models import ProviderKey
 from snapshots.models import Change
+from tests.snapshots.test_waiting import Worker
 
 pytestmark = pytest.mark.django_db
 
@@ -186,3 +192,69 @@ def test_the_other_accounts_provider_keys_are_in_no_plan(api, other_api):
 
     assert answer["errorCode"] == "no_credentials"
     assert answer["attempts"] == []
+
+
+def test_what_workers_pass_over_now_stands_with_its_attempt_and_nothing_of_another_account(api, account, redis):
+    key, other = store_key(api), store_key(api, name="two")
+    now = time.time_ns() // 1000
+    minute = 60_000_000
+    cools = CoolingKey(
+        account=account.text_id,
+        provider="openai",
+        provider_key=key,
+        model="gpt-4o",
+        cause="rate_limited",
+        since=1_700_000_000_000_000,
+        until=now + minute,
+    )
+    of = msgspec.structs.replace
+    silent, telling = Worker(redis), Worker(redis)
+    silent.report()
+    telling.report(
+        cooling=(
+            cools,
+            of(cools, provider_key=other, account="ac_01h455vb4pex5vsknk084sn02q"),
+            of(cools, provider_key=other, model="gpt-4o-mini"),
+            of(cools, provider_key=other, until=now - minute),
+        )
+    )
+    configuration = routed(api, key)
+
+    answers = [
+        api.post("access-key-configurations/explain", {"configurationId": configuration, "model": "gpt-4o"}).json(),
+        api.post(f"access-keys/{api.post('access-keys', {}).json()['id']}/explain", {"model": "gpt-4o"}).json(),
+    ]
+
+    for answer in answers:
+        cooling = {one["providerKeyId"]: one.get("cooling") for one in answer["attempts"]}
+        (at,) = cooling.pop(key)
+        assert (at["workerId"], at["cause"], at["since"]) == (telling.id, "rate_limited", "2023-11-14T22:13:20Z")
+        assert set(cooling.values()) <= {None}
+    assert other in {one["providerKeyId"] for one in answers[1]["attempts"]}
+
+
+def test_without_redis_an_explanation_leaves_the_workers_out(api, redis, monkeypatch):
+    def away():
+        raise RedisError
+
+    monkeypatch.setattr("configurations.cooling.read_workers", away)
+
+    answer = api.post(
+        "access-key-configurations/explain", {"configurationId": routed(api, store_key(api)), "model": "gpt-4o"}
+    )
+
+    assert answer.status_code == 200
+    assert "cooling" not in answer.json()["attempts"][0]
+
+
+def test_a_strategy_stands_with_the_attempts_of_its_step(api):
+    keys = [{"id": store_key(api)}, {"id": store_key(api, name="two"), "weight": 5}]
+    step = {"type": "user", "keys": keys, "keySelectionStrategy": "weighted"}
+    router = {
+        "rules": [{"provider": "openai", "steps": [step, {"type": "user", "keys": [{"id": store_key(api, name="3")}]}]}]
+    }
+
+    attempts = api.post("access-key-configurations/explain", {"router": router, "model": "gpt-4o"}).json()["attempts"]
+
+    assert [one.get("keySelectionStrategy") for one in attempts] == ["weighted", "weighted", None]
+    assert [one["providerKeyId"] for one in attempts[:2]] == [key["id"] for key in keys]

@@ -130,7 +130,7 @@ async def test_nothing_stays_busy_whatever_becomes_of_the_attempts(worker: Runni
         await worker.client.chat(token, stream=True)
     token = routed(alice, "leastBusy", "sk-demo-hang-0123456789abcdef")
     call = asyncio.create_task(worker.client.chat(token))
-    keys = worker.worker.app._machinery.cooling.of(alice.id)
+    keys = worker.worker.app.cooling.of(alice.id)
     await eventually(lambda: len(keys.busy) == 1)
     call.cancel()
     await eventually(lambda: keys.busy == {})
