@@ -103,5 +103,17 @@ def reseal() -> None:
         raise typer.Exit(1)
 
 
+def main() -> None:
+    """Do what the command line says."""
+    if sys.argv[1:] != ["serve"]:
+        app()
+        return
+    # To read options typer loads pydantic, which a worker would keep in its memory for as long as it runs.
+    try:
+        serve()
+    except typer.Exit as ending:
+        sys.exit(ending.exit_code)
+
+
 if __name__ == "__main__":
-    app(prog_name="python -m data_plane")
+    main()

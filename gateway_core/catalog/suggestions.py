@@ -23,10 +23,12 @@ class NameIndex:
             names: without case, each once. Of two that look alike, the first is suggested first.
         """
         self._names = tuple(names)
-        pairs = [_pairs(name) for name in self._names]
-        self._lengths = tuple(map(len, pairs))
+        self._lengths: list[int] = []
         self._having: dict[str, list[int]] = {}
-        for place, found in enumerate(pairs):
+        # One name at a time: the pairs of all of them take 4 MiB.
+        for place, name in enumerate(self._names):
+            found = _pairs(name)
+            self._lengths.append(len(found))
             for pair in found:
                 self._having.setdefault(pair, []).append(place)
 
