@@ -49,8 +49,8 @@ def test_the_wheel_alone_runs_both_commands(tmp_path: Path):
         copied = tmp_path / "source" / file
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, copied)
-    command = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", tmp_path, tmp_path / "source"]
-    subprocess.run(command, check=True)
+    uv = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--out-dir", str(tmp_path)]
+    subprocess.run([*uv, str(tmp_path / "source")], check=True)
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     scripts = ConfigParser()
