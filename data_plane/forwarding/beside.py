@@ -44,7 +44,14 @@ _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,199}")
 _BOUNDARY: Final = re.compile(
     rb"multipart/form-data\s*;.*?\bboundary=(?:\"([^\"\r\n]{1,70})\"|([^\s;\"]{1,70}))", re.IGNORECASE
 )
-_NAME: Final = re.compile(rb"content-disposition:[^\r\n]*?;\s*name=(?:\"([^\"\r\n]*)\"|([^\s;\"]+))", re.IGNORECASE)
+# A file may be named as it likes, but its name stands behind the part's.
+_NAME: Final = re.compile(
+    rb'content-disposition\s*:\s*form-data\s*;\s*name=(?:"([^"\\]*)"|([^\s;"\\]+))'
+    rb'(?:\s*;\s*filename\*?=(?:"[^"]*"|[^\s;"]+))*\s*;?\s*',
+    re.IGNORECASE,
+)
+_ENCODED: Final = re.compile(rb"content-transfer-encoding", re.IGNORECASE)
+_LONGEST_MODEL: Final = 512
 _MOST_PARTS: Final = 1000
 
 
@@ -125,6 +132,8 @@ def _family(parts: Sequence[str]) -> str:
 class Form(NamedTuple):
     """A multipart body, taken apart at its model."""
 
+    # The names of its parts.
+    names: frozenset[str]
     model: str
     before: bytes
     after: bytes
@@ -133,53 +142,59 @@ class Form(NamedTuple):
 def read_form(raw: bytes, content_type: bytes) -> Form:
     """Find the model in a multipart body.
 
+    Parsers of forms differ: some take a line feed for a line's end, some unfold headers or decode a part. What they
+    could read differently is refused.
+
     Raises:
-        BodyInvalid: it is not multipart/form-data.
-        ModelInvalid: it has no model, or one whose name is not certain.
+        BodyInvalid: it is not multipart/form-data, or not certain where its parts begin or what they are named.
+        ModelInvalid: it has no model, or several.
 
     Source: RFC 7578, RFC 2046 section 5.1.1.
     """
     found = _BOUNDARY.match(content_type)
-    if found is None:
-        raise BodyInvalid("The body must be a JSON object or multipart/form-data.")
-    line = b"\r\n--" + (found[1] or found[2])
-    spans: list[tuple[int, int]] = []
-    # A part ends before the line that ends it. The first begins without a line's end.
-    begin = 0 if raw.startswith(line[2:]) else raw.find(line)
-    if begin < 0:
-        raise BodyInvalid("The body has none of the parts that its content type announces.")
-    begin += len(line) - (2 if begin == 0 else 0)
-    for _ in range(_MOST_PARTS):
-        end = raw.find(line, begin)
-        head_end = raw.find(b"\r\n\r\n", begin, end if end >= 0 else len(raw))
-        if end < 0 or raw[begin : begin + 2] == b"--":
-            break
-        if head_end >= 0 and _is_model(raw[begin : head_end + 2]):
-            spans.append((head_end + 4, end))
-        begin = end + len(line)
-    else:
+    if found is None or content_type.lower().count(b"boundary") != 1:
+        raise BodyInvalid("The body must be a JSON object or multipart/form-data with a boundary.")
+    mark = b"--" + (found[1] or found[2])
+    first, *rest = (b"\r\n" + raw).split(b"\r\n" + mark)
+    if first or raw.count(mark) != len(rest) or not rest or not rest[-1].startswith(b"--"):
+        raise BodyInvalid("It is not certain where the parts of the body begin.")
+    if len(rest) > _MOST_PARTS:
         raise BodyInvalid(f"The body has more than {_MOST_PARTS} parts.")
-    if len(spans) != 1:
+    names: set[str] = set()
+    models: list[tuple[int, bytes]] = []
+    place = len(mark)
+    for part in rest[:-1]:
+        head, blank, content = part.partition(b"\r\n\r\n")
+        name = _name_of(head) if blank else None
+        if name is None:
+            raise BodyInvalid("It is not certain how a part of the body is named.")
+        names.add(name)
+        if name == "model":
+            if _ENCODED.search(head):
+                raise ModelInvalid(param="model")
+            models.append((place + len(head) + len(blank), content))
+        place += len(part) + len(mark) + 2
+    if len(models) != 1:
         raise ModelInvalid(param="model")
-    start, end = spans[0]
+    [(start, content)] = models
     try:
-        model = raw[start:end].decode("utf-8")
+        model = content.decode("utf-8")
     except UnicodeDecodeError:
         raise ModelInvalid(param="model") from None
-    if not model or len(model) > 512 or not model.isprintable():  # noqa: PLR2004 -- as in bodies
+    if not 0 < len(model) <= _LONGEST_MODEL or not model.isprintable():
         raise ModelInvalid(param="model")
-    return Form(model, raw[:start], raw[end:])
+    return Form(frozenset(names), model, raw[:start], raw[start + len(content) :])
 
 
-def _is_model(head: bytes) -> bool:
-    """Whether a part is the model.
+def _name_of(head: bytes) -> str | None:
+    """A part's name; None if it is not certain.
 
-    Raises:
-        ModelInvalid: an upstream may take it for the model, and another one not.
+    Args:
+        head: from the end of the boundary on.
     """
-    found = _NAME.search(head)
-    name = (found[1] or found[2] or b"") if found else b""
-    plain = re.sub(rb"[^a-z0-9]", b"", name.lower())
-    if plain == b"model" and (name != b"model" or len(_NAME.findall(head)) != 1):
-        raise ModelInvalid(param="model")
-    return name == b"model"
+    lines = head.split(b"\r\n")[1:]
+    if head[:2] != b"\r\n" or any(line[:1] in b" \t" or b"\n" in line or b"\r" in line for line in lines):
+        return None
+    said = [line for line in lines if line.lower().startswith(b"content-disposition")]
+    found = _NAME.fullmatch(said[0]) if len(said) == 1 else None
+    return None if found is None else (found[1] or found[2]).decode("latin-1")

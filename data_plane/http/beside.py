@@ -6,12 +6,14 @@ Source: contract, section 9; docs/decisions/0087-calls-beside-the-surfaces.md.
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from data_plane import errors
 from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.beside import NO_BODY, OPENAIS, USUAL_MODERATION, Asked, KeysSeveral, Passing, read_form
 from data_plane.forwarding.bodies import Body, Buffer
 from data_plane.forwarding.call import AttemptCall
-from data_plane.forwarding.governed import check_routing
+from data_plane.forwarding.governed import check, check_routing
 from data_plane.settings import RequestLimits
 from data_plane.state.held import HeldToken
 from data_plane.turns import Turns
@@ -23,6 +25,8 @@ from gateway_core.policy import SnapshotIncomplete
 # The header in which a caller names the provider that keeps what it asks for.
 _PROVIDER: Final = b"gateway-provider"
 _JSON: Final = b"application/json"
+# Of a form only the names of its parts are judged.
+_NO_VALUE: Final = msgspec.Raw(b"null")
 _HINTED: Final = frozenset({DenialCode.NO_CREDENTIALS, DenialCode.PROVIDER_NOT_ALLOWED})
 
 
@@ -89,7 +93,9 @@ class Beside(NamedTuple):
             body, passing = await self._of_json(asked, raw), Passing(asked, method, _JSON)
         else:
             form = read_form(raw, content_type)
-            body = Body({}, (form.model,), len(raw))
+            members = dict.fromkeys(form.names, _NO_VALUE)
+            check(members)
+            body = Body(members, (form.model,), len(raw))
             passing = Passing(asked, method, content_type, (form.before, form.after))
         requested = tuple(f"openai:{one}" if OPENAIS.fullmatch(one) else one for one in body.requested)
         body = body._replace(requested=requested)
