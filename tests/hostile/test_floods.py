@@ -108,7 +108,8 @@ def check(port: int, process: int, path: str, ask: Callable[[], None]) -> None:
     for _ in range(ASKED):
         ask()
     before = memory().rss
-    seconds, peaks = [], []
+    seconds: list[float] = []
+    peaks: list[int] = []
     while len(peaks) < MOST_FLOODS and not (len(peaks) > 1 and peaks[-1] - peaks[-2] < STEADY):
         with flood(port, path):
             peak = 0
