@@ -1,4 +1,7 @@
-"""How a worker process begins."""
+"""Holds: data_plane.__main__
+
+How a worker process begins.
+"""
 
 import os
 import subprocess
