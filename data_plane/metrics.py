@@ -1,9 +1,10 @@
-"""What a worker counts. No label names a tenant, a provider or a key."""
+"""What a worker counts. No label names a tenant, an account's own provider or a key."""
 
 from collections import Counter as Counts
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from gateway_core.traces import CoolingCause
 
@@ -79,6 +80,10 @@ class Metrics:
             "gateway_reports_taken", "1 while Redis takes this worker's reports, else 0.", registry=registry
         )
         self.in_sync = Gauge("gateway_snapshot_in_sync", "1 while in sync with Redis.", registry=registry)
+
+    def add(self, collector: Collector) -> None:
+        """Show what somebody else counts."""
+        self._registry.register(collector)
 
     def set_cooling(self, causes: Iterable[CoolingCause]) -> None:
         """Gauge how many keys cool for which cause."""

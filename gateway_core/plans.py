@@ -147,6 +147,10 @@ class Plan(NamedTuple):
     rejected: str = ""
     groups: tuple[Group, ...] = ()
 
+    def of(self, attempts: tuple[Attempt, ...]) -> "Plan":
+        """The plan with some of its attempts alone, in their order."""
+        return self._replace(attempts=attempts, groups=groups_of(attempts) if self.groups else ())
+
 
 class Verdict(NamedTuple):
     """The decision about one candidate, and the places in the configuration that decided it, as indexes from 0."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -19,6 +19,7 @@ from dashboard.kit.charts import Chart, Number, Series, stacked
 from dashboard.kit.lists import Filter, Filters
 from dashboard.kit.page import Page
 from dashboard.navigation import OVERVIEW
+from dashboard.wording.scope_summary import ProviderNames
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
 from provider_keys.models import ProviderKey
@@ -27,6 +28,7 @@ from rest import uris
 from snapshots.models import Publication
 from snapshots.workers import read_workers
 from usage import reading
+from usage.latencies import LOOKED_AT, latencies
 from usage.models import Rollup
 
 Dimension = Rollup.Dimension
@@ -37,6 +39,8 @@ GROUPS: Final = 8
 # The number of provider keys on the page.
 _KEYS: Final = 6
 _CONSIDERED: Final = 200
+# The number of providers and models whose times are shown.
+_FASTNESSES: Final = 10
 _FILTERS: Final = (
     Filter("range", "Time", (("24h", "24 hours"), ("7d", "7 days"), ("30d", "30 days"))),
     Filter("by", "By", (("provider", "provider"), ("access-key", "access key"))),
@@ -66,6 +70,17 @@ class Step:
     is_done: bool
 
 
+class LatencyRow(NamedTuple):
+    """A provider's model, and how fast it answered: each time as (median, 95th percentile), as texts."""
+
+    provider: str
+    model: str
+    requests: int
+    whole: tuple[str, ...]
+    # Empty where no worker said it.
+    first_byte: tuple[str, ...]
+
+
 class OverviewPage(Page):
     """`/dashboard/`: the charts, or the first steps."""
 
@@ -87,12 +102,30 @@ class OverviewPage(Page):
             range=range_,
             groupings=_FILTERS[1].choices,
             by=filters["by"] or "provider",
+            latencies=self._latencies(range_),
+            looked_at=LOOKED_AT,
             keys=self._keys(),
             workers=_workers(account),
             steps=self._steps(),
             full=nearly_full(uses_of(account.id)),
             commands=_COMMANDS.format(base=uris.base_of(request)),
         )
+
+    def _latencies(self, range_: str) -> list[LatencyRow]:
+        """How fast the providers and models with the most requests answered."""
+        span, count = _RANGES[range_]
+        since = timezone.now() - (timedelta(hours=count) if span is Span.HOUR else timedelta(days=count))
+        names = ProviderNames.of(self.visit.account)
+        return [
+            LatencyRow(
+                names.called(one.provider),
+                one.model,
+                one.answered,
+                tuple(map(_seconds, one.whole)),
+                tuple(map(_seconds, one.first_byte or ())),
+            )
+            for one in latencies(self.visit.account, since=since, most=_FASTNESSES)
+        ]
 
     def _keys(self) -> list[ProviderKey]:
         """The provider keys to show: those with refusals first, then those that were used last."""
@@ -208,6 +241,10 @@ def _workers(account: Account) -> dict[str, Any]:
         "applied": workers.applied(account.text_id, number),
         "published_at": publication.published_at if publication else None,
     }
+
+
+def _seconds(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:.2f} s"
 
 
 def _hour(time: datetime) -> str:

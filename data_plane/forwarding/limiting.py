@@ -111,7 +111,7 @@ class Limiting:
                 refusal = exceeded
                 attempts = tuple(one for one in attempts if not _is_counted(exceeded.counts, one))
             else:
-                return admission, plan if attempts is plan.attempts else plan._replace(attempts=attempts)
+                return admission, plan if attempts is plan.attempts else plan.of(attempts)
         assert refusal is not None  # noqa: S101 -- a plan has an attempt
         raise refusal
 

@@ -117,7 +117,7 @@ async def payable(plan: Plan, surface: Surface, members: Mapping[str, msgspec.Ra
         for one in plan.attempts
         if one.source is KeySource.MANAGED
     )
-    return plan._replace(attempts=others, skipped=(*plan.skipped, *left_out))
+    return plan.of(others)._replace(skipped=(*plan.skipped, *left_out))
 
 
 def members_sent(surface: Surface) -> frozenset[str]:

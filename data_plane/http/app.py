@@ -44,6 +44,7 @@ from data_plane.settings import WorkerSettings
 from data_plane.state.follower import Follower
 from data_plane.state.held import HeldToken
 from data_plane.turns import Turns
+from data_plane.usage.durations import Durations
 from data_plane.usage.emitter import UsageEmitter
 from gateway_core import tokens
 from gateway_core.catalog import Format, Surface
@@ -51,6 +52,7 @@ from gateway_core.envelopes import DocumentKeys, NotAuthentic, Purpose
 from gateway_core.plans import Denial, DenialCode, Plan
 from gateway_core.policy import SnapshotIncomplete
 from gateway_core.snapshot import TokenDocument
+from gateway_core.usage_events import UsageEvent
 
 log = structlog.get_logger("data_plane.http.app")
 
@@ -87,6 +89,8 @@ class App:
         self._follower = follower
         self._usage = usage
         self._metrics = metrics
+        self._durations = Durations(self._is_catalogued)
+        metrics.add(self._durations)
         self._loop_guard = LoopGuard(settings.document_keys)
         self._model_lists = ModelLists()
         self._cross_origin = CrossOrigin(settings.cors_allowed_origins)
@@ -107,11 +111,18 @@ class App:
             upstream=upstream,
             metrics=self._metrics,
             loop_marker=self._loop_guard.marker,
-            record_usage=usage.record,
+            record_usage=self._record,
             limits=settings.request_limits,
             cooling=self.cooling,
         )
         self._unmetered = self._machinery._replace(record_usage=not_metered)
+
+    def _record(self, event: UsageEvent) -> None:
+        self._usage.record(event)
+        self._durations.note(event)
+
+    def _is_catalogued(self, provider: str, model: str) -> bool:
+        return self._follower.store.catalog.find(provider, model) is not None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -192,7 +203,7 @@ class App:
                         call.body,
                         plan,
                         self._follower.store.catalog,
-                        self._usage.record,
+                        self._record,
                         output_cap=call.output_cap,
                         headers=scope["headers"],
                     )

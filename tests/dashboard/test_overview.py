@@ -18,6 +18,7 @@ from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from tests.events import an_event
 from usage import ingest
+from usage.latencies import latencies
 from usage.models import Rollup
 
 pytestmark = pytest.mark.django_db
@@ -144,3 +145,38 @@ def test_costs_are_told_to_the_cent(account):
     ingest.write([an_event(account) for _ in range(4)])
 
     assert charts_of(account, range_="24h", by=BY_PROVIDER, now=datetime.now(UTC))[2].total == f"${Decimal('0.0140')}"
+
+
+def test_how_fast_upstreams_answered_is_shown_by_provider_and_model(account, other_account):
+    at = NOW - timedelta(hours=1)
+    timed = [
+        an_event(account, at=at, duration_ms=1000 * second, first_byte_ms=100 * second) for second in range(1, 101)
+    ]
+    ingest.write(
+        [
+            *timed,
+            # Neither failures, nor attempts that another followed, nor what is older, nor a neighbour's.
+            an_event(account, at=at, is_error=True, status=500, duration_ms=900_000),
+            an_event(account, at=at, is_final=False, duration_ms=900_000),
+            an_event(account, at=NOW - timedelta(days=8), duration_ms=900_000),
+            an_event(other_account, at=at, duration_ms=900_000),
+            an_event(account, at=at, provider="groq", model="llama", duration_ms=40),
+        ]
+    )
+
+    (slow, fast) = latencies(account, since=NOW - timedelta(days=7), most=5)
+    shown = signed_in(account).get(PAGE).content.decode()
+
+    assert (slow.provider, slow.model, slow.answered) == ("openai", "gpt-4o", 100)
+    assert slow.whole == [50_500, pytest.approx(95_050)]
+    assert slow.first_byte == [5_050, pytest.approx(9_505)]
+    assert (fast.provider, fast.answered, fast.whole, fast.first_byte) == ("groq", 1, [40, 40], None)
+    assert "How fast upstreams answer" in shown
+    for text in ("50.50 s", "95.05 s", "5.05 s", "0.04 s"):
+        assert text in shown
+
+
+def test_without_an_answer_there_is_no_table_of_times(account):
+    ingest.write([an_event(account, at=NOW, is_error=True, status=500)])
+
+    assert "How fast upstreams answer" not in signed_in(account).get(PAGE).content.decode()

@@ -524,6 +524,9 @@ def test_a_step_with_a_strategy_of_its_own_is_in_the_plan_whole_and_said_where(m
     ]
     assert plan.groups == ((1, 3, "weighted"),)
     assert plan.is_cut == (most == 2)
+    # Whoever leaves attempts out of a plan leaves its groups true.
+    assert plan.of(plan.attempts[1:]).groups == ((0, 2, "weighted"),)
+    assert plan.of(plan.attempts[:2]).groups == ()
 
 
 def test_only_the_refusal_that_is_told_gets_suggestions():
