@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 
 from tests.clients.field import KEY, field, gave
-from tests.clients.upstream import INPUT_TOKENS, OUTPUT_TOKENS, REASON, TEXT, Upstream
+from tests.clients.upstream import INPUT_TOKENS, OUTPUT_TOKENS, REASON, SOUND, TEXT, Upstream
 from tests.workers import ROOT
 
 # One process of the run walks the packages, and none does it twice.
@@ -104,6 +104,9 @@ def test_the_vendors_packages_get_the_other_things_that_they_ask_for(walked):
     of_openai, of_anthropic = gave(lines, "of_openai", "more"), gave(lines, "of_anthropic", "more")
 
     assert of_openai["embedding"] == [0.5, 0.25]
+    assert (of_openai["picture"], of_openai["sound"], of_openai["text"]) == ("aGk=", len(SOUND), TEXT)
+    assert (of_openai["flagged"], of_openai["file"], of_openai["files"]) == (False, "file-tests", ["file-tests"])
+    assert of_openai["response"] == TEXT
     assert of_openai["models"][:2] == ["openai:gpt-4o", "openai:gpt-4o-mini"]
     assert of_anthropic["models"] == of_openai["models"]
     assert of_anthropic["tokens"] == gave(lines, "of_langchain", "more")["tokens"] == INPUT_TOKENS

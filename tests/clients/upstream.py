@@ -22,6 +22,7 @@ from aiohttp import web
 TEXT: Final = "Hello from the upstream."
 REASON: Final = "The upstream refuses this."
 BUSY: Final = "The upstream is busy."
+SOUND: Final = bytes(range(256))
 # Of every answer.
 INPUT_TOKENS, OUTPUT_TOKENS = 11, 7
 _CALL: Final = re.compile(r"use the tool (\S+) with (\{.*?\})(?!\})", re.DOTALL)
@@ -94,6 +95,23 @@ class Upstream:
                 return web.json_response({"input_tokens": INPUT_TOKENS})
             case "/embeddings":
                 return web.json_response(_embeddings(body))
+            case "/images/generations":
+                usage = {"input_tokens": INPUT_TOKENS, "output_tokens": OUTPUT_TOKENS, "total_tokens": 18}
+                return web.json_response({"created": 1, "data": [{"b64_json": "aGk="}], "usage": usage})
+            case "/audio/speech":
+                return web.Response(body=SOUND, content_type="audio/mpeg")
+            case "/audio/transcriptions":
+                return web.json_response({"text": TEXT})
+            case "/moderations":
+                result = {"flagged": False, "categories": {}, "category_scores": {}}
+                return web.json_response({"id": "modr-tests", "model": body["model"], "results": [result]})
+            case "/files":
+                file = {"id": "file-tests", "object": "file", "bytes": 2, "created_at": 1, "filename": "a.jsonl"}
+                file |= {"purpose": "batch", "status": "processed"}
+                listed = {"object": "list", "data": [file], "has_more": False}
+                return web.json_response(file if request.method == "POST" else listed)
+            case "/responses/resp_tests":
+                return web.json_response(_response({"model": "gpt-4o"}, Answer(TEXT)))
         return web.json_response({"error": {"message": "nothing here", "type": "not_found_error"}}, status=404)
 
     async def _answer(self, request: web.Request, body: Any, said: Said, whole: Any, events: Any) -> web.StreamResponse:

@@ -92,6 +92,13 @@ def more() -> Any:
         "embedding": embedded.data[0].embedding,
         "models": [model.id for model in client().models.list()],
         "model": client().models.retrieve(GPT).id,
+        "picture": client().images.generate(model="gpt-image-1", prompt="A cat").data[0].b64_json,
+        "sound": len(client().audio.speech.create(model="tts-1", voice="alloy", input="Hi").read()),
+        "text": client().audio.transcriptions.create(model="whisper-1", file=("a.mp3", b"sound")).text,
+        "flagged": client().moderations.create(input="Hi").results[0].flagged,
+        "file": client().files.create(file=("a.jsonl", b"{}"), purpose="batch").id,
+        "files": [one.id for one in client().files.list()],
+        "response": client().responses.retrieve("resp_tests").output_text,
     }
 
 
