@@ -11,7 +11,7 @@ RUNS ?= 10
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test test-all test-clients test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander soak screenshots check check-web format lock openapi release-check clean
+.PHONY: help run try demo manage test test-all test-clients test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander bench-neighbours soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -77,6 +77,9 @@ bench-usage: $(VENV)/.dev ## Load 10 million usage events, print how fast usage 
 
 bench-bystander: $(VENV)/.dev ## Search for the costliest bodies for ten minutes, print what another access key waits beside them
 	$(PY) -m benchmarks.bystander $(ARGS)
+
+bench-neighbours: $(VENV)/.dev ## Print what an access key waits beside dead name servers, endless answers and callers who hang up
+	$(PY) -m benchmarks.neighbours $(ARGS)
 
 soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
 	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 # A shorter text is taken apart in one step.
-LONG: Final = 128 * 1024
+LONG: Final = 256 * 1024
 # Bytes of one step: half a millisecond of the costliest shapes. Where a part of the object or list begins or ends, a
 # slice is taken apart token by token, so that it is as short as it has many of them.
 _LONGEST_SLICE: Final = 16 * 1024

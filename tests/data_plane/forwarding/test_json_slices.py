@@ -101,6 +101,14 @@ def words(raw: bytes) -> list[bytes]:
     return raw.translate(bytes(one if one in json_slices._IN_WORD else 0x20 for one in range(256))).split(b" ")
 
 
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xc3", b"\xe2\x82", b"\xed\xa0\x80", b"\x80"])
+@pytest.mark.parametrize("place", range(10))
+def test_bytes_that_are_not_utf_8_are_refused_wherever_they_are(wrong: bytes, place: int):
+    for sizes in SIZES:
+        assert in_slices(b'{"%b":"%b%b"}' % (b"a" * place, b"a" * place, wrong), OBJECT, sizes) is None
+        assert in_slices(b'{"%b%b":1}' % (b"a" * place, wrong), OBJECT, sizes) is None
+
+
 @pytest.mark.parametrize(
     "make",
     [
