@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from data_plane.errors import NotPriced
+from data_plane.forwarding.json_slices import LONG
 from gateway_core.catalog import Surface
 from gateway_core.dialects.facts import Dialect
 from gateway_core.dialects.usage import USUAL_TIERS
@@ -147,6 +148,9 @@ def _refusal(surface: Surface, members: Mapping[str, msgspec.Raw]) -> _Refusal |
             if not _is_usual_tier(value):
                 return _Refusal(name, "Managed inference serves the default 'service_tier' only.")
         elif name == "tools" and name in sent:
+            if len(memoryview(value)) > LONG:
+                # To look at them all would keep others waiting.
+                return _Refusal(name, f"Managed inference takes 'tools' of at most {LONG // 1024} KiB.")
             if (kind := next(_others_tools(surface, value), None)) is not None:
                 return _Refusal(name, f"Managed inference takes only 'tools' that the caller runs, not '{kind}'.")
         elif name not in sent and name != "store" and not _says_nothing(value):
@@ -158,6 +162,8 @@ def _refusal(surface: Surface, members: Mapping[str, msgspec.Raw]) -> _Refusal |
 def _is_usual_tier(value: msgspec.Raw) -> bool:
     if _says_nothing(value):
         return True
+    if len(memoryview(value)) > _LONGEST_NAME:
+        return False
     try:
         return _text.decode(value) in USUAL_TIERS
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -233,7 +239,7 @@ def _texts(view: memoryview) -> Iterator[tuple[str | None, bool]]:
             if place - begin > _SLICE:
                 yield None, False
         written = _plain(bytes(view[begin:place])) if place - begin <= _LONGEST_NAME else ""
-        yield written, _COLON.match(view, place + 1) is not None
+        yield written, _COLON.match(view, place + 1, min(end, place + _SLICE)) is not None
         place += 1
 
 

@@ -52,6 +52,9 @@ UNPRICED: list[tuple[str, dict[str, Any], str]] = [
     ("responses", {"tools": [{"type": ["function"]}]}, "tools"),
     ("chat", {"web_search_options": {}}, "web_search_options"),
     ("chat", {"tools": [{"type": "web_search"}]}, "tools"),
+    # Nobody looks at so many.
+    ("chat", {"tools": [{"type": "function", "function": {"name": "f" * 300_000}}]}, "tools"),
+    ("chat", {"service_tier": "d" * 300_000}, "service_tier"),
     *(("chat", {"service_tier": tier}, "service_tier") for tier in ("flex", "priority", "scale", "fast", 1, ["auto"])),
     ("messages", {"service_tier": "priority"}, "service_tier"),
     ("messages", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "tools"),
