@@ -179,9 +179,9 @@ class SnapshotWriter:
         tenant.settings()
         return tenant
 
-    def catalog(self, models: ModelsDocument = MODELS) -> None:
-        """Publish the catalog."""
-        self.publish(CATALOG, {snapshot.MODELS_DOCUMENT: models})
+    def catalog(self, models: ModelsDocument = MODELS) -> int:
+        """Publish the catalog; its place in the change stream."""
+        return self.publish(CATALOG, {snapshot.MODELS_DOCUMENT: models})
 
     def managed(self, models: ModelsDocument = MODELS, **values: str) -> int:
         """Publish the catalog with keys of the operator's own, by provider ID."""

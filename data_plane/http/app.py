@@ -56,7 +56,9 @@ from gateway_core.usage_events import UsageEvent
 
 log = structlog.get_logger("data_plane.http.app")
 
-_READ: Final = frozenset({paths.MODELS, "/healthz", "/readyz", "/metrics", *paths.GREETINGS})
+# What watches a worker asks for these, every few seconds and before it is ready. They are not requests of callers.
+_PROBES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+_READ: Final = frozenset({paths.MODELS, *_PROBES, *paths.GREETINGS})
 _READS: Final = ("GET", "HEAD")
 _JSON: Final = (b"content-type", b"application/json")
 # RFC 9110, section 15.5.22: it names what is spoken instead.
@@ -155,7 +157,7 @@ class App:
             await _tell(exchange, errors.GatewayError())
         if exchange.has_left:
             self._metrics.left.inc()
-        else:
+        elif scope["path"] not in _PROBES:
             self._metrics.requests[exchange.status] += 1
 
     async def _is_preflight(self, scope: Any, exchange: Exchange) -> bool:
@@ -354,7 +356,8 @@ class App:
     async def _tell_readiness(self, exchange: Exchange) -> None:
         follower = self._follower
         stale = follower.stale_seconds
-        is_ready = follower.is_usable and not self.is_draining
+        # Without the catalog every request is 503: a Redis that is full answers the tokens and not the catalog.
+        is_ready = follower.is_usable and follower.store.catalog.version > 0 and not self.is_draining
         told = {
             "status": "ok" if is_ready else "unavailable",
             "snapshot": {

@@ -230,6 +230,30 @@ async def test_every_path_and_method_has_its_answer(client: Client, method: str,
         assert answer.headers["allow"]
 
 
+async def test_a_worker_without_the_catalog_is_not_ready_until_it_is_there(make_worker, writer: SnapshotWriter):
+    writer.redis.delete(writer.names.catalog)
+    worker = await make_worker()
+    before = await worker.client.get("/readyz")
+    writer._versions.pop(snapshot.CATALOG)
+
+    await worker.reaches(writer.catalog())
+
+    assert (before.status, before.json()["snapshot"]["hasCatalog"]) == (503, False)
+    assert (await worker.client.get("/readyz")).status == 200
+
+
+async def test_probes_are_not_counted_as_requests(client: Client):
+    for path in ("/healthz", "/readyz", "/metrics", "/v1/models"):
+        await client.get(path)
+
+    counted = [
+        line
+        for line in (await client.get("/metrics")).body.decode().splitlines()
+        if line.startswith("gateway_requests_total")
+    ]
+    assert counted == ['gateway_requests_total{status="401"} 1.0']
+
+
 async def test_nothing_of_a_denial_is_said_while_the_catalog_is_not_there(
     make_worker, writer: SnapshotWriter, alice: Tenant
 ):
