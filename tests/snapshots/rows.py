@@ -20,6 +20,7 @@ from provider_keys.models import ProviderKey
 from snapshots import comparison, outbox
 from snapshots.models import Change, Publication
 from snapshots.redis_client import document_keys, keys, patient_store
+from tests.patience import PATIENCE, stretched
 
 BY = {"created_by": "aigapi_test", "last_updated_by": "aigapi_test"}
 
@@ -156,7 +157,7 @@ def other_session(work: Callable[[], None]) -> None:
     """Commit something as another process would, while this one is in the middle of its transaction."""
     thread = threading.Thread(target=in_thread, args=[work])
     thread.start()
-    thread.join(20)
+    thread.join(stretched(PATIENCE))
     assert not thread.is_alive()
 
 

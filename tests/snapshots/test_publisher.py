@@ -24,6 +24,7 @@ from snapshots import document_kinds, outbox
 from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, pause, publish_account, publish_inline, version_envelope
 from snapshots.redis_client import document_keys, inline_store, keys, patient_store
+from tests.patience import PATIENCE, stretched
 from tests.snapshots.rows import (
     assert_stream_is_sound,
     commit_unpublished,
@@ -95,7 +96,7 @@ def test_a_change_that_commits_late_is_not_lost(account: Account, redis: Redis) 
     assert is_disabled(early) is False
 
     may_commit.set()
-    slow.join(20)
+    slow.join(stretched(PATIENCE))
 
     assert is_disabled(early) is True
     assert differences() == []

@@ -20,6 +20,7 @@ from snapshots import comparison, document_kinds, rebuild
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import PublicationRefused, publish_account
 from snapshots.redis_client import keys, patient_store
+from tests.patience import PATIENCE, stretched
 from tests.snapshots.rows import (
     commit_unpublished,
     delete,
@@ -77,7 +78,7 @@ def test_publications_are_refused_during_a_rebuild_and_published_after_it(accoun
 
         thread = threading.Thread(target=in_thread, args=[write])
         thread.start()
-        thread.join(20)
+        thread.join(stretched(PATIENCE))
 
     commit_unpublished(lambda: make_access_key(account))
     rebuild.rebuild(patient_store(), report=write_meanwhile)
@@ -101,7 +102,7 @@ def test_two_rebuilds_at_once_are_one(account: Account) -> None:
     def report(accounts: int, documents: int) -> None:
         thread = threading.Thread(target=in_thread, args=[rebuild_too])
         thread.start()
-        thread.join(20)
+        thread.join(stretched(PATIENCE))
 
     commit_unpublished(lambda: make_access_key(account))
     rebuild.rebuild(patient_store(), report=report)
@@ -177,7 +178,7 @@ def test_a_rebuild_under_writers_ends_in_what_postgresql_says(redis: Redis) -> N
         rebuild.rebuild(patient_store())
     is_enough.set()
     for writer in writers:
-        writer.join(20)
+        writer.join(stretched(PATIENCE))
     for account in accounts:
         publish_account(account.id, store=patient_store())
 

@@ -23,7 +23,7 @@ from snapshots.models import WHOLE_ACCOUNT, Change, Epoch, Publication
 from snapshots.publisher import pause, version_envelope
 from snapshots.redis_client import keys, patient_store
 from snapshots.upkeep import Upkeep
-from tests.patience import wait_until
+from tests.patience import PATIENCE, stretched, wait_until
 from tests.snapshots.rows import (
     commit_unpublished,
     delete,
@@ -97,7 +97,7 @@ def test_the_sweep_passes_over_an_account_that_is_being_published(account: Accou
         Publication.objects.select_for_update(no_key=True).get(account=account)
         swept = threading.Thread(target=in_thread, args=[upkeep.sweep])
         swept.start()
-        swept.join(10)
+        swept.join(stretched(PATIENCE))
         assert not swept.is_alive()
 
     assert [change.account for change in Change.objects.all()] == [account]
@@ -375,6 +375,6 @@ def test_a_stopped_relay_ends_at_once_and_says_nothing_wrong(redis: Redis) -> No
     thread.start()
 
     stop.set()
-    thread.join(10)
+    thread.join(stretched(PATIENCE))
 
     assert not thread.is_alive()
