@@ -15,7 +15,11 @@ from data_plane.metrics import Metrics
 
 log = structlog.get_logger("data_plane.watchdog")
 
-_INTERVAL: Final = 0.01
+INTERVAL: Final = 0.01
+# While the worker does nearly nothing: waking 100 times a second would be most of what it does.
+QUIET_INTERVAL: Final = 0.05
+# Seconds of the processor between two looks. Who uses less is quiet.
+_QUIET_USE: Final = 0.0005
 _BETWEEN_WARNINGS: Final = 10.0
 
 
@@ -29,6 +33,8 @@ class Watchdog:
             warning: seconds of a step, in processor time, over which a warning is logged.
         """
         self.longest_step = 0.0
+        # Seconds from this look to the next.
+        self.interval = INTERVAL
         self._metrics = metrics
         self._warning = warning
         self._warned_at = -_BETWEEN_WARNINGS
@@ -40,7 +46,7 @@ class Watchdog:
         """Begin to look."""
         loop = asyncio.get_running_loop()
         self._used = time.thread_time()
-        self._due = loop.time() + _INTERVAL
+        self._due = loop.time() + self.interval
         self._timer = loop.call_at(self._due, self._look)
 
     def close(self) -> None:
@@ -53,8 +59,9 @@ class Watchdog:
         now, used = loop.time(), time.thread_time()
         lag = max(0.0, now - self._due)
         self.report(lag, min(lag, used - self._used), now)
+        self.interval = QUIET_INTERVAL if used - self._used < _QUIET_USE else INTERVAL
         self._used = used
-        self._due = now + _INTERVAL
+        self._due = now + self.interval
         self._timer = loop.call_at(self._due, self._look)
 
     def report(self, lag: float, step: float, now: float) -> None:

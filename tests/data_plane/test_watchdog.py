@@ -9,7 +9,7 @@ import time
 from structlog.testing import capture_logs
 
 from data_plane.metrics import Metrics
-from data_plane.watchdog import Watchdog
+from data_plane.watchdog import INTERVAL, QUIET_INTERVAL, Watchdog
 from tests.patience import eventually
 
 
@@ -23,6 +23,21 @@ async def test_a_step_that_computes_is_found():
         pass
 
     await eventually(lambda: watchdog.longest_step > 0.03)
+    watchdog.close()
+
+
+async def test_a_quiet_worker_is_looked_at_rarely_until_it_works_again():
+    watchdog = Watchdog(Metrics(), warning=10)
+    watchdog.start()
+    await eventually(lambda: watchdog.interval == QUIET_INTERVAL)
+
+    def works() -> bool:
+        until = time.thread_time() + 0.002
+        while time.thread_time() < until:
+            pass
+        return watchdog.interval == INTERVAL
+
+    await eventually(works)
     watchdog.close()
 
 
