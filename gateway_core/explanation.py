@@ -193,7 +193,7 @@ class _Words:
 
     def _removed(self, attempt: Attempt, surface: Surface) -> tuple[str, ...]:
         custom = self.account.providers.get(attempt.provider)
-        rules = parameters_not_taken(custom.dialect if custom else attempt.provider, attempt.model, surface)
+        rules = parameters_not_taken(custom.dialect if custom else attempt.provider, attempt.model, surface).rules
         # Those that depend on the rest of the request are not known here.
         known = [rule for rule in rules if not (rule.beside or rule.if_reasoning)]
         return tuple(name for rule in known for name in (*rule.removed, *(old for old, _ in rule.renamed)))

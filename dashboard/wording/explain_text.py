@@ -32,6 +32,8 @@ class ShownAttempt:
     mask: str
     # The place in the configuration that decided: "rule 2, step 1".
     decided: str
+    # The parameters that do not go to this model as they are: "temperature, top_p"; empty where all do.
+    removed: str
     outcome: str
     # How many workers pass it over now, and why; empty where none does.
     cooling: str
@@ -101,6 +103,7 @@ def _attempt(attempt: ExplainedAttempt, names: ProviderNames) -> ShownAttempt:
         credentials=credentials,
         mask=attempt.key_redacted or "",
         decided=place(attempt.credentials_from) + _STRATEGIES.get(attempt.key_selection_strategy or "", ""),
+        removed=", ".join(attempt.removed_params or ()),
         outcome=_OUTCOMES[attempt.outcome],
         cooling=_cooling(attempt),
         cooling_since=min((one.since for one in attempt.cooling or ()), default=None),

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from gateway_core.dialects.facts import NotTaken
+from gateway_core.dialects.facts import NotTakenBy
 
 _MOST_SHOWN: Final = 20
 # A token of RFC 9651, section 3.3.4, but for what else it may hold.
@@ -33,7 +33,7 @@ def left_out(
     asked: Mapping[str, msgspec.Raw],
     listed: Collection[str] | None,
     changes: MutableMapping[str, msgspec.Raw],
-    rules: Sequence[NotTaken],
+    not_taken: NotTakenBy,
 ) -> LeftOut:
     """What a provider or a model does not take of a request.
 
@@ -41,14 +41,15 @@ def left_out(
         asked: the members of the request.
         listed: the members that the provider takes, None for all.
         changes: members that the gateway sets; renamed ones are added, and those that the model does not take go.
-        rules: what the model does not take (gateway_core.dialects.parameters_not_taken).
+        not_taken: by the model (gateway_core.dialects.parameters_not_taken).
     """
     told = [] if listed is None else [name for name in asked if name not in listed and _is_told(name)]
-    if not rules:
+    names = not_taken.names
+    if names.isdisjoint(asked) and names.isdisjoint(changes):
         return LeftOut((), told)
     present = {name for name in asked if listed is None or name in listed} | changes.keys()
     dropped: set[str] = set()
-    for rule in rules:
+    for rule in not_taken.rules:
         if (rule.beside and rule.beside not in present) or (rule.if_reasoning and not _reasons(asked)):
             continue
         gone = [name for name in rule.removed if name in present]

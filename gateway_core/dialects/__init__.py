@@ -24,7 +24,7 @@ from gateway_core.dialects import (
     openrouter,
     xai,
 )
-from gateway_core.dialects.facts import Dialect, NotTaken
+from gateway_core.dialects.facts import Dialect, NotTakenBy
 
 _MODULES: Final = (openai, anthropic, google, deepseek, groq, openrouter, mistral, xai, fireworks, moonshot, cerebras)
 # By ID. The first two are those of the formats.
@@ -32,7 +32,7 @@ DIALECTS: Final[Mapping[str, Dialect]] = {one.DIALECT.id: one.DIALECT for one in
 
 
 @lru_cache(maxsize=4096)
-def parameters_not_taken(name: str, model: str, surface: Surface) -> tuple[NotTaken, ...]:
+def parameters_not_taken(name: str, model: str, surface: Surface) -> NotTakenBy:
     """The parameters that a model does not take.
 
     Args:
@@ -42,7 +42,7 @@ def parameters_not_taken(name: str, model: str, surface: Surface) -> tuple[NotTa
         surface: where requests go.
     """
     dialect = DIALECTS.get(name)
-    return () if dialect is None else dialect.parameters_not_taken(model, surface)
+    return NotTakenBy() if dialect is None else dialect.parameters_not_taken(model, surface)
 
 
 def dialect_of(name: str, surface: Surface) -> Dialect:

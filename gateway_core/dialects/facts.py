@@ -42,6 +42,14 @@ class NotTaken(NamedTuple):
     beside: str = ""
 
 
+class NotTakenBy(NamedTuple):
+    """What one model does not take on one surface."""
+
+    rules: tuple[NotTaken, ...] = ()
+    # All parameters of these rules: nearly every request has none of them.
+    names: frozenset[str] = frozenset()
+
+
 class Dialect(NamedTuple):
     """How one upstream deviates from the format that it speaks."""
 
@@ -59,18 +67,20 @@ class Dialect(NamedTuple):
     # All that fit count.
     not_taken: tuple[NotTaken, ...] = ()
 
-    def parameters_not_taken(self, model: str, surface: Surface) -> tuple[NotTaken, ...]:
+    def parameters_not_taken(self, model: str, surface: Surface) -> NotTakenBy:
         """The parameters that a model does not take on a surface.
 
         Args:
             model: as the provider spells it.
         """
         name = model.lower().removeprefix(f"{self.id}/")
-        return tuple(
+        rules = tuple(
             rule
             for rule in self.not_taken
             if (not rule.surfaces or surface in rule.surfaces) and re.fullmatch(rule.models, name)
         )
+        names = (one for rule in rules for one in (*rule.removed, *(old for old, _ in rule.renamed)))
+        return NotTakenBy(rules, frozenset(names))
 
     def key_header(self, surface: Surface) -> KeyHeader:
         """The header in which the key is sent on this surface."""

@@ -208,6 +208,7 @@ def test_a_stored_configuration_is_tested_by_a_link(alice_client, configuration)
     assert [(one.provider, one.mask, one.decided) for one in allowed.attempts] == [
         ("OpenAI", "sk-dashboa***mnop", "rule 1, step 1")
     ]
+    assert allowed.attempts[0].removed == "reasoning_effort"
     assert allowed.reasons == ("openai:gpt-4o is allowed by provider entry 1.",)
     assert not refused.is_allowed
     assert refused.change == "Allow the provider anthropic."
