@@ -44,6 +44,7 @@ class Action(StrEnum):
     # The oldest events were deleted, by age.
     AUDIT_FORGOTTEN = "audit.forgotten"
     CREDITS_GRANTED = "credits.granted"
+    CREDITS_REFUNDED = "credits.refunded"
     CREDITS_CHECKOUT_STARTED = "credits.checkout_started"
 
     @property

@@ -359,5 +359,8 @@ PROCESSING_FEE_CENTS = Decimal(environment.read("PROCESSING_FEE_CENTS", "0"))
 STRIPE_SECRET_KEY = environment.read("STRIPE_SECRET_KEY")
 STRIPE_WEBHOOK_SECRET = environment.read("STRIPE_WEBHOOK_SECRET")
 STRIPE_API_BASE = environment.read("STRIPE_API_BASE", "https://api.stripe.com")
+# Bought credits are lost so many days after their purchase; 0 keeps them for ever.
+CREDITS_EXPIRE_DAYS = int(environment.read("CREDITS_EXPIRE_DAYS", "0"))
+CREDITS_LEAST_PURCHASE_CENTS = int(environment.read("CREDITS_LEAST_PURCHASE_CENTS", "1"))
 # Where the payment page sends the buyer back to.
 CHECKOUT_RETURN_URL = environment.read("CHECKOUT_RETURN_URL", "http://localhost:8000/dashboard/")

@@ -7,6 +7,7 @@ Source: docs/decisions/0065-checkout.md.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ import stripe
 import structlog
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import Account
 from accounts.principals import Principal
@@ -32,6 +34,8 @@ _SECONDS: Final = 10.0
 _CURRENCY: Final = "usd"
 # A session is paid when it completes, or later if the bank needs more time.
 _PAID: Final = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
+# The charge of a payment tells how much of it was given back, all refunds together.
+_REFUNDED: Final = "charge.refunded"
 
 
 class CheckoutNotConfigured(Unavailable):
@@ -73,11 +77,14 @@ def start_checkout(*, account: Account, by: Principal, cents: int) -> CheckoutSe
 
     Raises:
         CheckoutNotConfigured: there is no payment provider.
-        AmountRefused: the amount is too small or too large for the payment provider.
+        AmountRefused: the amount is too small or too large, for this gateway or for the payment provider.
         CheckoutUnavailable: the payment provider does not answer, or its answer has no page.
     """
     if not settings.STRIPE_SECRET_KEY:
         raise CheckoutNotConfigured
+    if cents < settings.CREDITS_LEAST_PURCHASE_CENTS:
+        least = f"The least purchase is {settings.CREDITS_LEAST_PURCHASE_CENTS} cents."
+        raise AmountRefused(details={"amount": least})
     client = stripe.StripeClient(
         settings.STRIPE_SECRET_KEY,
         base_addresses={"api": settings.STRIPE_API_BASE},
@@ -126,6 +133,13 @@ class _Session(msgspec.Struct):
     amount_subtotal: int | None = None
     currency: str | None = None
     metadata: dict[str, str] | None = None
+    payment_intent: str | None = None
+
+
+class _Charge(msgspec.Struct):
+    payment_intent: str | None = None
+    amount: int = 0
+    amount_refunded: int = 0
 
 
 class _Data(msgspec.Struct):
@@ -147,7 +161,9 @@ def check_notices_are_taken() -> None:
 
 
 def take_notice(*, body: bytes, signature: str | None) -> None:
-    """Grant the credits of a paid session. Any other notice is accepted and has no effect.
+    """Grant the credits of a paid session, and take back those of a refunded payment.
+
+    Any other notice is accepted and has no effect.
 
     Args:
         body: the request's body, unchanged.
@@ -164,6 +180,9 @@ def take_notice(*, body: bytes, signature: str | None) -> None:
             text, signature, settings.STRIPE_WEBHOOK_SECRET, stripe.Webhook.DEFAULT_TOLERANCE
         )
         notice = msgspec.json.decode(body, type=_Notice)
+        if notice.type == _REFUNDED:
+            _take_back(msgspec.json.decode(notice.data.object, type=_Charge))
+            return
         if notice.type not in _PAID:
             return
         session = msgspec.json.decode(notice.data.object, type=_Session)
@@ -180,10 +199,27 @@ def take_notice(*, body: bytes, signature: str | None) -> None:
             account=account,
             cents=session.amount_subtotal,
             category=LedgerEntry.Category.PURCHASE,
+            expires_at=_expiry(),
             reference=f"stripe:{session.id}",
+            payment=session.payment_intent,
         )
     except ledger.AlreadyGranted:
         log.info("a notice of a granted session was repeated", session=session.id)
+
+
+def _expiry() -> datetime | None:
+    """When what is bought now is lost; None for never."""
+    days = settings.CREDITS_EXPIRE_DAYS
+    return timezone.now() + timedelta(days=days) if days else None
+
+
+def _take_back(charged: _Charge) -> None:
+    """Payments that this gateway knows nothing of are passed over: other software may use the same Stripe account."""
+    if charged.payment_intent:
+        taken = ledger.refund(
+            payment=charged.payment_intent, refunded=charged.amount_refunded, of=max(charged.amount, 0)
+        )
+        log.info("a refund was booked", payment=charged.payment_intent, cents=str(taken))
 
 
 def _account_of(session: _Session) -> Account | None:

@@ -1,4 +1,4 @@
-"""Credits: grants, charges for usage, and expiry. Every movement is a new entry of the ledger.
+"""Credits: grants, charges for usage, expiry and refunds. Every movement is a new entry of the ledger.
 
 Credits that expire soonest are used first; among those that never expire, or at the same moment, the older ones
 (docs/decisions/0063-credits.md). What is charged when none are left is debt, which the next grant pays first.
@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from django.db import IntegrityError, models, transaction
@@ -54,6 +54,7 @@ def grant(
     category: str,
     expires_at: datetime | None = None,
     reference: str | None = None,
+    payment: str | None = None,
     by: Author | None = None,
 ) -> LedgerEntry:
     """Give credits to an account. They pay its debt first.
@@ -64,6 +65,7 @@ def grant(
         category: one of LedgerEntry.Category.
         expires_at: when what is left of them is lost; None for never.
         reference: what they are for. The same one grants once.
+        payment: the payment provider's ID of what they were paid by.
         by: who gives them; None for a management command, or the payment provider's notice.
 
     Raises:
@@ -82,6 +84,7 @@ def grant(
         category=LedgerEntry.Category(category),
         expires_at=expires_at,
         reference=reference,
+        payment=payment,
         created_at=now,
     )
     try:
@@ -95,6 +98,37 @@ def grant(
     books.write()
     record(by, Action.CREDITS_GRANTED, entry)
     return entry
+
+
+@transaction.atomic
+def refund(*, payment: str, refunded: int, of: int, by: Author | None = None) -> Decimal:
+    """Take back credits whose money was given back: what is left of them, and what was spent is charged again.
+
+    Args:
+        payment: the payment provider's ID, as the grant has it.
+        refunded: how much of the payment was given back until now, all refunds together.
+        of: how much was paid.
+        by: who refunds; None for the payment provider's notice.
+
+    Returns:
+        The cents that were taken: 0 where this refund, or a later one of the payment, is booked already, and where no
+        credits were granted for the payment.
+    """
+    bought = LedgerEntry.objects.filter(payment=payment, kind=Kind.GRANT).first()
+    if bought is None or refunded < 1 or of < 1:
+        return _ZERO
+    books = _Books([bought.account_id], timezone.now())
+    booked = LedgerEntry.objects.filter(payment=payment).exclude(kind=Kind.GRANT).aggregate(sum=models.Sum("amount"))
+    whole = (bought.amount * min(refunded, of) / of).quantize(Decimal(1), ROUND_HALF_EVEN)
+    due = whole + (booked["sum"] or _ZERO)
+    if due <= 0:
+        return _ZERO
+    books.expire()
+    entries = books.accounts[bought.account_id].take_back(bought, due)
+    books.write()
+    for entry in entries[:1]:
+        record(by, Action.CREDITS_REFUNDED, entry)
+    return -sum((entry.amount for entry in entries), _ZERO)
 
 
 def charge(cents: Mapping[uuid.UUID, Decimal]) -> None:
@@ -186,6 +220,27 @@ class _Account:
         if rest:
             self._write(Kind.CHARGE, -rest)
             self.balance.debt += rest
+
+    def take_back(self, bought: LedgerEntry, cents: Decimal) -> list[LedgerEntry]:
+        """Take what is left of a grant, and charge again what was spent of it. What expired is gone already."""
+        # Of a lot that has just expired the row does not say so yet.
+        held = [*self.touched.values(), *self.lots]
+        lot = next((one for one in held if one.grant_id == bought.id), None) or Lot.objects.get(grant=bought)
+        moved = LedgerEntry.objects.filter(lot=bought)
+        gone = moved.filter(kind__in=[Kind.EXPIRY, Kind.REFUND]).aggregate(sum=models.Sum("amount"))["sum"] or _ZERO
+        just_expired = sum((one.amount for one in self.entries if one.lot_id == bought.id), _ZERO)
+        again = LedgerEntry.objects.filter(payment=bought.payment, kind=Kind.CHARGE)
+        charged = again.aggregate(sum=models.Sum("amount"))["sum"] or _ZERO
+        spent = bought.amount + gone + just_expired + charged - lot.remaining
+        first = len(self.entries)
+        if part := min(cents, lot.remaining):
+            self._move(Kind.REFUND, lot, part)
+        self.lots = [one for one in self.lots if one.remaining]
+        if (rest := min(cents - part, spent)) > 0:
+            self.take(rest)
+        for entry in self.entries[first:]:
+            entry.payment = bought.payment
+        return self.entries[first:]
 
     def add_lot(self, entry: LedgerEntry) -> None:
         """Take a written grant into the books; it pays the debt first."""

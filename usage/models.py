@@ -196,6 +196,8 @@ class LedgerEntry(models.Model):
         EXPIRY = "expiry"
         # A grant pays an earlier debt by two entries that add up to zero: one takes from the lot, one lowers the debt.
         SETTLEMENT = "settlement"
+        # The money of a purchase was given back: what is left of it goes. What was spent of it is charged again.
+        REFUND = "refund"
 
     class Category(models.TextChoices):
         PURCHASE = "purchase"
@@ -213,6 +215,8 @@ class LedgerEntry(models.Model):
     expires_at = models.DateTimeField(null=True)
     # Why a grant was made, for example `stripe:` and a checkout session's ID. A reference can be granted once.
     reference = models.CharField(max_length=255, null=True)
+    # The payment provider's ID of the payment that a purchase was paid by, and that a refund gives back.
+    payment = models.CharField(max_length=255, null=True)
     created_at = models.DateTimeField(default=timezone.now, db_default=Now(), editable=False)
 
     class Meta:
@@ -221,7 +225,7 @@ class LedgerEntry(models.Model):
             models.CheckConstraint(
                 condition=(
                     models.Q(kind="grant", amount__gt=0, category__isnull=False, lot=None)
-                    | models.Q(kind__in=["charge", "expiry"], amount__lt=0, category=None)
+                    | models.Q(kind__in=["charge", "expiry", "refund"], amount__lt=0, category=None)
                     | models.Q(kind="settlement", category=None)
                 ),
                 name="entries_move_the_way_of_their_kind",
@@ -232,6 +236,8 @@ class LedgerEntry(models.Model):
             models.Index(
                 "account", models.F("id").desc(), condition=models.Q(kind="grant"), name="grants_newest_first"
             ),
+            # A notice of a refund names the payment.
+            models.Index("payment", condition=models.Q(payment__isnull=False), name="entries_of_a_payment"),
         ]
 
     def __str__(self) -> str:
@@ -248,10 +254,10 @@ class LedgerEntry(models.Model):
         return self.reference or ""
 
     def audit_state(self) -> dict[str, Any]:
-        """The fields of a grant that the audit may show. A grant is a whole number of cents."""
+        """The fields of a grant or a refund that the audit may show. A grant is a whole number of cents."""
         return {
             "cents": int(self.amount),
-            "category": str(self.category),
+            "category": self.category and str(self.category),
             "expiresAt": self.expires_at,
             "reference": self.reference,
         }

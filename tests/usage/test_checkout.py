@@ -5,14 +5,19 @@ Buying credits: against a stand-in of the payment provider's API on loopback.
 
 import json
 import time
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 import stripe
+from django.db import transaction
+from django.utils import timezone
 
 from accounts.models import Account
 from tests.fixtures import Api
 from tests.payments import SECRET, StandIn, notice, send
+from tests.usage.test_ledger import at, check_the_books
 from usage import ledger
 from usage.models import LedgerEntry
 
@@ -102,6 +107,84 @@ def test_who_has_paid_gets_the_credits_once(account: Account, api: Api, payments
     assert api.get("/credits/balance").json() == {"balanceCents": 2500}
     (entry,) = LedgerEntry.objects.all()
     assert (entry.category, entry.expires_at, entry.reference) == ("purchase", None, "stripe:cs_test_1")
+
+
+def refunded(amount_refunded: int, **charge: Any) -> str:
+    told = {"id": "ch_1", "object": "charge", "payment_intent": "pi_1", "amount": 2975} | charge
+    told["amount_refunded"] = amount_refunded
+    return json.dumps({"id": "evt_2", "type": "charge.refunded", "data": {"object": told}})
+
+
+@pytest.mark.parametrize(
+    ("spent", "refunds", "balance"),
+    [
+        (0, [2975], 0),
+        (0, [1190], 1500),
+        # Notices come twice, and out of order.
+        (0, [1190, 1190, 2975, 1190], 0),
+        (600, [2975], -600),
+        (600, [1190], 900),
+        (2400, [1190], -900),
+        (0, [9999], 0),
+        (0, [0], 2500),
+    ],
+)
+def test_a_refund_takes_back_what_is_left_and_charges_what_was_spent(
+    account: Account, payments: StandIn, spent: int, refunds: list[int], balance: int
+) -> None:
+    send(notice(account, payment_intent="pi_1"))
+    with transaction.atomic():
+        ledger.charge({account.id: Decimal(spent)})
+
+    for amount in refunds:
+        assert send(refunded(amount)).status_code == 204
+
+    assert ledger.balance_of(account) == balance
+    check_the_books(account)
+
+
+def test_a_refund_does_not_take_what_expired(account: Account, payments: StandIn, settings: Any) -> None:
+    settings.CREDITS_EXPIRE_DAYS = 30
+    send(notice(account, payment_intent="pi_1"))
+    with transaction.atomic():
+        ledger.charge({account.id: Decimal(100)})
+
+    with at(timezone.now() + timedelta(days=31)):
+        assert ledger.balance_of(account) == 0
+        for amount in (1190, 2975, 2975):
+            send(refunded(amount))
+
+        assert ledger.balance_of(account) == -100
+        check_the_books(account)
+
+
+def test_a_refund_of_somebody_elses_payment_moves_nothing(account: Account, payments: StandIn) -> None:
+    send(notice(account, payment_intent="pi_1"))
+
+    for body in (refunded(2975, payment_intent="pi_2"), refunded(2975, payment_intent=None), refunded(2975, amount=0)):
+        assert send(body).status_code == 204
+
+    assert ledger.balance_of(account) == 2500
+
+
+def test_a_purchase_expires_where_the_operator_wants_it(account: Account, payments: StandIn, settings: Any) -> None:
+    settings.CREDITS_EXPIRE_DAYS = 365
+
+    send(notice(account))
+
+    (entry,) = LedgerEntry.objects.all()
+    assert entry.expires_at is not None
+    assert entry.expires_at - entry.created_at > timedelta(days=364)
+
+
+def test_less_than_the_least_purchase_is_refused(api: Api, payments: StandIn, settings: Any) -> None:
+    settings.CREDITS_LEAST_PURCHASE_CENTS = 500
+
+    refused = api.post(PATH, {"amount": 499})
+
+    assert (refused.status_code, refused.json()["errorCode"]) == (422, "amount_refused")
+    assert "500 cents" in json.dumps(refused.json())
+    assert api.post(PATH, {"amount": 500}).status_code == 200
 
 
 def test_a_slow_bank_pays_later(account: Account, payments: StandIn) -> None:
