@@ -238,6 +238,41 @@ def open_batch(keys: Keys, document_keys: DocumentKeys, envelope: bytes) -> Usag
         raise BatchRefused(f"not a UsageBatch: {type(fault).__name__}") from None
 
 
+def within_bounds(encoded: bytes) -> bytes | None:
+    """An event that breaks a bound as one that keeps it: numbers are clamped, texts cut, a trace is left out.
+
+    It says that its numbers are estimated. None for what cannot be mended (cut in two, without an ID): a process that
+    was killed has left it so.
+    """
+    try:
+        event = msgspec.json.decode(encoded, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    for field in msgspec.structs.fields(UsageEvent):
+        value = event.get(field.encode_name)
+        if isinstance(value, int) and not isinstance(value, bool) and field.name not in _TIMES:
+            event[field.encode_name] = min(max(value, int(field.name == "attempt")), _MOST.get(field.name, MAX_COUNT))
+        elif isinstance(value, str):
+            event[field.encode_name] = fit(value) or (_NAMELESS if field.name in _NAMES else "")
+    for name in _NOT_CHARGED:
+        event.pop(name, None)
+    event["usageEstimated"] = True
+    mended = msgspec.json.encode(event)
+    try:
+        msgspec.json.decode(mended, type=UsageEvent)
+    except msgspec.DecodeError:
+        return None
+    return mended
+
+
+_TIMES: Final = frozenset({"time", "requested_at"})
+_MOST: Final = {"attempt": MOST_RECORDED_ATTEMPTS, "status": 999, "meant_status": 999}
+# Texts that are not empty, and what stands where one is.
+_NAMES: Final = frozenset({"request_id", "provider", "model", "requested_model"})
+_NAMELESS: Final = "?"
+_NOT_CHARGED: Final = ("trace", "requestedAt")
+
+
 @lru_cache(maxsize=1024)
 def fit(text: str) -> str:
     """Fit a foreign text into an event: drop control characters and cut it at 255 characters."""

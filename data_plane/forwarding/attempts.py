@@ -17,6 +17,7 @@ from typing import Final
 
 from data_plane.errors import AttemptsFailed, GatewayError, KeysUnusable, RateLimited
 from data_plane.forwarding.beginnings import close
+from data_plane.forwarding.bodies import ClientLeft
 from data_plane.forwarding.call import AttemptCall, Machinery, Running
 from data_plane.forwarding.exchange import Exchange
 from data_plane.forwarding.failure_log import log_failure
@@ -35,7 +36,7 @@ from data_plane.forwarding.passing_on import relay
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.trials import Trials
 from gateway_core.catalog import Format, Surface
-from gateway_core.plans import Attempt, Plan
+from gateway_core.plans import Attempt, KeySource, Plan
 from gateway_core.traces import MOST_PASSED_OVER, PassedOver
 from gateway_core.usage_events import fit_name
 
@@ -81,6 +82,9 @@ class AttemptMachine:
         for attempt in attempts:
             if attempt.candidate == refused_candidate:
                 continue
+            if exchange.has_left:
+                raise ClientLeft
+            exchange.reads_on = attempt.source is KeySource.MANAGED
             if exchange.attempts >= running.shared.limits.attempts:
                 break
             if exchange.attempts and running.sent + running.call.body.length > running.shared.limits.upstream_bytes:

@@ -9,7 +9,7 @@ from data_plane.forwarding.beside import Passing
 from data_plane.forwarding.bodies import Body
 from data_plane.forwarding.cooling import Cooling
 from data_plane.forwarding.exchange import Exchange
-from data_plane.forwarding.limits import estimated_input_tokens
+from data_plane.forwarding.limits import estimated_input_tokens, most_output_tokens
 from data_plane.forwarding.targets import Target, Targets
 from data_plane.forwarding.time_limit import TimeLimit
 from data_plane.forwarding.upstream import Upstream
@@ -111,6 +111,7 @@ class Running:
             requested_model=call.body.requested[0],
             is_streaming=call.body.is_streaming,
             estimate_input=lambda: estimated_input_tokens(members),
+            most_output=lambda: most_output_tokens(call.surface, members, settings.max_output_tokens),
             asked_tier=_tier_in(members),
         )
 

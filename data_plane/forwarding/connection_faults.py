@@ -26,6 +26,13 @@ _WORDS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (BrokenPipeError, "reset"),
     (aiohttp.ClientConnectorError, "no route"),
 )
+# With these the request was not sent.
+NOT_CONNECTED: Final = frozenset(
+    {
+        *("address not allowed", "TLS: the certificate is not trusted", "TLS", "DNS: the name is not known"),
+        *("refused", "no route"),
+    }
+)
 
 
 def word_for(fault: BaseException) -> str:

@@ -22,6 +22,8 @@ RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
 
 # What upstreams say of their limits.
 _OF_LIMITS: Final = (b"x-ratelimit-", b"ratelimit")
+# An answer whose end tells what the operator pays is read for so long after its caller has left.
+_READ_ON_SECONDS: Final = 60.0
 
 Send = Callable[[Any], Awaitable[None]]
 
@@ -57,6 +59,7 @@ class Exchange:
         "limits",
         "model",
         "provider",
+        "reads_on",
         "receive",
         "rejected",
         "removed",
@@ -90,6 +93,8 @@ class Exchange:
         self.is_stream = False
         self.is_complete = False
         self.has_left = False
+        # Whether the answer is read to its end though its caller has left.
+        self.reads_on = False
         self.status = 0
         # The provider and model of the last attempt.
         self.provider = ""
@@ -101,9 +106,17 @@ class Exchange:
         self.removed: Sequence[str] = ()
 
     def leave(self, task: "asyncio.Task[object]") -> None:
-        """The caller has hung up: cancel the task that makes the answer."""
-        if not self.is_complete:
-            self.has_left = True
+        """The caller has hung up: cancel the task that makes the answer, at once or after it was read on for long."""
+        if self.is_complete:
+            return
+        self.has_left = True
+        if self.reads_on:
+            asyncio.get_running_loop().call_later(_READ_ON_SECONDS, self._give_up, task)
+        else:
+            task.cancel()
+
+    def _give_up(self, task: "asyncio.Task[object]") -> None:
+        if not self.is_complete and not task.done():
             task.cancel()
 
     async def start(self, status: int, headers: Headers) -> None:

@@ -47,6 +47,8 @@ _ANY_DEPTH: Final = 1_000_000
 _LONGEST_ESTIMATE: Final = 0.004
 
 _SHORTEST_TOKEN: Final = 2
+# What an answer may have whose request names no maximum.
+_UNNAMED_OUTPUT: Final = 16_384
 
 _parts: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _number: Final = msgspec.json.Decoder(int)
@@ -129,6 +131,25 @@ async def _prompts(prompt: msgspec.Raw, most: int, turns: Turns) -> int:
         return len(await turns.run(parts_of(memoryview(prompt), LIST, most=most, depth=_ANY_DEPTH)))
     except TooMany:
         return most + 1
+
+
+def most_output_tokens(surface: Surface, members: Mapping[str, msgspec.Raw], limit: int | None) -> int:
+    """How many tokens all answers to a request may have together, at most.
+
+    Args:
+        surface: where the request goes.
+        members: its body's.
+        limit: the account's cap.
+    """
+    if surface is Surface.EMBEDDINGS:
+        return 0
+    count = max((number_in(members[name]) for name in COUNTS if name in members), default=1)
+    if surface is Surface.COMPLETIONS and (prompt := members.get("prompt")) is not None:
+        text = bytes(prompt)
+        count = max(count, 1) * (text.count(b'",') + text.count(b"],") + 1)
+    named = max((number_in(members[name]) for name in MAXIMA if name in members), default=0)
+    most = max(count, 1) * (max(named, 0) or _UNNAMED_OUTPUT)
+    return most if limit is None else min(most, limit)
 
 
 def lowered_maxima(

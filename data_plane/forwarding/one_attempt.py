@@ -13,7 +13,7 @@ from data_plane.forwarding.answers import Answer
 from data_plane.forwarding.beginnings import Begun, NotAnAnswer, beginning_of, close, error_body
 from data_plane.forwarding.bodies import Buffer
 from data_plane.forwarding.call import Running
-from data_plane.forwarding.connection_faults import word_for
+from data_plane.forwarding.connection_faults import NOT_CONNECTED, word_for
 from data_plane.forwarding.guarding import guard
 from data_plane.forwarding.kept_upstream import is_not_kept, names_kept
 from data_plane.forwarding.limits import lowered_maxima
@@ -143,6 +143,8 @@ class OneAttempt:
             raise AttemptFailed("timeout") from None
         except (aiohttp.ClientError, OSError, ValueError) as fault:
             word = word_for(fault)
+            if word in NOT_CONNECTED:
+                usage.was_sent = False
             raise AttemptFailed(f"connection_failed ({word})" if word else "connection_failed") from None
         finally:
             if response is not None and not is_kept:
@@ -187,6 +189,7 @@ class OneAttempt:
 
     def _failed(self, response: Answer, error: ErrorText, status: int) -> AttemptFailed:
         means = self.target.dialect.meaning(error) or status
+        self.running.usage.was_refused = bool(error.codes or error.status)
         if means != response.status:
             self.running.usage.meant_status = means
         told = str(response.status)

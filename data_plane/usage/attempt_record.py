@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from data_plane.usage.token_counting import UsageReader
-from gateway_core.dialects.usage import USUAL_TIERS, Used, tier_of
+from gateway_core.dialects.usage import USUAL_TIERS, Used, count, tier_of
 from gateway_core.plans import Attempt, KeySource
 from gateway_core.traces import MOST_PASSED_OVER, Completion, PassedOver, RetryAction, Trace
 from gateway_core.usage_events import MAX_COUNT, UsageEvent, event_id, fit
@@ -40,6 +40,7 @@ class RequestUsage:
         "_first_byte",
         "_is_streaming",
         "_mask",
+        "_most_output",
         "_number",
         "_passed_over",
         "_reader",
@@ -53,6 +54,8 @@ class RequestUsage:
         "is_timed_out",
         "meant_status",
         "status",
+        "was_refused",
+        "was_sent",
     )
 
     def __init__(
@@ -67,6 +70,7 @@ class RequestUsage:
         requested_model: str,
         is_streaming: bool,
         estimate_input: Callable[[], int],
+        most_output: Callable[[], int] = lambda: 0,
         asked_tier: object = None,
     ) -> None:
         """
@@ -75,6 +79,8 @@ class RequestUsage:
             request_id, account, access_key, requested_model, is_streaming: as the events hold them.
             configuration, snapshot_version: as the traces hold them.
             estimate_input: estimates the request's tokens. Called only for an answer that did not report them.
+            most_output: how many output tokens the request may have at most. Called only for an attempt with the
+                operator's key that did not report them.
             asked_tier: the service tier that the request names.
         """
         self._record = record
@@ -87,6 +93,7 @@ class RequestUsage:
         self._requested_model = _named(requested_model)
         self._is_streaming = is_streaming
         self._estimate_input = estimate_input
+        self._most_output = most_output
         self._asked_tier = tier_of(asked_tier)
         self._number = 0
         # The attempt that is not recorded yet, if there is one.
@@ -106,6 +113,9 @@ class RequestUsage:
         # Whether the caller gets that attempt's answer, and whether the plan has no further attempt.
         self.is_served = False
         self.is_exhausted = False
+        # False where the upstream was not reached, and so did nothing; and whether it says that it did nothing.
+        self.was_sent = True
+        self.was_refused = False
 
     def pass_over(self, one: PassedOver) -> None:
         """A candidate or a key is not tried. Only the first few before an attempt are recorded."""
@@ -131,6 +141,8 @@ class RequestUsage:
         self.status = 0
         self.is_timed_out = False
         self.meant_status = 0
+        self.was_sent = True
+        self.was_refused = False
 
     def note_first_byte(self) -> None:
         """The attempt's answer begins now. Of several calls the last one counts."""
@@ -230,14 +242,26 @@ class RequestUsage:
 
     def _used(self, attempt: Attempt, *, is_whole: bool) -> Used:
         reader = self._reader
+        if attempt.source is KeySource.MANAGED:
+            return self._settled(reader)
         if reader is None:
             return Used()
-        if is_whole:
-            used = reader.used()
-            # The operator pays for managed inference, even if the answer does not report its usage.
-            if attempt.source is not KeySource.MANAGED or used.input_tokens or used.output_tokens:
-                return used
-        return reader.estimated(self._estimate_input())
+        return reader.used() if is_whole else reader.estimated(self._estimate_input())
+
+    def _settled(self, reader: UsageReader | None) -> Used:
+        """What an attempt with the operator's key used. One that did not report it is settled at what was reserved.
+
+        The upstream works on when a time limit ends or a caller leaves, and it charges for what nobody has seen.
+        """
+        used = reader.used() if reader is not None else Used()
+        has_worked = self.was_sent and (not self.status or self.status in _OK)
+        if (reader is not None and reader.has_usage) or not has_worked or (reader is None and self.was_refused):
+            return used
+        return used._replace(
+            input_tokens=max(used.input_tokens, count(self._estimate_input())),
+            output_tokens=max(used.output_tokens, count(self._most_output())),
+            usage_estimated=True,
+        )
 
 
 def _way_on(failed: Attempt, following: Attempt) -> RetryAction:

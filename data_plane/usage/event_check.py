@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, 
 
 import msgspec
 
-from gateway_core.usage_events import UsageEvent
+from gateway_core.usage_events import UsageEvent, within_bounds
 
 # JSON writes the first control characters, and little else, with a backslash. The others are one byte, or two.
 _ESCAPE: Final = b"\\"
@@ -21,10 +21,11 @@ _BOUNDS: Final = ("ge", "gt", "le", "lt", "min_length", "max_length")
 
 
 def valid_events(encoded: list[bytes]) -> list[bytes]:
-    """Those of some encoded events that are valid."""
+    """Those of some encoded events that are valid, and those that could be mended: what is not told is free."""
     if _are_valid(b"[%b]" % b",".join(encoded)):
         return encoded
-    return [one for one in encoded if _is_decoded(_decode, one)]
+    mended = (one if _is_decoded(_decode, one) else within_bounds(one) for one in encoded)
+    return [one for one in mended if one is not None]
 
 
 def _are_valid(events: bytes) -> bool:

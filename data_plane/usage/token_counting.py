@@ -18,9 +18,9 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from data_plane.usage.member_scan import MemberScan, Places
+from data_plane.usage.told import READING, READING_WHOLE, Told
 from gateway_core.catalog import Surface
-from gateway_core.dialects.usage import Used, count, merged, tier_of, used_of
-from gateway_core.usage_events import fit
+from gateway_core.dialects.usage import Used, count
 
 
 class UsageReader(Protocol):
@@ -35,6 +35,10 @@ class UsageReader(Protocol):
 
     def used(self) -> Used:
         """What has been told until now."""
+
+    @property
+    def has_usage(self) -> bool:
+        """Whether the answer has reported what it used, to its end."""
 
     def estimated(self, input_tokens: int) -> Used:
         """What is to be counted for an answer that broke off, or whose caller left, before it told its usage."""
@@ -157,7 +161,7 @@ class _WholeReader:
     __slots__ = ("_length", "_pieces", "_read", "_scan")
 
     def __init__(self, surface: Surface) -> None:
-        self._read = _READING_WHOLE.get(surface, _read_chunk)
+        self._read = READING_WHOLE[surface]
         self._pieces: list[bytes] = []
         self._length = 0
         self._scan: MemberScan | None = None
@@ -176,9 +180,16 @@ class _WholeReader:
         return chunk
 
     def used(self) -> Used:
-        told = _Told()
+        return self._told().used()
+
+    @property
+    def has_usage(self) -> bool:
+        return self._told().has_usage
+
+    def _told(self) -> Told:
+        told = Told()
         self._read(told, self._scan.found if self._scan is not None else _essentials(b"".join(self._pieces)))
-        return told.used()
+        return told
 
     def estimated(self, input_tokens: int) -> Used:
         """Without its end a JSON text told the caller nothing that is worth a charge."""
@@ -219,13 +230,13 @@ class _StreamReader:
     __slots__ = ("_before", "_deltas", "_is_stripping", "_read", "_scan", "_signs", "_told")
 
     def __init__(self, surface: Surface, *, is_stripping: bool) -> None:
-        self._read = _READING[surface]
+        self._read = READING[surface]
         self._is_stripping = is_stripping
         # Why the model stopped, and the usage.
         end = _ENDS.get(surface, _FINISH)
         usage = _ANY_USAGE if is_stripping else _USAGE
         self._signs = (usage,) if end is None else (end, usage)
-        self._told = _Told()
+        self._told = Told()
         self._deltas = 0
         # Of an event that is too long to hold: what was found in it, and the last bytes of the piece before.
         self._scan: MemberScan | None = None
@@ -312,6 +323,11 @@ class _StreamReader:
         self._end_long_event()
         return self._told.used()
 
+    @property
+    def has_usage(self) -> bool:
+        self._end_long_event()
+        return self._told.has_usage
+
     def estimated(self, input_tokens: int) -> Used:
         """One token for each event that came: what the upstreams themselves do."""
         used = self.used()
@@ -352,89 +368,6 @@ def _plain_events_with(chunk: bytes, sign: bytes) -> list[tuple[int, int]]:
         begin = 0 if before < 0 else before + 2
         found.append((begin, end))
     return found[::-1]
-
-
-class _Told:
-    """What an answer has told so far; later events say more than earlier ones, and no number falls."""
-
-    __slots__ = ("has_usage", "stop_reason", "tier", "usage")
-
-    def __init__(self) -> None:
-        self.usage: dict[str, Any] = {}
-        self.stop_reason = ""
-        self.tier: object = None
-        # Whether the usage is the final one.
-        self.has_usage = False
-
-    def take(self, usage: object, *, is_final: bool = True) -> None:
-        if isinstance(usage, dict):
-            self.usage = merged(self.usage, usage)
-            self.has_usage = self.has_usage or is_final
-
-    def take_tier(self, tier: object) -> None:
-        self.tier = tier_of(tier, self.tier)
-
-    def used(self) -> Used:
-        return used_of(self.usage, stop_reason=self.stop_reason, tier=self.tier)
-
-
-def _read_chunk(told: _Told, chunk: Mapping[str, Any]) -> None:
-    """Of chat completions, completions and embeddings, whole or an event. Some tell their usage at an own place."""
-    own = chunk.get("x_groq")
-    choices = chunk.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    told.take(own.get("usage") if isinstance(own, dict) else None)
-    told.take(first.get("usage") if isinstance(first, dict) else None)
-    told.take(chunk.get("usage"))
-    told.take_tier(chunk.get("service_tier"))
-    told.stop_reason = (_text(first.get("finish_reason")) if isinstance(first, dict) else "") or told.stop_reason
-
-
-def _read_response(told: _Told, response: Mapping[str, Any]) -> None:
-    told.take(response.get("usage"))
-    told.take_tier(response.get("service_tier"))
-    told.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
-
-
-def _read_response_event(told: _Told, event: Mapping[str, Any]) -> None:
-    response = event.get("response")
-    if isinstance(response, dict) and isinstance(response.get("usage"), dict):
-        _read_response(told, response)
-
-
-def _read_message(told: _Told, message: Mapping[str, Any]) -> None:
-    told.take(message.get("usage"))
-    told.stop_reason = _text(message.get("stop_reason"))
-
-
-def _read_message_event(told: _Told, event: Mapping[str, Any]) -> None:
-    """The start tells the input, the delta at the end the output so far."""
-    message = event.get("message")
-    usage = message.get("usage") if isinstance(message, dict) else event.get("usage")
-    told.take(usage, is_final=event.get("type") == "message_delta")
-    delta = event.get("delta")
-    if isinstance(delta, dict):
-        told.stop_reason = _text(delta.get("stop_reason")) or told.stop_reason
-
-
-_READING: Final = {
-    Surface.CHAT_COMPLETIONS: _read_chunk,
-    Surface.COMPLETIONS: _read_chunk,
-    Surface.EMBEDDINGS: _read_chunk,
-    Surface.RESPONSES: _read_response_event,
-    Surface.MESSAGES: _read_message_event,
-}
-_READING_WHOLE: Final = {Surface.RESPONSES: _read_response, Surface.MESSAGES: _read_message}
-
-
-def _response_status(status: object, incomplete: object) -> str:
-    """Why an incomplete one is so; else its status (`completed`, `failed`)."""
-    reason = _text(incomplete.get("reason")) if isinstance(incomplete, dict) else ""
-    return reason or _text(status)
-
-
-def _text(value: object) -> str:
-    return fit(value) if isinstance(value, str) else ""
 
 
 def _data(event: bytes) -> bytes:

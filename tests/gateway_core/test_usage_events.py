@@ -5,6 +5,7 @@ Usage events and batches: what counts as one.
 
 import time
 import uuid
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,6 +28,7 @@ from gateway_core.usage_events import (
     open_batch,
     seal_events,
     time_of,
+    within_bounds,
 )
 from tests.events import seal_batch
 
@@ -183,3 +185,31 @@ def test_an_event_with_members_of_a_newer_worker_is_read() -> None:
 
     assert event.trace is not None
     assert event.trace.completion == "improved"
+
+
+@pytest.mark.parametrize(
+    ("member", "given", "kept"),
+    [
+        ("attempt", 10_001, 10_000),
+        ("attempt", 0, 1),
+        ("inputTokens", 2**40, 10**9),
+        ("outputTokens", -5, 0),
+        ("status", 1200, 999),
+        ("model", "x" * 300, "x" * 255),
+        ("stopReason", "a\nb", "ab"),
+        ("requestId", "\x00r", "r"),
+    ],
+)
+def test_an_event_out_of_bounds_is_mended_and_says_so(member: str, given: Any, kept: Any) -> None:
+    event = msgspec.json.decode(msgspec.json.encode(an_event()))
+
+    mended = within_bounds(msgspec.json.encode(event | {member: given}))
+
+    assert mended is not None
+    assert msgspec.json.decode(mended) == event | {member: kept, "usageEstimated": True}
+    msgspec.json.decode(mended, type=UsageEvent)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"id": "aigue_', b"[]", b"{}", b'{"id": 7}'])
+def test_what_is_no_event_is_not_mended(torn: bytes) -> None:
+    assert within_bounds(torn) is None

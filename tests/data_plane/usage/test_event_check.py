@@ -46,7 +46,7 @@ GOOD = [
     an_event(keySource="user", providerKey=new_id(ids.Prefix.PROVIDER_KEY), mask="sk-***", serviceTier="flex"),
     an_event(inputTokens=MAX_COUNT, firstByteMs=3, trace=None),
 ]
-BAD = [
+MENDABLE = [
     an_event(model="a\nb"),
     an_event(model="a\x7fb"),
     an_event(stopReason="a\x85b"),
@@ -56,12 +56,14 @@ BAD = [
     an_event(outputTokens=-1),
     an_event(status=1000),
     an_event(attempt=0),
+    an_event(trace={"completion": "succeeded"}),
+    an_event(trace={"completion": "x" * 33, "retryAction": "succeeded", "served": True}),
+]
+LOST = [
     an_event(keySource="ours"),
     an_event(keySource="user"),
     an_event(time=NOW + 1_000_000),
     an_event(id="aigue_"),
-    an_event(trace={"completion": "succeeded"}),
-    an_event(trace={"completion": "x" * 33, "retryAction": "succeeded", "served": True}),
     an_event()[:-1],
     b"",
     b"null",
@@ -75,7 +77,18 @@ def test_what_the_control_plane_takes_is_let_through(event: bytes):
     assert valid_events([event]) == [event]
 
 
-@pytest.mark.parametrize("event", BAD)
+@pytest.mark.parametrize("event", MENDABLE)
+def test_what_is_out_of_bounds_is_mended_and_not_lost(event: bytes):
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(event, type=UsageEvent)
+
+    before, mended, after = valid_events([GOOD[0], event, GOOD[2]])
+
+    assert (before, after) == (GOOD[0], GOOD[2])
+    assert msgspec.json.decode(mended, type=UsageEvent).usage_estimated
+
+
+@pytest.mark.parametrize("event", LOST)
 def test_what_the_control_plane_refuses_is_left_out_alone(event: bytes):
     with pytest.raises(msgspec.DecodeError):
         msgspec.json.decode(event, type=UsageEvent)

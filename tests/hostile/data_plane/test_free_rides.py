@@ -3,15 +3,21 @@
 Ways to be served with the operator's key for nothing, or to reach what is stored in the operator's organisation.
 """
 
+import asyncio
 import json
+import random
+from contextlib import suppress
 from typing import Any, Final
 
+import aiohttp
 import pytest
 
 from gateway_core.catalog import Model, ModelsDocument
 from gateway_core.snapshot import Rule, Step
 from local.stand_in import StandIn
-from tests.workers import Client, SnapshotWriter, Tenant
+from tests.patience import eventually
+from tests.tiers import is_full
+from tests.workers import Client, SnapshotWriter, Tenant, free_port, running, settings_of
 
 OPERATORS: Final = "sk-operator-0123456789abcdefghij"
 OWN: Final = "sk-own-0123456789abcdefghijkl"
@@ -185,3 +191,94 @@ async def test_a_model_that_searches_by_itself_is_not_served(
     }
 
     assert [name for name, status in statuses.items() if status == 200] == ["gpt-4o", "gpt-4o-2099-01-01"]
+
+
+# ── what an attempt is settled at that did not report what it used ──
+
+STREAM: Final = CHAT | {"stream": True, "max_tokens": 77}
+
+
+async def leave(client: Client, token: str, body: dict[str, Any], *, after: int) -> None:
+    """Ask, and hang up after so many bytes of the answer; after 0 before its head."""
+    headers = {"authorization": f"Bearer {token}"}
+    with suppress(TimeoutError, aiohttp.ClientError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(0.3 if not after else 30):
+            url = f"{client.url}/v1/chat/completions"
+            async with client.session.post(url, data=json.dumps(body), headers=headers) as response:
+                await response.content.readexactly(after)
+                response.close()
+
+
+@pytest.mark.parametrize(("body", "after"), [(STREAM, 0), (STREAM, 20), (STREAM, 400)])
+async def test_a_caller_that_leaves_pays_for_the_whole_answer(
+    client: Client, rich: Tenant, upstream: StandIn, writer: SnapshotWriter, body: dict[str, Any], after: int
+):
+    upstream.pause = 0.1 if after else 0.4
+
+    await leave(client, rich.token(), body, after=after)
+
+    (told,) = await writer.usage_of(1)
+    assert (told.input_tokens, told.output_tokens, told.usage_estimated) == (11, 5, False)
+    assert upstream.cut_off == 0
+
+
+async def test_with_a_key_of_the_account_the_upstream_still_stops_when_the_caller_leaves(
+    client: Client, rich: Tenant, upstream: StandIn
+):
+    rich.keys(OWN)
+    upstream.pause = 0.2
+
+    await leave(client, rich.token(), STREAM, after=20)
+
+    await eventually(lambda: upstream.cut_off == 1)
+
+
+@pytest.mark.parametrize("behaviour", ["hang", "close", "cut"])
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_an_attempt_that_was_sent_and_reported_nothing_is_settled_at_its_reservation(
+    client: Client, rich: Tenant, upstream: StandIn, writer: SnapshotWriter, behaviour: str, *, is_stream: bool
+):
+    rich.settings(has_credits=True, per_request_timeout="500ms", total_timeout="2s")
+    upstream.behaviours[OPERATORS] = behaviour
+
+    await ask(client, rich.token(), "chat", json.dumps(STREAM | {"stream": is_stream, "n": 2}))
+
+    (told,) = await writer.usage_of(1)
+    assert told.output_tokens == 2 * 77
+    assert told.input_tokens > 0
+    assert told.usage_estimated
+
+
+async def test_an_attempt_that_the_upstream_refused_or_never_had_costs_nothing(
+    environ: dict[str, str], rich: Tenant, upstream: StandIn, writer: SnapshotWriter
+):
+    urls = f"openai=http://127.0.0.1:{free_port()}/v1,anthropic={upstream.url}"
+    async with running(settings_of(environ | {"UPSTREAM_BASE_URLS": urls})) as worker:
+        token = rich.token()
+        await ask(worker.client, token, "chat", json.dumps(STREAM))
+        for status in ("429", "500", "400"):
+            upstream.behaviours[OPERATORS] = status
+            await ask(worker.client, token, "messages", json.dumps(MESSAGES))
+        events = await writer.usage_of(4)
+
+    assert [one.status for one in events] == [0, 429, 500, 400]
+    assert {(one.input_tokens, one.output_tokens, one.usage_estimated) for one in events} == {(0, 0, False)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_moment_of_leaving_and_no_misbehaviour_is_a_free_ride(
+    client: Client, rich: Tenant, upstream: StandIn, writer: SnapshotWriter, seed: int
+):
+    """Whatever reached the upstream and was not refused there costs at least its input and one token."""
+    chance = random.Random(seed)
+    tries = 300 if is_full() else 12
+    rich.settings(has_credits=True, per_request_timeout="2s", total_timeout="4s")
+    token = rich.token()
+    for _ in range(tries):
+        upstream.pause = chance.choice([0.0, 0.01, 0.05])
+        upstream.behaviours[OPERATORS] = chance.choice(["", "cut", "unfinished", "close"])
+        body = STREAM | {"stream": chance.random() < 0.7}
+        await leave(client, token, body, after=chance.choice([1, 30, 120, 300, 10_000]))
+
+    events = await writer.usage_of(tries)
+    assert [event for event in events if event.output_tokens < 1 or event.input_tokens < 1] == []

@@ -1,0 +1,91 @@
+"""What an answer has told of its usage, from the members that name it: whole or as events, by surface."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gateway_core.catalog import Surface
+from gateway_core.dialects.usage import Used, merged, tier_of, used_of
+from gateway_core.usage_events import fit
+
+
+class Told:
+    """What an answer has told so far; later events say more than earlier ones, and no number falls."""
+
+    __slots__ = ("has_usage", "stop_reason", "tier", "usage")
+
+    def __init__(self) -> None:
+        self.usage: dict[str, Any] = {}
+        self.stop_reason = ""
+        self.tier: object = None
+        # Whether the usage is the final one.
+        self.has_usage = False
+
+    def take(self, usage: object, *, is_final: bool = True) -> None:
+        if isinstance(usage, dict):
+            self.usage = merged(self.usage, usage)
+            self.has_usage = self.has_usage or is_final
+
+    def take_tier(self, tier: object) -> None:
+        self.tier = tier_of(tier, self.tier)
+
+    def used(self) -> Used:
+        return used_of(self.usage, stop_reason=self.stop_reason, tier=self.tier)
+
+
+def _read_chunk(told: Told, chunk: Mapping[str, Any]) -> None:
+    """Of chat completions, completions and embeddings, whole or an event. Some tell their usage at an own place."""
+    own = chunk.get("x_groq")
+    choices = chunk.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    told.take(own.get("usage") if isinstance(own, dict) else None)
+    told.take(first.get("usage") if isinstance(first, dict) else None)
+    told.take(chunk.get("usage"))
+    told.take_tier(chunk.get("service_tier"))
+    told.stop_reason = (_text(first.get("finish_reason")) if isinstance(first, dict) else "") or told.stop_reason
+
+
+def _read_response(told: Told, response: Mapping[str, Any]) -> None:
+    told.take(response.get("usage"))
+    told.take_tier(response.get("service_tier"))
+    told.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
+
+
+def _read_response_event(told: Told, event: Mapping[str, Any]) -> None:
+    response = event.get("response")
+    if isinstance(response, dict) and isinstance(response.get("usage"), dict):
+        _read_response(told, response)
+
+
+def _read_message(told: Told, message: Mapping[str, Any]) -> None:
+    told.take(message.get("usage"))
+    told.stop_reason = _text(message.get("stop_reason"))
+
+
+def _read_message_event(told: Told, event: Mapping[str, Any]) -> None:
+    """The start tells the input, the delta at the end the output so far."""
+    message = event.get("message")
+    usage = message.get("usage") if isinstance(message, dict) else event.get("usage")
+    told.take(usage, is_final=event.get("type") == "message_delta")
+    delta = event.get("delta")
+    if isinstance(delta, dict):
+        told.stop_reason = _text(delta.get("stop_reason")) or told.stop_reason
+
+
+READING: Final = {
+    Surface.CHAT_COMPLETIONS: _read_chunk,
+    Surface.COMPLETIONS: _read_chunk,
+    Surface.EMBEDDINGS: _read_chunk,
+    Surface.RESPONSES: _read_response_event,
+    Surface.MESSAGES: _read_message_event,
+}
+READING_WHOLE: Final = READING | {Surface.RESPONSES: _read_response, Surface.MESSAGES: _read_message}
+
+
+def _response_status(status: object, incomplete: object) -> str:
+    """Why an incomplete one is so; else its status (`completed`, `failed`)."""
+    reason = _text(incomplete.get("reason")) if isinstance(incomplete, dict) else ""
+    return reason or _text(status)
+
+
+def _text(value: object) -> str:
+    return fit(value) if isinstance(value, str) else ""
