@@ -11,7 +11,7 @@ RUNS ?= 10
 # How long a soak takes, in seconds.
 DURATION ?= 600
 
-.PHONY: help run try demo manage test test-all test-clients test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander bench-neighbours soak screenshots check check-web format lock openapi release-check clean
+.PHONY: help run try demo manage test test-all test-clients test-steady bench bench-publish bench-propagation bench-usage bench-dashboard bench-bystander bench-neighbours bench-limits soak screenshots check check-web format lock openapi release-check clean
 
 help: ## List these targets; ARGS="…" goes on to what they run
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -e 's/:[^#]*## /\t/' | expand -t 20
@@ -81,7 +81,11 @@ bench-bystander: $(VENV)/.dev ## Search for the costliest bodies for ten minutes
 bench-neighbours: $(VENV)/.dev ## Print what an access key waits beside dead name servers, endless answers and callers who hang up
 	$(PY) -m benchmarks.neighbours $(ARGS)
 
+bench-limits: $(VENV)/.dev ## Measure what limits cost a worker, and how often it asks Redis; needs wrk
+	$(PY) -m benchmarks.limits $(ARGS)
+
 soak: $(VENV)/.dev ## Writes, callers and faults at once, for DURATION seconds; fails on a broken promise
+	LIMIT_HISTORIES=10000 $(PY) -m pytest -q tests/gateway_core/test_limit_simulation.py
 	$(PY) -m benchmarks.soak --seconds $(DURATION) $(ARGS)
 
 bench-dashboard: $(VENV)/.dev ## Time every page of the dashboard in an account of 100,000 access keys

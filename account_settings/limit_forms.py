@@ -84,6 +84,11 @@ class StateField(AmountField):
     """What is used, reserved or left."""
 
 
+@extend_schema_field({"type": "string", "minLength": 1, "maxLength": 64, "example": "Europe/Berlin"})
+class TimeZoneField(StrictCharField):
+    """The IANA name of a time zone. Whether there is such a zone is checked with the limit's other members."""
+
+
 class CountsForm(StrictSerializer):
     """The attempts that a limit counts. A member that is missing lets every attempt count."""
 
@@ -133,7 +138,7 @@ class LimitForm(StrictSerializer):
         required=False,
         help_text=_WINDOW_TEXT,
     )
-    time_zone = StrictCharField(required=False, max_length=64, help_text=_TIME_ZONE_TEXT)
+    time_zone = TimeZoneField(required=False, max_length=64, help_text=_TIME_ZONE_TEXT)
     mode = StrictChoiceField(
         [mode.value for mode in Mode],
         required=False,

@@ -36,6 +36,7 @@ from data_plane.state.held import HeldAccount
 from gateway_core import envelopes, ids, policy, sealing, snapshot
 from gateway_core.catalog import Catalog, Surface
 from gateway_core.envelopes import DocumentKeys
+from gateway_core.limits.limit import Limit
 from gateway_core.sealing import SealingKey
 from gateway_core.snapshot import ConfigurationDocument, Keys, Rule, Scope, Step
 from local.embedded import RedisServer
@@ -150,6 +151,10 @@ class Bench:
         self.tenant = self.writer.tenant()
         self.token = self.tenant.token(configuration=self._configuration(self.tenant))
 
+    def limited_token(self, limits: tuple[Limit, ...]) -> str:
+        """Another access key of the same account and configuration, with limits."""
+        return self.tenant.token(configuration=self._configuration(self.tenant), limits=limits)
+
     def _configuration(self, tenant: Tenant) -> str:
         step = Step(type="user", keys=tuple(tenant.keys("sk-proj-0123456789abcdef", "sk-proj-fedcba9876543210")))
         scope = Scope(models=(("openai", "gpt-4o"), ("openai", "gpt-4o-mini"), ("anthropic", "claude-sonnet-4-5")))
@@ -186,7 +191,8 @@ class Bench:
                 process.send_signal(signal.SIGTERM)
                 process.wait(20)
 
-    def _worker(self, *, cores: set[int] | None = None, root: Path = ROOT) -> contextlib.AbstractContextManager[Server]:
+    def worker(self, *, cores: set[int] | None = None, root: Path = ROOT) -> contextlib.AbstractContextManager[Server]:
+        """A worker process, of this checkout or another."""
         port = free_port()
         name = "the worker" if root == ROOT else f"the worker in {root.name}"
         return self._server(
@@ -208,7 +214,8 @@ class Bench:
             UPSTREAM=self.upstream.url + load.PATH,
         )  # fmt: skip
 
-    def _round(self, server: Server, ask: Ask, seconds: float) -> Measured:
+    def round(self, server: Server, ask: Ask, seconds: float) -> Measured:
+        """Load a server for some seconds."""
         before = server.processor_seconds()
         rate = load.wrk(server.url, ask, self.token, seconds=seconds, connections=CONNECTIONS, cores=self.cores.others)
         return Measured(rate, (server.processor_seconds() - before) / (rate * seconds) * 1e6)
@@ -221,10 +228,10 @@ class Bench:
         waits: list[tuple[str, ...]] = []
         with contextlib.ExitStack() as running:
             granian, uvicorn = (running.enter_context(self._bare(name)) for name in ("granian", "uvicorn"))
-            worker = running.enter_context(self._worker())
+            worker = running.enter_context(self.worker())
             servers = [granian, uvicorn, worker]
             if other is not None:
-                servers.append(running.enter_context(self._worker(root=other)))
+                servers.append(running.enter_context(self.worker(root=other)))
             for ask in (SHORT_JSON, STREAM, PACED_STREAM):
                 found = self._compare(servers, ask)
                 ours = found[worker.name]
@@ -243,18 +250,18 @@ class Bench:
                 if ask is not PACED_STREAM and with_latency:
                     bare = max((granian, uvicorn), key=lambda one: found[one.name].rate)
                     waits.append(self._latency(ask, bare, worker, min(ours.rate, found[bare.name].rate) / 2))
-        _table(("one core", "", "requests/s", "CPU µs each", "the worker / it", "its CPU / the worker's"), rows)
+        table(("one core", "", "requests/s", "CPU µs each", "the worker / it", "its CPU / the worker's"), rows)
         if waits:
-            _table(("at half load", "rate", "bare p50 ms", "worker p50 ms", "added ms", "added p99 ms"), waits)
+            table(("at half load", "rate", "bare p50 ms", "worker p50 ms", "added ms", "added p99 ms"), waits)
 
     def _compare(self, servers: Iterable[Server], ask: Ask) -> dict[str, Measured]:
         """Run the servers in alternating rounds, and return the medians by the server's name."""
         rounds: dict[str, list[Measured]] = {}
         for server in servers:
-            self._round(server, ask, WARM_SECONDS)
+            self.round(server, ask, WARM_SECONDS)
         for _ in range(self.rounds):
             for server in servers:
-                rounds.setdefault(server.name, []).append(self._round(server, ask, self.seconds))
+                rounds.setdefault(server.name, []).append(self.round(server, ask, self.seconds))
         return {
             name: Measured(
                 statistics.median(one.rate for one in measured), statistics.median(one.cost for one in measured)
@@ -279,15 +286,15 @@ class Bench:
 
     def measure_memory(self) -> None:
         """Measure the memory of a worker at rest, and of a worker that holds many access keys."""
-        with self._worker() as worker:
+        with self.worker() as worker:
             time.sleep(1)
             at_rest = worker.memory()
-            self._round(worker, SHORT_JSON, 1.0)
+            self.round(worker, SHORT_JSON, 1.0)
             held = self._fill()
             held_text = f"{held:,} access keys and {HELD_CONFIGURATIONS:,} configurations"
             self._await_token(worker)
             rows = [("at rest", f"{at_rest:.0f}"), (f"holding {held_text}", f"{worker.memory():.0f}")]
-        _table(("a worker's memory", "MiB"), rows)
+        table(("a worker's memory", "MiB"), rows)
 
     def _fill(self) -> int:
         """Publish many access keys and configurations of the account that the worker holds."""
@@ -332,17 +339,17 @@ class Bench:
         """Measure one worker process and two, on all cores, together with the load and the upstream."""
         rows = []
         everywhere = os.sched_getaffinity(0)
-        with self._worker(cores=everywhere) as one, self._worker(cores=everywhere) as other:
+        with self.worker(cores=everywhere) as one, self.worker(cores=everywhere) as other:
             for ask in (SHORT_JSON, STREAM):
                 for server in (one, other):
-                    self._round(server, ask, WARM_SECONDS)
+                    self.round(server, ask, WARM_SECONDS)
                 single, double = [], []
                 for _ in range(self.rounds):
                     single.append(self._together([one], ask))
                     double.append(self._together([one, other], ask))
                 first, second = statistics.median(single), statistics.median(double)
                 rows.append((ask.name, f"{first:,.0f}", f"{second:,.0f}", f"{second / first:.2f}"))
-        _table(("requests/s, all on the same cores", "one process", "two processes", "two / one"), rows)
+        table(("requests/s, all on the same cores", "one process", "two processes", "two / one"), rows)
 
     def _together(self, servers: list[Server], ask: Ask) -> float:
         from concurrent.futures import ThreadPoolExecutor
@@ -386,7 +393,7 @@ def measure_resolve() -> None:
             )
         )  # fmt: skip
         rows.append((", ".join(asked), f"{cached:.2f}", f"{fresh:.1f}"))
-    _table(("resolve, µs", "from cache", "without"), rows)
+    table(("resolve, µs", "from cache", "without"), rows)
 
 
 def _each(call: Callable[[], object]) -> float:
@@ -432,7 +439,7 @@ def _machine() -> str:
     )
 
 
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     print()
     for row in (head, ("---",) * len(head), *rows):
         print(f"| {' | '.join(row)} |")

@@ -69,11 +69,12 @@ class Counted(msgspec.Struct, frozen=True, array_like=True):
     # Whose limit it is: of the access key, or of the account.
     owner: Literal["key", "account"]
     measure: Measure
-    identity: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
+    # The number that the limit's identity is in hexadecimal.
+    identity: Annotated[int, msgspec.Meta(ge=0, le=2**60 - 1)]
     # The window's first second.
     start: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
-    # The life of the count that the worker knew; empty for none.
-    life: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{0,20}\Z")]
+    # The life of the count that the worker knew; 0 for none.
+    life: Annotated[int, msgspec.Meta(ge=0, le=2**60)]
     # How often the worker had begun in this count: its name there is `<worker>.<turn>`.
     turn: Annotated[int, msgspec.Meta(ge=0, le=2**40)]
     # What the worker counted, in the limit's unit.

@@ -54,8 +54,8 @@ def note(events: Iterable[UsageEvent]) -> None:
         used = Used(in_billionths(cost_of(event)), event.input_tokens, event.output_tokens, int(event.is_final))
         for one in event.counted:
             owner = event.access_key if one.owner == "key" else event.account
-            name = str(CountName(owner, one.identity, one.start))
-            sums = added.setdefault((name, f"{event.counted_by}.{one.turn}", one.life), [0, 0])
+            name = str(CountName(owner, f"{one.identity:015x}", one.start))
+            sums = added.setdefault((name, f"{event.counted_by}.{one.turn}", str(one.life)), [0, 0])
             sums[0] += used.of(one.measure)
             sums[1] += one.amount
     if added:

@@ -16,13 +16,13 @@ from data_plane.forwarding.headers import Headers
 from data_plane.forwarding.limits import estimated_input_tokens, number_in
 from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN
 from data_plane.limits.admission import Admission, Admitter, Need, Record
-from data_plane.limits.held_limits import HeldLimit, counts_tokens, limits_of
+from data_plane.limits.held_limits import HeldLimit, limits_of
+from data_plane.limits.prices import most_of
 from data_plane.limits.refusals import LimitExceeded, ModelUnpriced
 from data_plane.limits.shares import Shares
 from data_plane.state.held import HeldToken
 from gateway_core.catalog import Catalog, Surface
-from gateway_core.catalog.prices import most_expensive
-from gateway_core.limits.limit import Counts, Measure, Used, does_count, in_billionths
+from gateway_core.limits.limit import Counts, Measure, Used, does_count
 from gateway_core.limits.windows import NEVER
 from gateway_core.plans import Attempt, Plan
 
@@ -33,7 +33,6 @@ _QUEUE: Final = b"gateway-queue"
 # More than any model says.
 MOST_OUTPUT_TOKENS: Final = 1_000_000_000
 _SHOWN: Final = {Measure.REQUESTS: b"requests", Measure.TOKENS: b"tokens"}
-_UNITS: Final = {Measure.REQUESTS: b"", Measure.CONCURRENCY: b';qu="concurrent-requests"'}
 
 
 class Limiting:
@@ -55,7 +54,7 @@ class Limiting:
     @staticmethod
     def depends_on_output(token: HeldToken, surface: Surface) -> bool:
         """Whether a limit holds that depends on how long the answers become."""
-        return surface is not Surface.EMBEDDINGS and any(map(counts_tokens, limits_of(token)))
+        return surface is not Surface.EMBEDDINGS and any(held.counts_tokens for held in limits_of(token))
 
     def output_cap(self, body: Body, answers: int, account_cap: int | None) -> int:
         """How many output tokens all answers of a request may have together.
@@ -94,7 +93,7 @@ class Limiting:
             LimitExceeded, ModelUnpriced, LimitsUnknown: no attempt may be made.
         """
         limits = limits_of(token)
-        tokens = _input_tokens(body) if any(map(counts_tokens, limits)) else 0
+        tokens = _input_tokens(body) if any(held.counts_tokens for held in limits) else 0
         attempts = plan.attempts
         refusal: LimitExceeded | ModelUnpriced | None = None
         while attempts:
@@ -123,7 +122,7 @@ class Limiting:
         needs = []
         moment = int(time.time())
         for held in limits:
-            counts = held.limit.counts
+            counts = held.counts
             counted = attempts if counts is None else [one for one in attempts if _is_counted(counts, one)]
             if not counted:
                 continue
@@ -131,7 +130,7 @@ class Limiting:
                 amount = 0
                 for one in counted:
                     if (used := most.get(_place(one))) is None:
-                        used = most[_place(one)] = _most_of(one, catalog, tokens, output_cap, moment)
+                        used = most[_place(one)] = Used(most_of(catalog, one, tokens, output_cap, moment))
                     if not used.cost and held.is_enforced:
                         raise _Unpriced(one)
                     amount = max(amount, used.cost)
@@ -162,8 +161,7 @@ class Limiting:
                 continue
             amount, left = held.limit.amount_at(now), share.left
             seconds = 60.0 if share.kind == "r" else (share.end - now) / _SECOND
-            name = f"{held.measure}-{held.limit.period or 'now'}".encode()
-            unit = _UNITS.get(held.measure, b';qu="tokens"')
+            name, unit = held.shown_name, held.unit
             length = 60 if share.kind == "r" else share.end // _SECOND - share.name.start
             has_window = share.kind == "r" or share.end != NEVER
             window, reset = (b";w=%d" % length, b";t=%d" % math.ceil(seconds)) if has_window else (b"", b"")
@@ -195,14 +193,6 @@ def _place(attempt: Attempt) -> tuple[str, str]:
 
 def _is_counted(counts: Counts | None, attempt: Attempt) -> bool:
     return does_count(counts, provider=attempt.provider, model=attempt.model, key_source=attempt.source.value)
-
-
-def _most_of(attempt: Attempt, catalog: Catalog, tokens: int, output_cap: int, moment: int) -> Used:
-    model = catalog.find(attempt.provider, attempt.model)
-    if model is None:
-        return Used()
-    dollars = most_expensive(model.price_sets, moment=moment, input_tokens=tokens, output_tokens=output_cap)
-    return Used(in_billionths(dollars))
 
 
 def _input_tokens(body: Body) -> int:

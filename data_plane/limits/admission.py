@@ -11,18 +11,17 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final, NamedTuple
 
 import msgspec
 
 from data_plane.limits.held_limits import HeldLimit
+from data_plane.limits.prices import cost_of
 from data_plane.limits.refusals import LimitExceeded, LimitsUnknown
 from data_plane.limits.shares import LimitsUnreachable, Share, Shares
 from gateway_core.catalog import Catalog
-from gateway_core.catalog.prices import cost
 from gateway_core.limits.counting import LIFE, Verdict
-from gateway_core.limits.limit import Measure, Period, Used, does_count, in_billionths
+from gateway_core.limits.limit import Measure, Period, Used, does_count
 from gateway_core.limits.windows import NEVER, TimeZoneUnknown
 from gateway_core.usage_events import Counted, UsageEvent
 
@@ -84,16 +83,14 @@ class Admission:
 
     def record(self, event: UsageEvent) -> None:
         """Count an attempt, and record it."""
-        used = Used(
-            in_billionths(self._cost(event)), event.input_tokens, event.output_tokens, 1 if event.is_final else 0
-        )
+        used = Used(cost_of(self._catalog, event), event.input_tokens, event.output_tokens, 1 if event.is_final else 0)
         counted: list[Counted] = []
         for place, (share, held, left) in enumerate(self._parts):
             kind = share.kind
             if kind != "c":
                 continue
-            is_counted = does_count(
-                held.limit.counts, provider=event.provider, model=event.model, key_source=event.key_source
+            is_counted = held.counts is None or does_count(
+                held.counts, provider=event.provider, model=event.model, key_source=event.key_source
             )
             amount = used.of(held.measure) if is_counted else 0
             freed = left if event.is_final else min(left, amount)
@@ -104,9 +101,9 @@ class Admission:
                     Counted(
                         "key" if held.is_of_key else "account",
                         held.measure,
-                        held.identity,
+                        held.number,
                         share.name.start,
-                        share.lease.life,
+                        int(share.lease.life or 0),
                         share.turn,
                         amount,
                     )
@@ -116,12 +113,6 @@ class Admission:
         if counted:
             event = msgspec.structs.replace(event, counted=tuple(counted), counted_by=self._shares.worker)
         self._record(event)
-
-    def _cost(self, event: UsageEvent) -> Decimal:
-        model = self._catalog.find(event.provider, event.model)
-        if model is None:
-            return Decimal(0)
-        return cost(model.price_sets, event, moment=event.time // _SECOND, tier=event.service_tier)
 
     def close(self) -> None:
         """The request has ended. Give back what is left of its reservations."""

@@ -13,12 +13,27 @@ if TYPE_CHECKING:
 _DAY: Final = 86_400_000_000
 _MINUTE: Final = 60_000_000
 _MILLISECOND: Final = 1000
+_UNITS: Final = {Measure.REQUESTS: b"", Measure.CONCURRENCY: b';qu="concurrent-requests"'}
 
 
 class HeldLimit:
     """One limit of an access key or an account, and the worker's share of its present count."""
 
-    __slots__ = ("born", "identity", "is_enforced", "is_of_key", "limit", "measure", "owner", "share")
+    __slots__ = (
+        "born",
+        "counts",
+        "counts_tokens",
+        "identity",
+        "is_enforced",
+        "is_of_key",
+        "limit",
+        "measure",
+        "number",
+        "owner",
+        "share",
+        "shown_name",
+        "unit",
+    )
 
     def __init__(self, limit: Limit, owner: str, *, is_of_key: bool) -> None:
         """
@@ -29,10 +44,17 @@ class HeldLimit:
         """
         self.limit = limit
         self.measure = limit.measure
+        self.counts = limit.counts
+        # Whether its reservations depend on how long a request and its answer are.
+        self.counts_tokens = limit.measure not in {Measure.REQUESTS, Measure.CONCURRENCY}
+        # How answers name it, and its unit where that is not requests.
+        self.shown_name = f"{limit.measure}-{limit.period or 'now'}".encode()
+        self.unit = _UNITS.get(limit.measure, b';qu="tokens"')
         self.is_enforced = limit.mode is Mode.ENFORCE
         self.owner = owner
         self.is_of_key = is_of_key
         self.identity = identity(limit)
+        self.number = int(self.identity, 16)
         prefix = ids.Prefix.ACCESS_KEY if is_of_key else ids.Prefix.ACCOUNT
         # When the owner was made: nothing was used before. An ID begins with its milliseconds.
         self.born = (ids.from_text(prefix, owner).int >> 80) * _MILLISECOND
@@ -71,8 +93,3 @@ def limits_of(token: HeldToken) -> tuple[HeldLimit, ...]:
     )
     token.limits_of = settings
     return token.limits
-
-
-def counts_tokens(limit: HeldLimit) -> bool:
-    """Whether its reservations depend on how long a request and its answer are."""
-    return limit.measure not in {Measure.REQUESTS, Measure.CONCURRENCY}

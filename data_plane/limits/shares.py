@@ -45,12 +45,15 @@ class Share:
     """What this worker has of one count."""
 
     __slots__ = (
-        *("_rate_good_until", "_taken", "begin", "end", "held", "is_open", "key", "left", "lease", "lock", "name"),
-        *("turn", "waiting"),
+        *("_rate_good_until", "_taken", "begin", "end", "held", "is_open", "is_rate", "key", "kind", "left"),
+        *("lease", "lock", "name", "turn", "waiting"),
     )
 
     def __init__(self, held: HeldLimit, name: CountName, key: str, window: Window, turn: int) -> None:
         self.held = held
+        self.is_rate = held.limit.is_rate
+        # `r` a rate, `s` requests at one time, `c` any other count.
+        self.kind = "r" if self.is_rate else "s" if held.measure is Measure.CONCURRENCY else "c"
         self.name = name
         self.key = key
         self.end = window.end
@@ -71,42 +74,35 @@ class Share:
         self._taken = 0
         self._rate_good_until = 0
 
-    @property
-    def kind(self) -> str:
-        """`r` a rate, `s` requests at one time, `c` any other count."""
-        if self.held.limit.is_rate:
-            return "r"
-        return "s" if self.held.measure is Measure.CONCURRENCY else "c"
-
     def free(self, now: int) -> int:
         """What may be reserved without asking."""
-        if self.held.limit.is_rate:
+        if self.is_rate:
             return self._taken if now < self._rate_good_until else 0
         return self.lease.free(now)
 
     def reserve(self, amount: int) -> None:
         """A request will use so much at most."""
-        if self.held.limit.is_rate:
+        if self.is_rate:
             self._taken -= amount
         else:
             self.lease.reserve(amount)
 
     def settle(self, reserved: int, used: int) -> None:
         """So much is not reserved any more, and so much was used."""
-        if not self.held.limit.is_rate:
+        if not self.is_rate:
             self.lease.settle(reserved, used)
         if self.waiting and not self.waiting[0].done():
             self.waiting[0].set_result(None)
 
     def give_back(self, reserved: int) -> None:
         """A request that had reserved so much is not made."""
-        if self.held.limit.is_rate:
+        if self.is_rate:
             self._taken += reserved
         self.settle(reserved, 0)
 
     def ask(self, now: int, need: int, *, is_last: bool = False) -> Ask:
         """The next call."""
-        if not self.held.limit.is_rate:
+        if not self.is_rate:
             return self.lease.ask(now, need=need, is_last=is_last)
         unused, self._taken = max(self._taken, 0), 0
         return Ask(0, 0, 0, unused, need, 4 * need)
@@ -115,7 +111,7 @@ class Share:
         """Take what Redis answered."""
         verdict, ceiling, life, more, self.left = answer
         found = Verdict(verdict)
-        if not self.held.limit.is_rate:
+        if not self.is_rate:
             self.lease.take(asked_at, life.decode(), Answer(found, ceiling, is_recalled=bool(more)))
         elif found is Verdict.GRANTED:
             self._taken += ceiling
@@ -124,7 +120,7 @@ class Share:
 
     def has_news(self, now: int) -> bool:
         """Whether Redis does not know all of this share, or something has to be kept alive or given back."""
-        if self.held.limit.is_rate:
+        if self.is_rate:
             return self._taken > 0 and now >= self._rate_good_until
         return self.lease.has_news
 

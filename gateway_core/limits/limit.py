@@ -139,7 +139,7 @@ class Used(NamedTuple):
 
 
 def identity(limit: Limit) -> str:
-    """The name of what a limit counts, 16 hexadecimal digits.
+    """The name of what a limit counts, 15 hexadecimal digits.
 
     Its amount, mode and overrides do not matter: a limit keeps its count when they change.
     """
@@ -151,7 +151,7 @@ def identity(limit: Limit) -> str:
         *(sorted(names) if names is not None else None for names in (counts.providers, counts.models)),
         sorted(counts.key_sources) if counts.key_sources is not None else None,
     ]
-    return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(told)).hexdigest()[:15]
 
 
 def does_count(counts: Counts | None, *, provider: str, model: str, key_source: str) -> bool:

@@ -50,7 +50,7 @@ def in_epoch(redis: Redis) -> None:
 
 def counted(life: str, amount: int, *, turn: int = 1) -> Counted:
     start = window_at(DAILY, time.time_ns() // 1000).start // 1_000_000
-    return Counted("key", Measure.COST, identity(DAILY), start, life, turn, amount)
+    return Counted("key", Measure.COST, int(identity(DAILY), 16), start, int(life or 0), turn, amount)
 
 
 def ask(redis: Redis, owner: str, used: int) -> str:
@@ -170,8 +170,8 @@ def _fields(redis: Redis, name: CountName) -> dict[str, str]:
 
 
 def test_what_is_wanted_and_belongs_to_nobody_is_forgotten(redis: Redis, account: Account, in_epoch: None) -> None:
-    gone = CountName(ids.to_text(ids.Prefix.ACCESS_KEY, ids.new_id()), "0" * 16, 0)
-    redis.sadd(names.wanted(keys()), str(gone), "nonsense", f"{account.text_id}:{'0' * 16}:0", "x:y:1")
+    gone = CountName(ids.to_text(ids.Prefix.ACCESS_KEY, ids.new_id()), "0" * 15, 0)
+    redis.sadd(names.wanted(keys()), str(gone), "nonsense", f"{account.text_id}:{'0' * 15}:0", "x:y:1")
 
     assert limit_rounds.open_wanted(redis) == 0
     assert not redis.scard(names.wanted(keys()))
