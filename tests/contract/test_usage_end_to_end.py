@@ -48,6 +48,8 @@ class Answer(NamedTuple):
     status: int
     request_id: str
     body: bytes
+    # How many attempts the gateway says it made: a key that failed is passed over for a while.
+    attempts: int
 
 
 class Gateway:
@@ -104,7 +106,8 @@ class Gateway:
                 if last is not None and read.endswith((b"data: [DONE]\n\n", b"}")):
                     last()
                     break
-            return Answer(answer.status, answer.getheader("x-request-id", ""), read)
+            attempts = int(answer.getheader("gateway-attempts", "0"))
+            return Answer(answer.status, answer.getheader("x-request-id", ""), read, attempts)
         finally:
             connection.close()
 
@@ -149,33 +152,37 @@ def gateway(whole_gateway: GatewayRun) -> Gateway:
     return Gateway(whole_gateway)
 
 
-def test_a_fault_at_each_attempt_shows_each_attempt_once_with_tokens_and_cost(gateway: Gateway) -> None:
+@pytest.mark.parametrize("is_streaming", [False, True])
+def test_a_fault_at_each_attempt_shows_each_attempt_once_with_tokens_and_cost(
+    gateway: Gateway, is_streaming: bool
+) -> None:
     faults = ["429", "500", "close", "401", "302"]
     token, access_key = gateway.access_key(*map(failing, faults), OWN)
 
-    answers = [gateway.chat(token), gateway.chat(token, stream=True)]
+    answer = gateway.chat(token, stream=is_streaming)
 
-    assert [answer.status for answer in answers] == [200, 200]
-    events = gateway.usage_of(access_key, 12)
-    assert len(events) == 12
-    for answer, is_streaming in zip(answers, (False, True), strict=True):
-        told = [event for event in events if event["requestId"] == answer.request_id]
-        assert [event["attemptNumber"] for event in told] == [1, 2, 3, 4, 5, 6]
-        assert [event["statusCode"] for event in told] == [429, 500, 0, 401, 302, 200]
-        assert [event["isFinalAttempt"] for event in told] == [False] * 5 + [True]
-        assert [event["isError"] for event in told] == [True] * 5 + [False]
-        assert [event["providerKeyDisplayName"] for event in told] == [
-            *(mask(failing(one)) for one in faults),
-            mask(OWN),
-        ]
-        assert [event["totalCost"] for event in told] == ["0.00000"] * 5 + [COST]
-        assert [(event["inputTokens"], event["outputTokens"]) for event in told] == [(0, 0)] * 5 + [(11, 5)]
-        assert {event["isStreaming"] for event in told} == {is_streaming}
-        assert told[-1]["stopReason"] == "stop"
-        assert {(event["provider"], event["model"]) for event in told} == {("openai", "o1-pro")}
+    assert (answer.status, answer.attempts) == (200, 6)
+    told = gateway.usage_of(access_key, 6)
+    assert {event["requestId"] for event in told} == {answer.request_id}
+    assert [event["attemptNumber"] for event in told] == [1, 2, 3, 4, 5, 6]
+    assert [event["statusCode"] for event in told] == [429, 500, 0, 401, 302, 200]
+    assert [event["isFinalAttempt"] for event in told] == [False] * 5 + [True]
+    assert [event["isError"] for event in told] == [True] * 5 + [False]
+    assert [event["providerKeyDisplayName"] for event in told] == [
+        *(mask(failing(one)) for one in faults),
+        mask(OWN),
+    ]
+    assert [event["totalCost"] for event in told] == ["0.00000"] * 5 + [COST]
+    assert [(event["inputTokens"], event["outputTokens"]) for event in told] == [(0, 0)] * 5 + [(11, 5)]
+    assert {event["isStreaming"] for event in told} == {is_streaming}
+    assert told[-1]["stopReason"] == "stop"
+    assert {(event["provider"], event["model"]) for event in told} == {("openai", "o1-pro")}
+    # One after the other answers, the newest first.
+    second = gateway.chat(token, stream=is_streaming)
+    gateway.usage_of(access_key, 6 + second.attempts)
     assert [event["requestId"] for event in gateway.usage(access_key, retries=False)] == [
-        answers[1].request_id,
-        answers[0].request_id,
+        second.request_id,
+        answer.request_id,
     ]
     overview = gateway.api("GET", f"/usage/overview?{urlencode({'startTime': SINCE, 'groupBy': 'accessKey'})}")
     (bucket,) = [one for one in overview["buckets"] if one["groupKey"] == access_key]
@@ -203,18 +210,19 @@ def test_timeouts_cut_streams_and_requests_that_fail_altogether_are_seen_as_what
 
 
 def check_each_is_there_once(gateway: Gateway, access_key: str, answered: list[Answer], *, within: float) -> None:
-    """Each request that was answered has its two attempts in `/usage` exactly once, the second with tokens and cost."""
-    wanted = {answer.request_id for answer in answered}
+    """Each request that was answered has its attempts in `/usage` exactly once, the last one with tokens and cost."""
+    wanted = {answer.request_id: answer.attempts for answer in answered}
+    assert answered[0].attempts == 2
 
     def all_there() -> bool:
-        return wanted <= {event["requestId"] for event in gateway.usage(access_key, retries=False)}
+        return wanted.keys() <= {event["requestId"] for event in gateway.usage(access_key, retries=False)}
 
     wait_until(all_there, within=within, what="usage and credits follow")
     events = [event for event in gateway.usage(access_key) if event["requestId"] in wanted]
     counted = Counter((event["requestId"], event["attemptNumber"]) for event in events)
-    assert counted == Counter({(request, attempt): 1 for request in wanted for attempt in (1, 2)})
+    assert counted == Counter({(one, 1 + place): 1 for one, attempts in wanted.items() for place in range(attempts)})
     for event in events:
-        is_final = event["attemptNumber"] == 2
+        is_final = event["attemptNumber"] == wanted[event["requestId"]]
         assert event["isFinalAttempt"] == is_final
         assert event["totalCost"] == (COST if is_final else "0.00000")
         assert (event["inputTokens"], event["outputTokens"]) == ((11, 5) if is_final else (0, 0))
