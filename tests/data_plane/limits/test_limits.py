@@ -399,3 +399,12 @@ async def test_a_worker_that_ends_gives_back_what_it_held(
     (count,) = counts_of(redis).values()
     assert count.used() == 30
     assert [held.ceiling for held in count.held.values()] == [30]
+
+
+async def test_a_refused_request_reserves_nothing_in_its_other_limits(worker: Running, alice: Tenant) -> None:
+    token = alice.token(limits=(limit(Measure.REQUESTS, 4), limit(Measure.OUTPUT_TOKENS, 1000)))
+    for _ in range(6):
+        assert (await worker.client.chat(token, max_tokens=2000)).status == 429
+
+    assert [share.lease.reserved for share in worker.worker.shares._shares.values()] == [0, 0]
+    assert [(await worker.client.chat(token, max_tokens=10)).status for _ in range(4)] == [200] * 4
