@@ -75,7 +75,12 @@ async def test_one_accounts_dead_names_do_not_hold_up_another_account(
 ):
     dead = [f"dead{number}.example" for number in range(12)]
     hosts = ",".join([*dead, "good.example"])
-    process = start(DNS_SERVERS=f"127.0.0.1:{names.port}", DNS_TIMEOUT=2, UPSTREAM_ALLOWED_HOSTS=hosts)
+    process = start(
+        DNS_SERVERS=f"127.0.0.1:{names.port}",
+        DNS_TIMEOUT=2,
+        DNS_LOOKUPS_PER_ACCOUNT=2,
+        UPSTREAM_ALLOWED_HOSTS=hosts,
+    )
     for number, host in enumerate(dead):
         provide(alice, f"d{number}", host, upstream)
     provide(charlie, "mine", "good.example", upstream)
@@ -88,8 +93,11 @@ async def test_one_accounts_dead_names_do_not_hold_up_another_account(
 
         # Its host is one that the other account asks for too, behind its dead ones.
         assert (await client.chat(charlies, "mine:x")).status == 200
+        asked = set(names.asked) & set(dead)
 
         assert not any(task.done() for task in waiting[:12])
+        # The others of the account wait for their turn.
+        assert len(asked) <= 2
         answers = await asyncio.gather(*waiting)
         assert [answer.status for answer in answers[:12]] == [502] * 12
 

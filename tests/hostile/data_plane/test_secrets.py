@@ -200,7 +200,8 @@ async def test_a_mask_that_the_upstream_made_of_a_managed_key_is_hidden(
 
 
 async def test_an_encoding_that_is_not_known_fails_its_attempt(client: Client, alice: Tenant):
-    async with saying(_whole("200 OK", b"\x0b\x02\x80", "Content-Encoding: compress\r\n")) as url:
+    # In an encoding of its own it might hold anything, so a body that reads like an answer is none either.
+    async with saying(_whole("200 OK", _completion("Hi"), "Content-Encoding: compress\r\n")) as url:
         alice.provider("mine", url)
         answer = await client.chat(alice.token(), "mine:x")
 
