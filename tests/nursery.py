@@ -29,6 +29,7 @@ from typing import Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 # The worker whole, and of the control plane what can be imported without Django's settings.
 PRELOADED: Final = (
+    "aiohttp.web",
     "allauth",
     "axes",
     "celery",
@@ -50,7 +51,6 @@ PRELOADED: Final = (
     "h11",
     "inflection",
     "jsonschema",
-    "local.stand_in",
     "orjson",
     "packaging.version",
     "prometheus_client",
