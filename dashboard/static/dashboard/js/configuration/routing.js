@@ -116,7 +116,8 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
     step.querySelector("[data-not-managed]").hidden = offered || !provider;
     step.querySelector("[data-user]").hidden = typeOf(step) !== "user";
     step.querySelector("[data-managed]").hidden = typeOf(step) !== "ngrok";
-    for (const weight of step.querySelectorAll("[data-weighted]")) weight.hidden = strategyOf(step).value !== "weighted";
+    for (const weight of step.querySelectorAll("[data-weighted]"))
+      weight.hidden = strategyOf(step).value !== "weighted";
   }
 
   const strategyOf = (step) => step.querySelector("[data-strategy]");
@@ -186,7 +187,8 @@ export function routing(root, { url, labels, managed, announce, onChange }) {
   root.addEventListener("input", onChange);
   root.addEventListener("change", (event) => {
     const step = event.target.closest("[data-item=step]");
-    if (step && event.target.matches("[type=radio], [data-strategy]")) showStep(step, providerOf(step.closest("[data-item=rule]")));
+    if (step && event.target.matches("[type=radio], [data-strategy]"))
+      showStep(step, providerOf(step.closest("[data-item=rule]")));
     onChange();
   });
 
