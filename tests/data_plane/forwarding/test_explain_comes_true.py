@@ -261,11 +261,14 @@ async def check(case: Case, worker: Running, writer: SnapshotWriter, upstreams: 
     told = stage.explained()
 
     model, *others = case.requested
-    body = {"model": model, "models": others, "messages": [], "input": "Hi", "max_tokens": 5}
+    # With the operator's key nothing passes that the surface does not know.
+    asked: dict[str, Any] = {"input": "Hi"} if case.surface is Surface.RESPONSES else {"messages": []}
+    body = {"model": model, "models": others, "max_tokens": 5} | asked
     answer = await worker.client.request("POST", f"/v1{case.surface.path}", token, data=msgspec.json.encode(body))
 
     reached = [attempt for attempt in told.attempts if attempt.outcome != "isNotReached"]
-    assert upstreams.calls == [stage.call_of(attempt) for attempt in reached]
+    # An attempt whose kept connection is closed under it is sent once more on a new one. A plan has no call twice.
+    assert list(dict.fromkeys(upstreams.calls)) == [stage.call_of(attempt) for attempt in reached]
     if told.error_code is None:
         assert answer.status == 200
         assert answer.headers["gateway-provider"] == reached[-1].provider

@@ -5,6 +5,7 @@ What each attempt's event says of its place in its request.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from gateway_core.snapshot import Rule, Scope, Step
 from gateway_core.usage_events import UsageEvent
 from local.stand_in import StandIn
 from tests.patience import eventually
+from tests.scripted_upstream import GOOD_STREAM, head, scripted
 from tests.workers import Client, Running, SnapshotWriter, Tenant
 
 GOOD = "sk-good-0123456789abcdefghij"
@@ -196,3 +198,16 @@ async def test_the_first_byte_is_a_streams_first_content_and_the_head_of_any_oth
     assert whole.first_byte_ms is not None
     assert whole.first_byte_ms <= whole.duration_ms
     assert (cut.mask, stream.mask) == (mask(failing("close")), mask(GOOD))
+
+
+async def test_signs_of_life_are_not_the_first_byte_of_a_stream(
+    make_worker: Callable[..., Any], alice: Tenant, writer: SnapshotWriter
+):
+    async with scripted({GOOD: [head(), b": still there\n\n", 0.3, GOOD_STREAM]}) as upstream:
+        worker = await make_worker(upstream_base_urls={"openai": upstream.url})
+
+        await worker.client.chat(alice.routed(GOOD), stream=True)
+
+        (event,) = await writer.usage_of(1)
+    assert event.first_byte_ms is not None
+    assert event.first_byte_ms >= 290
