@@ -13,7 +13,7 @@ from gateway_core import envelopes, resealing, sealing
 from gateway_core.environment import EnvironmentIncomplete
 
 app = typer.Typer(
-    help="The gateway's data plane: authorises, routes and forwards requests by what Redis tells it.",
+    help="The gateway's data plane: authorises, routes and forwards requests by what Redis holds.",
     no_args_is_help=True,
     # Joins the lines of a paragraph, whatever the terminal's width.
     rich_markup_mode="markdown",
@@ -67,7 +67,7 @@ def keygen(
 
 @app.command()
 def reseal() -> None:
-    """Seal values anew, from `export_sealed` on standard input, for `import_sealed` on standard output.
+    """Seal values again, from `export_sealed` on standard input, for `import_sealed` on standard output.
 
     Needs SEALING_PRIVATE_KEYS (or SEALING_PRIVATE_KEYS_FILE) with the keys that the values are sealed to and the new
     one, and nothing else. No value in clear leaves this process. Exit status 1: some values did not open and were left

@@ -34,7 +34,7 @@ _SECONDS: Final = 10.0
 _CURRENCY: Final = "usd"
 # A session is paid when it completes, or later if the bank needs more time.
 _PAID: Final = frozenset({"checkout.session.completed", "checkout.session.async_payment_succeeded"})
-# The charge of a payment tells how much of it was given back, all refunds together.
+# The charge of a payment says how much of it was given back, all refunds together.
 _REFUNDED: Final = "charge.refunded"
 
 

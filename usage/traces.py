@@ -182,7 +182,7 @@ def _events(account: Account, request_id: str) -> QuerySet[Event]:
 def _beside(one: Event) -> RequestTrace:
     """The request of an event: its first hundred attempts.
 
-    Callers may send an ID as often as they like. The moment at which a request had been read tells them apart.
+    Callers may send an ID as often as they like. They differ in the moment at which a request had been read.
     """
     beside = Event.objects.filter(
         account_id=one.account_id,

@@ -22,7 +22,7 @@ RESPONSE_ID: Final = re.compile(rb'"id" ?: ?"([A-Za-z0-9_-]{1,200})"')
 
 # What upstreams say of their limits.
 _OF_LIMITS: Final = (b"x-ratelimit-", b"ratelimit")
-# An answer whose end tells what the operator pays is read for so long after its caller has left.
+# An answer whose end reports what the operator pays is read for so long after its caller has left.
 _READ_ON_SECONDS: Final = 60.0
 
 Send = Callable[[Any], Awaitable[None]]
@@ -102,7 +102,7 @@ class Exchange:
         self.attempts = 0
         # The candidates that the plan leaves out, as `gateway-rejected-models` has them.
         self.rejected = ""
-        # The parameters that the last attempt left out, as `gateway-removed-params` tells them.
+        # The parameters that the last attempt left out, as `gateway-removed-params` lists them.
         self.removed: Sequence[str] = ()
 
     def leave(self, task: "asyncio.Task[object]") -> None:

@@ -37,6 +37,7 @@ from data_plane.http.beside import Beside
 from data_plane.http.cross_origin import CrossOrigin
 from data_plane.http.models import ModelLists, Page
 from data_plane.http.protocol import Caller
+from data_plane.http.readiness import readiness
 from data_plane.limits.admission import Admission
 from data_plane.limits.shares import Shares
 from data_plane.metrics import CONTENT_TYPE, Metrics
@@ -354,25 +355,7 @@ class App:
             share.leave()
 
     async def _tell_readiness(self, exchange: Exchange) -> None:
-        follower = self._follower
-        stale = follower.stale_seconds
-        # Without the catalog every request is 503: a Redis that is full answers the tokens and not the catalog.
-        is_ready = follower.is_usable and follower.store.catalog.version > 0 and not self.is_draining
-        told = {
-            "status": "ok" if is_ready else "unavailable",
-            "snapshot": {
-                "isLoaded": stale is not None,
-                "isInSync": follower.is_in_sync,
-                "staleSeconds": None if stale is None else round(stale, 3),
-                "stalenessLimitSeconds": self._settings.staleness,
-                "epoch": follower.store.epoch,
-                "position": follower.store.position,
-                "hasCatalog": follower.store.catalog.version > 0,
-                "accounts": len(follower.store.accounts),
-                "refusals": follower.store.refusals,
-            },
-            "isDraining": self.is_draining,
-        }
+        is_ready, told = readiness(self._follower, staleness=self._settings.staleness, is_draining=self.is_draining)
         headers = [_JSON] if is_ready else [_JSON, (b"retry-after", b"1")]
         await exchange.answer(200 if is_ready else 503, headers, msgspec.json.encode(told))
 

@@ -71,7 +71,7 @@ class HeldLimit:
         if self.limit.is_rate:
             return max(now - _MINUTE, self.born)
         if self.limit.period is Period.TOTAL:
-            # Redis forgets a total that nobody uses; so it does not tell by its absence that nothing was used.
+            # Redis forgets a total that nobody uses; so a missing total does not mean that nothing was used.
             is_new = self.limit.since == 0 and now - self.born < _DAY
             return self.born if is_new else None
         found = max(window.start, self.born)

@@ -46,7 +46,7 @@ class HeldAccount:
         self.unfit: frozenset[str] = frozenset()
         # Documents and tokens of which Redis holds what was not taken, whether or not a last good one serves.
         self.refused: frozenset[str] = frozenset()
-        # Waits to be loaded anew; until then it serves and takes no changes.
+        # Waits to be loaded again; until then it serves and takes no changes.
         self.is_stale = False
         # The digests of its tokens that are held, tombstones included.
         self.tokens: set[str] = set()

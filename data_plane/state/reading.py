@@ -118,7 +118,7 @@ class SnapshotReader:
             NotInSync: the follower started again during this read, so changes in between were not passed.
         """
         if not self._store.is_continued(loading):
-            raise NotInSync("Redis began anew while it was read")
+            raise NotInSync("Redis began a new epoch while it was read")
 
     async def read_token(self, loading: Loading, digest: str) -> Versioned | None:
         """A token's document; None where Redis has none.
@@ -148,7 +148,7 @@ class SnapshotReader:
             part = digests[start : start + TOKENS_AT_ONCE]
             (found,) = await self.read_together(loading, ("MGET", *map(self._keys.token, part)))
             held = dict(zip(part, found, strict=True))
-            # MGET does not tell a key of another type from none.
+            # MGET answers the same for a key of another type and for none.
             if without := [digest for digest, envelope in held.items() if envelope is None]:
                 again = await self.read_together(loading, *(("GET", self._keys.token(digest)) for digest in without))
                 held |= zip(without, again, strict=True)

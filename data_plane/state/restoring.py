@@ -166,7 +166,7 @@ class FileRestorer:
             try:
                 await self._read_account_again(found, accounts[-1], await_account)
             except (NotInSync, RedisError, OSError) as fault:
-                log.warning("what a file held was not read anew yet", reason=reason_of(fault), accounts=len(accounts))
+                log.warning("what a file held was not read again yet", reason=reason_of(fault), accounts=len(accounts))
                 await asyncio.sleep(_PAUSE_AFTER_A_FAULT)
             else:
                 accounts.pop()

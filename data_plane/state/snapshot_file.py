@@ -60,7 +60,7 @@ class Moment(msgspec.Struct, frozen=True):
 
     # Microseconds since 1970.
     wall: int
-    # Seconds of this boot, and which boot that is ("" where the system does not tell).
+    # Seconds of this boot, and which boot that is ("" where the system does not say).
     uptime: float = 0.0
     boot: str = ""
 
@@ -282,7 +282,7 @@ class SnapshotFiles:
         raise OSError(f"{_PLACES} processes keep files there already")
 
     def begin(self, head: FileHeader) -> "Writing":
-        """Begin to write this process's file anew.
+        """Begin to write this process's file again.
 
         Raises:
             OSError: as `claim`, or the disk's.

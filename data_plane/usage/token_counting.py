@@ -1,7 +1,7 @@
 """What an upstream's answer says of the tokens that it took, and why it stopped; read beside the answer, never from it.
 
-Nothing here changes what a caller gets, but for one thing: an OpenAI stream tells its usage only when asked, in a last
-chunk of its own. The worker asks always (`asking_for_usage`), and the reader takes the chunk out again for a caller who
+Nothing here changes what a caller gets, but for one thing: an OpenAI stream reports its usage only when asked, in its
+last chunk. The worker asks always (`asking_for_usage`), and the reader takes the chunk out again for a caller who
 did not.
 
 An answer is somebody else's text: what is not as expected counts as zero. How usage is written is
@@ -197,9 +197,9 @@ class _WholeReader:
         return self.used()
 
 
-# What tells something. In nearly every event of a stream it has no value, or is not there at all.
+# What reports usage. In nearly every event of a stream it has no value, or is not there at all.
 class _Sign(NamedTuple):
-    """What an event has in it that tells something."""
+    """The members of an event that report usage."""
 
     # Without spaces, as most upstreams write.
     compact: bytes
@@ -225,7 +225,7 @@ _ENDS: Final = {Surface.RESPONSES: None, Surface.MESSAGES: _STOP}
 
 
 class _StreamReader:
-    """An answer in events. A chunk is searched a few times and nothing else is done with it, if it tells nothing."""
+    """An answer in events. A chunk is searched a few times and nothing else is done with it, if it reports nothing."""
 
     __slots__ = ("_before", "_deltas", "_is_stripping", "_read", "_scan", "_signs", "_told")
 

@@ -33,7 +33,7 @@ class Told:
 
 
 def _read_chunk(told: Told, chunk: Mapping[str, Any]) -> None:
-    """Of chat completions, completions and embeddings, whole or an event. Some tell their usage at an own place."""
+    """Of chat completions, completions and embeddings, whole or an event. Some have a place of their own."""
     own = chunk.get("x_groq")
     choices = chunk.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -62,7 +62,7 @@ def _read_message(told: Told, message: Mapping[str, Any]) -> None:
 
 
 def _read_message_event(told: Told, event: Mapping[str, Any]) -> None:
-    """The start tells the input, the delta at the end the output so far."""
+    """The start reports the input, the delta at the end the output so far."""
     message = event.get("message")
     usage = message.get("usage") if isinstance(message, dict) else event.get("usage")
     told.take(usage, is_final=event.get("type") == "message_delta")

@@ -69,7 +69,7 @@ def error_text(payload: object) -> ErrorText:
 
 
 def _parts(payload: object, depth: int) -> Iterator[dict[str, Any]]:
-    """The objects that tell of the error, from the outside in."""
+    """The objects that describe the error, from the outside in."""
     if isinstance(payload, list):
         # Gemini's answers in OpenAI's form are lists of one error.
         payload = payload[0] if payload else None

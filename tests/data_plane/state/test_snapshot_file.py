@@ -225,7 +225,7 @@ async def test_a_deletion_in_the_file_is_not_undone_by_an_older_redis(
 async def test_what_redis_told_of_is_not_served_from_the_file_when_redis_goes_away_again(
     start: Start, writer: SnapshotWriter, alice: Tenant, charlie: Tenant, redis_url: str
 ):
-    """Redis is there for a moment, in which nothing is read anew yet and one key is deleted."""
+    """Redis is there for a moment, in which nothing is read again yet and one key is deleted."""
     alice.keys(GOOD), charlie.keys(OTHER)
     doomed, kept = alice.token(), charlie.token()
     async with start() as worker:
