@@ -14,6 +14,8 @@ from data_plane.forwarding.beside import NO_BODY, OPENAIS, USUAL_MODERATION, Ask
 from data_plane.forwarding.bodies import Body, Buffer
 from data_plane.forwarding.call import AttemptCall
 from data_plane.forwarding.governed import check, check_routing
+from data_plane.limits.held_limits import limits_of
+from data_plane.limits.refusals import BatchNotLimited
 from data_plane.settings import RequestLimits
 from data_plane.state.held import HeldToken
 from data_plane.turns import Turns
@@ -125,6 +127,9 @@ class Beside(NamedTuple):
         return outcome._replace(attempts=attempts)
 
     def _kept(self, asked: Asked, scope: Any, surface: Surface) -> Plan:
+        is_new_batch = scope["method"] == "POST" and asked.path.endswith("/batches")
+        if is_new_batch and self.token.is_limited and any(held.is_enforced for held in limits_of(self.token)):
+            raise BatchNotLimited
         named = next((value.decode("latin-1") for name, value in scope["headers"] if name == _PROVIDER), "")
         outcome = kept_by(
             self.token.account.snapshot,

@@ -42,6 +42,13 @@ class ModelUnpriced(GatewayError):
     code = "model_unpriced"
 
 
+class BatchNotLimited(GatewayError):
+    """What a batch uses is not known here, and a limit holds for this access key or account."""
+
+    status = 403
+    code = "batch_not_limited"
+
+
 class LimitsUnknown(Unavailable):
     """This worker cannot judge a limit of this access key or account at the moment; try again."""
 

@@ -7,6 +7,7 @@ scope, by the account's own keys alone.
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import FormData, web
 from redis import Redis
@@ -15,7 +16,7 @@ from data_plane.errors import BodyInvalid, ModelInvalid
 from data_plane.forwarding.beside import asked_of, read_form
 from gateway_core import snapshot
 from gateway_core.limits import names
-from gateway_core.limits.limit import Limit, Measure, Period
+from gateway_core.limits.limit import Limit, Measure, Mode, Period
 from tests.workers import Answer, Client, SnapshotWriter, Tenant
 
 KEY, OTHER = "sk-first-0123456789abcdefghij", "sk-other-0123456789abcdefghij"
@@ -295,6 +296,27 @@ async def test_limits_count_the_calls_with_a_model(client: Client, alice: Tenant
 
     assert [(await call(client, token, "audio/speech")).status for _ in range(2)] == [200, 429]
     assert (await client.get("/v1/files", token)).status == 200
+
+
+@pytest.mark.parametrize("path", ["batches", "messages/batches"])
+async def test_a_new_batch_is_refused_under_a_limit_and_what_is_there_may_be_read(
+    client: Client, alice: Tenant, upstream: Any, path: str
+):
+    """What it uses stands in a file and is never reported."""
+    provider = {"gateway-provider": "anthropic" if path.startswith("messages") else "openai"}
+    alice.keys(KEY, provider=provider["gateway-provider"])
+    limit = Limit(measure=Measure.COST, amount=10**9, period=Period.MONTH)
+    limited = alice.token(limits=(limit,))
+    observed = alice.token(limits=(msgspec.structs.replace(limit, mode=Mode.OBSERVE),))
+
+    refused = await client.request("POST", f"/v1/{path}", limited, json={}, headers=provider)
+    assert (refused.status, refused.headers["gateway-error"]) == (403, "batch_not_limited")
+    assert upstream.received == []
+    assert (await client.get(f"/v1/{path}", limited, headers=provider)).status == 200
+    assert (
+        await client.request("POST", f"/v1/{path}/batch_1/cancel", limited, json={}, headers=provider)
+    ).status == 200
+    assert (await client.request("POST", f"/v1/{path}", observed, json={}, headers=provider)).status == 200
 
 
 @pytest.mark.parametrize(
