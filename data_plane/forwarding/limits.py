@@ -7,7 +7,6 @@ Source: contract, sections 7 and 9; docs/decisions/0081-token-caps.md.
 """
 
 import math
-import time
 from collections.abc import Collection, Generator, Iterator, Mapping
 from typing import Final
 
@@ -42,9 +41,9 @@ _NULL: Final = frozenset({b"null"})
 _LONGEST_NUMBER: Final = 64
 # The body that this is in is not too deep.
 _ANY_DEPTH: Final = 1_000_000
-# The seconds that an estimate may take where it cannot give way to other requests. The rest of the text is estimated by
-# the part that was counted.
-_LONGEST_ESTIMATE: Final = 0.004
+# The steps of counting that an estimate may take where it cannot give way to other requests: some 5 ms. The rest of the
+# text is estimated by the part that was counted.
+_MOST_STEPS: Final = 10
 
 _SHORTEST_TOKEN: Final = 2
 # What an answer may have whose request names no maximum.
@@ -55,16 +54,16 @@ _number: Final = msgspec.json.Decoder(int)
 
 
 def estimated_input_tokens(members: Mapping[str, msgspec.Raw]) -> int:
-    """About how many tokens a request's texts are, within a few milliseconds."""
-    until = time.perf_counter() + _LONGEST_ESTIMATE
-    characters, read, length = 0.0, 0, 0
+    """About how many tokens a request's texts are, by as much of them as `_MOST_STEPS` count."""
+    characters, read, length, steps = 0.0, 0, 0, 0
     for name, value in _read(members):
-        count, so_far = _counted(name, value), Counted(0.0, 0)
-        while time.perf_counter() < until and (further := next(count, None)) is not None:
+        length += _length(value)
+        counting, so_far = _counted(name, value), Counted(0.0, 0)
+        while steps < _MOST_STEPS and (further := next(counting, None)) is not None:
             so_far = further
+            steps += 1
         characters += so_far.characters
         read += so_far.read
-        length += _length(value)
     return _tokens(characters * max(1.0, length / max(1, read)))
 
 

@@ -15,6 +15,8 @@ from gateway_core.catalog import BUILT_IN
 
 # The run's own API key must survive it, or all that follows would be 401.
 OWN_KEYS: Final = os.environ.get("SCHEMATHESIS_OWN_KEY_IDS", "").split()
+# A request that left usage.
+REQUEST: Final = os.environ.get("SCHEMATHESIS_REQUEST_ID", "")
 CONFIGURATION: Final = os.environ.get("SCHEMATHESIS_CONFIGURATION_ID", "")
 
 # A refusal with one of these codes is about what there is, not about how the request is written: no schema can say that
@@ -93,10 +95,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if is_good and case.method == "DELETE" and parameters.get("id") not in _made | set(OWN_KEYS):
         # Something that is there to be deleted; what the run itself has made it deletes by its links.
         case.path_parameters["id"] = _make(collection)
+    if case.operation.path == "/usage/requests/{id}" and not meta.is_negative_at(ParameterLocation.PATH):
+        case.path_parameters["id"] = REQUEST
     if "If-Match" in headers and not meta.is_negative_at(ParameterLocation.HEADER):
         headers["If-Match"] = "*"
     if isinstance(case.body, dict) and not meta.is_negative_at(ParameterLocation.BODY):
         _make_real(case.body, case.operation.label)
+        _make_limits_real(case.body)
 
 
 @schemathesis.hook
@@ -152,6 +157,18 @@ def _make_real(body: dict[str, Any], operation: str) -> None:
     rules = (body.get("router") or {}).get("rules")
     if rules:
         body["router"]["rules"] = [_real_rule(rule, name) for rule, name in zip(rules, BUILT_IN, strict=False)]
+
+
+def _make_limits_real(body: dict[str, Any]) -> None:
+    for limit in (*(body.get("limits") or ()), *(body.get("accessKeyLimits") or ())):
+        # Only calendar windows have a zone.
+        zone = {"timeZone": "Europe/Berlin"} if limit.get("window") in {"day", "week", "month"} else {}
+        limit.update(zone)
+        if not zone:
+            limit.pop("timeZone", None)
+        for override in limit.get("overrides") or ():
+            # It has the form of its limit's amount, which a schema cannot say.
+            override["amount"] = limit["amount"]
 
 
 def _make_question(body: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests import tiers
-from tests.live import ROOT, ControlPlane, control_plane
+from tests.events import an_event, send
+from tests.live import ROOT, ControlPlane, control_plane, manage
 
 HERE = Path(__file__).resolve().parent
 # The coverage phase takes four fifths of the time, and without it some operations meet too few real objects for the
@@ -29,7 +31,7 @@ def plane():
         yield running
 
 
-def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane, tmp_path):
+def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane, redis: Redis, tmp_path):
     keys = {"alice": plane.token, "charlie": plane.strangers_token}
     identities = [
         {"name": name, "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {token}"}]}
@@ -40,6 +42,9 @@ def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane,
         plane.request("GET", "/api-keys", token=token).json()["aiGatewayApiKeys"][0]["id"] for token in keys.values()
     ]
     configuration = plane.request("POST", "/access-key-configurations", {"name": "shared"}).json()["id"]
+    used = an_event(plane.request("GET", "/gateway-config").json()["accountId"])
+    send(redis, [used])
+    manage(plane.environ, "ingest_usage")
 
     ran = subprocess.run(
         [
@@ -56,6 +61,7 @@ def test_schemathesis_finds_no_failure_and_warns_of_nothing(plane: ControlPlane,
             "SCHEMATHESIS_KEYS_FILE": str(tmp_path / "keys.json"),
             "SCHEMATHESIS_OWN_KEY_IDS": " ".join(own),
             "SCHEMATHESIS_CONFIGURATION_ID": configuration,
+            "SCHEMATHESIS_REQUEST_ID": used.request_id,
         },
         cwd=tmp_path,
         capture_output=True,

@@ -5,6 +5,7 @@ docs/deploy.md, walked: secrets and settings as files, each unit's own command, 
 
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -24,7 +25,6 @@ from tests.databases import create_database
 from tests.gateway_run import stand_in
 from tests.patience import PATIENCE, stretched, wait_until
 from tests.servers import FaultyRedis
-from tests.workers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -48,7 +48,9 @@ class Machine:
         self.etc, self.opt = home / "etc", home / "opt"
         self.opt.symlink_to(ROOT)
         self.etc.mkdir()
-        self.ports = {"8000": str(free_port()), "8001": str(free_port()), "443": str(free_port())}
+        # They are free for many seconds before somebody listens, so they are none that a connection is given.
+        first = random.randrange(20_000, 30_000, 3)
+        self.ports = {"8000": str(first), "8001": str(first + 1), "443": str(first + 2)}
 
     def put(self, text: str) -> str:
         """A text of `deploy/` with this machine's paths."""
@@ -84,6 +86,11 @@ class Machine:
         log = (self.home / f"{unit.stem}.log").open("wb")
         with log:
             return subprocess.Popen(shlex.split(command), cwd=self.opt, env=environ, stdout=log, stderr=log)
+
+    def show_logs(self) -> None:
+        """Print how each log ends, for a test that fails."""
+        for log in self.home.glob("*.log"):
+            print(f"── {log.name}\n{log.read_text()[-2000:]}")
 
     @contextmanager
     def nginx(self) -> Iterator[None]:
@@ -153,6 +160,7 @@ def test_a_deployment_made_by_the_page_lets_people_in_and_routes_requests(tmp_pa
         )
         machine.run("manage", "migrate", "-v0")
         first = dict(line.split("=", 1) for line in machine.run("manage", "bootstrap").split())
+        running.callback(machine.show_logs)
         for unit in UNITS:
             process = machine.start(unit)
             running.callback(process.wait, stretched(PATIENCE))
