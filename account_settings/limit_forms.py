@@ -1,7 +1,8 @@
 """The wire form of limits (contract, section 8)."""
 
+import re
+from contextlib import suppress
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from drf_spectacular.utils import extend_schema_field
@@ -9,6 +10,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
 from account_settings.limits import amount_of, limit_of
+from gateway_core.catalog import ALIASES
 from gateway_core.limits.limit import (
     CALENDAR_PERIODS,
     MOST,
@@ -27,6 +29,11 @@ from rest.serializers import ShownSerializer, StrictSerializer
 
 _PERIODS: Final = [period.value for period in Period if period is not Period.NONE]
 _PLACES: Final = 5
+_DOLLARS: Final = re.compile(rf"[0-9]{{1,12}}(\.[0-9]{{1,{_PLACES}}})?")
+# A provider's own name; not the ID of its row.
+_PROVIDER_ID: Final = re.compile(r"(?!aigp_)[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
+# Names that mean another zone on another machine, or that are not IANA's.
+_OF_A_MACHINE: Final = ("localtime", "posixrules", "posix/", "right/")
 # What a read adds to a limit; a client may send it back.
 _STATE: Final = ("used", "reserved", "remaining", "resetsAt")
 _PROVIDERS_TEXT: Final = "IDs of providers: `openai`, or a custom provider's `providerId`."
@@ -114,6 +121,18 @@ class CountsForm(StrictSerializer):
         help_text=_KEY_SOURCES_TEXT,
     )
 
+    def validate_providers(self, names: list[str]) -> list[str]:
+        """Refuse a name that no attempt has, since such a limit would count nothing."""
+        faults: dict[int, str] = {}
+        for place, name in enumerate(names):
+            if name in ALIASES:
+                faults[place] = f"Another name does not count. Write {ALIASES[name]}."
+            elif not _PROVIDER_ID.fullmatch(name):
+                faults[place] = "This is not a providerId: write it in lower case as GET /providers shows it."
+        if faults:
+            raise ValidationError(faults)
+        return names
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """The stored form."""
         wire = {"providers": "providers", "models": "models", "key_sources": "keySources"}
@@ -170,11 +189,8 @@ class LimitForm(StrictSerializer):
         if "time_zone" in given:
             if period not in CALENDAR_PERIODS:
                 faults["timeZone"] = "Only a day, a week and a month have a time zone."
-            else:
-                try:
-                    zone_of(given["time_zone"])
-                except TimeZoneUnknown:
-                    faults["timeZone"] = "There is no time zone of this name."
+            elif fault := _fault_of_zone(given["time_zone"]):
+                faults["timeZone"] = fault
         most = (
             min(MOST[measure], MOST_REQUESTS_A_MINUTE)
             if period is Period.MINUTE and _is_rate(measure)
@@ -266,6 +282,14 @@ def _is_rate(measure: Measure) -> bool:
     return measure is Measure.REQUESTS
 
 
+def _fault_of_zone(name: str) -> str | None:
+    if not name.startswith(_OF_A_MACHINE):
+        with suppress(TimeZoneUnknown):
+            zone_of(name)
+            return None
+    return "There is no time zone of this name."
+
+
 def _fault_of(measure: Measure, amount: Any, most: int) -> str | None:
     """What is wrong with an amount; None where nothing is."""
     if measure is not Measure.COST:
@@ -274,13 +298,8 @@ def _fault_of(measure: Measure, amount: Any, most: int) -> str | None:
         return None if 1 <= amount <= most else f"This must be from 1 to {most}."
     if not isinstance(amount, str):
         return 'This must be a decimal text: "50.00".'
-    try:
-        dollars = Decimal(amount)
-    except InvalidOperation:
-        return 'This must be a decimal text: "50.00".'
-    exponent = dollars.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -_PLACES or not amount.replace(".", "", 1).isdigit():
-        return f"This must be a decimal text with at most {_PLACES} places."
+    if not _DOLLARS.fullmatch(amount):
+        return f'This must be a decimal text with at most {_PLACES} places: "50.00".'
     return None if 0 < amount_of(measure, amount) <= most else "This must be above 0 and at most 1000000."
 
 

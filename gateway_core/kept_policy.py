@@ -46,6 +46,8 @@ def kept_by(
             DenialCode.MODEL_NOT_ALLOWED,
             f"This access key's configuration names models, and the gateway cannot see which a call of {family} uses.",
         )
+    if rules is not None and rules.models is not None and not any(owner == provider for owner, _ in rules.models):
+        return _denial(DenialCode.MODEL_NOT_ALLOWED, f"This access key's configuration allows no model of {provider}.")
     attempts = list(_attempts(account, rules, provider))
     if not attempts:
         return _denial(

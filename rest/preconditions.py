@@ -5,9 +5,10 @@ the transaction of the write. So if two writers send the same ETag, one of them 
 """
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.db import transaction
 from django.db.models import Model
@@ -30,9 +31,15 @@ def etag_of(item: Model) -> str:
     state = hashlib.sha256()
     for field in item._meta.concrete_fields:
         if field.name not in _NOT_THE_CLIENTS:
-            value = getattr(item, field.attname)
-            state.update(f"{field.attname}={bytes(value) if isinstance(value, memoryview) else value!r}\n".encode())
+            state.update(f"{field.attname}={_shown(getattr(item, field.attname))}\n".encode())
     return f'"{state.hexdigest()[:32]}"'
+
+
+def _shown(value: Any) -> str:
+    """A column as a text that is the same before and after it was stored: JSON comes back with its members in order."""
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True, default=repr)
+    return repr(bytes(value) if isinstance(value, memoryview) else value)
 
 
 @dataclass(frozen=True)

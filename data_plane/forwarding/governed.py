@@ -153,6 +153,17 @@ def check(members: dict[str, msgspec.Raw]) -> None:
                 _check_inside(name, _decoded(name, members[name]))
 
 
+def check_form(names: Iterable[str]) -> None:
+    """Refuse a form with fields that name further models or hold members of their own: their values are not looked at.
+
+    Raises:
+        MemberAmbiguous: it has one.
+    """
+    for name in names:
+        if name == "models" or _is_container(name):
+            raise MemberAmbiguous(f"A form may not have the field '{_shown(name)}'.", param=_shown(name))
+
+
 def is_one_of(value: msgspec.Raw, words: Collection[bytes]) -> bool:
     """Whether a value is one of some short words. A value of many MiB is not copied."""
     return len(memoryview(value)) <= _LONGEST_WORD and bytes(value) in words

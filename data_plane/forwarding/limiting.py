@@ -202,5 +202,5 @@ def _input_tokens(body: Body) -> int:
 
 
 def _own_maximum(members: Mapping[str, msgspec.Raw]) -> int:
-    """The request's own maximum for an answer; 0 where it names none."""
-    return max((number_in(members[name]) for name in MAXIMA if name in members), default=0)
+    """The request's own maximum for an answer; 0 where it names none, or one that is no amount."""
+    return max(0, max((number_in(members[name]) for name in MAXIMA if name in members), default=0))

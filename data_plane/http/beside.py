@@ -13,7 +13,7 @@ from data_plane.forwarding import headers as header_rules
 from data_plane.forwarding.beside import NO_BODY, OPENAIS, USUAL_MODERATION, Asked, KeysSeveral, Passing, read_form
 from data_plane.forwarding.bodies import Body, Buffer
 from data_plane.forwarding.call import AttemptCall
-from data_plane.forwarding.governed import check, check_routing
+from data_plane.forwarding.governed import check, check_form, check_routing
 from data_plane.limits.held_limits import limits_of
 from data_plane.limits.refusals import BatchNotLimited
 from data_plane.settings import RequestLimits
@@ -97,6 +97,7 @@ class Beside(NamedTuple):
             form = read_form(raw, content_type)
             members = dict.fromkeys(form.names, _NO_VALUE)
             check(members)
+            check_form(form.names)
             body = Body(members, (form.model,), len(raw))
             passing = Passing(asked, method, content_type, (form.before, form.after))
         requested = tuple(f"openai:{one}" if OPENAIS.fullmatch(one) else one for one in body.requested)

@@ -226,3 +226,34 @@ def test_what_is_not_known_is_not_shown_as_zero(api: Api, redis: Redis) -> None:
 
     assert new["limits"][0]["used"] == "0.00000"
     assert new["limits"][0]["remaining"] == "50.00000"
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("amount", "\u0665"),
+        ("amount", ".5"),
+        ("amount", "5."),
+        ("amount", "1e2"),
+        ("amount", "+5"),
+        ("amount", "5.123456"),
+    ]
+    + [("timeZone", name) for name in ("localtime", "posixrules", "right/UTC", "posix/UTC", "Nowhere/Land")],
+)
+def test_a_limit_says_the_same_on_every_machine(api, member, value):
+    limit = {"measure": "cost", "amount": "50.00", "window": "month"} | {member: value}
+
+    refused = api.post("/access-keys", {"limits": [limit]})
+
+    assert refused.status_code == 422
+    assert list(refused.json()["details"]) == [f"limits[0].{member}"]
+
+
+@pytest.mark.parametrize("name", ["OpenAI", "moonshotai", "aigp_01h455vb4pex5vsknk084sn02q", "not a name"])
+def test_a_limit_counts_no_provider_under_a_name_that_no_attempt_has(api, name):
+    limit = {"measure": "requests", "amount": 1, "window": "day", "counts": {"providers": ["openai", name]}}
+
+    refused = api.post("/access-keys", {"limits": [limit]})
+
+    assert refused.status_code == 422
+    assert list(refused.json()["details"]) == ["limits[0].counts.providers[1]"]

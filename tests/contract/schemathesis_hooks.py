@@ -161,14 +161,22 @@ def _make_real(body: dict[str, Any], operation: str) -> None:
 
 def _make_limits_real(body: dict[str, Any]) -> None:
     for limit in (*(body.get("limits") or ()), *(body.get("accessKeyLimits") or ())):
+        if limit.get("measure") == "concurrency":
+            limit.pop("window", None)
+        elif "measure" in limit:
+            limit.setdefault("window", "day")
+        names = (limit.get("counts") or {}).get("providers")
+        if names:
+            limit["counts"]["providers"] = list(BUILT_IN)[: len(names)]
         # Only calendar windows have a zone.
         zone = {"timeZone": "Europe/Berlin"} if limit.get("window") in {"day", "week", "month"} else {}
         limit.update(zone)
         if not zone:
             limit.pop("timeZone", None)
-        for override in limit.get("overrides") or ():
-            # It has the form of its limit's amount, which a schema cannot say.
-            override["amount"] = limit["amount"]
+        # A decimal text for money, a whole number for all else.
+        amount = "50.00" if limit.get("measure") == "cost" else 50
+        for one in (limit, *(limit.get("overrides") or ())):
+            one["amount"] = amount
 
 
 def _make_question(body: dict[str, Any]) -> None:

@@ -199,3 +199,14 @@ def test_after_a_loss_nobody_gets_a_place_before_the_others_have_reported_theirs
 
     assert count.call("a", Ask(2, 0, 0, 0, 1), 4, kind="s")[1][0] == Verdict.GRANTED
     assert count.call("a", Ask(3, 0, 1, 0, 1), 4, kind="s")[1][0] == Verdict.REFUSED
+
+
+def test_a_row_that_no_worker_writes_stops_nobody_and_is_dropped(count: InRedis) -> None:
+    count.redis.hset(count.key, mapping={"epoch": "epoch-1", "opened": "1", "w:b": "31 -8999671 300 -8999971 99"})
+    count.redis.hset(count.key, "w:a", "-1 x")
+
+    for number_ in (1, 2):
+        _, answer = count.call("a", Ask(number_, 0, 0, 0, need=5, ahead=0), 10)
+        assert answer[0] == 1
+
+    assert "w:b" not in count.fields()

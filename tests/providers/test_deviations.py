@@ -210,3 +210,18 @@ def test_what_a_provider_deviates_in_counts_towards_the_bytes_of_the_snapshot(ap
     assert used() == plain
     api.delete(made["uri"])
     assert used() == 0
+
+
+def test_the_etag_of_a_write_holds_whatever_the_order_of_the_headers(api):
+    body = {
+        "providerId": "mine",
+        "name": "Mine",
+        "baseUrl": "https://llm.example.com",
+        "headers": {"x-z": "1", "x-a": "2"},
+    }
+    made = api.post("/providers", body)
+    path = f"/providers/{made.json()['id']}"
+
+    assert api.get(path).headers["etag"] == made.headers["etag"]
+    again = api.patch(path, {"headers": {"x-a": "2", "x-z": "1"}}, if_match=made.headers["etag"])
+    assert (again.status_code, again.headers["etag"]) == (200, made.headers["etag"])

@@ -69,7 +69,7 @@ local function take_share(key, fields, worker, ask, is_settling)
   local own = fields["w:" .. worker]
   if own then
     local number, ceiling = string.match(own, "^(%d+) (%d+)")
-    if ask.number <= tonumber(number) then
+    if number and ask.number <= tonumber(number) then
       return {STALE, tonumber(ceiling), fields.opened, 0, 0}
     end
   end
@@ -82,6 +82,11 @@ local function take_share(key, fields, worker, ask, is_settling)
     if name and name ~= worker then
       local number, ceiling, used, reserved, until_ = string.match(value, "^(%d+) (%d+) (%d+) (%d+) (%d+)$")
       ceiling, used, reserved, until_ = tonumber(ceiling), tonumber(used), tonumber(reserved), tonumber(until_)
+      if not until_ then
+        -- No worker writes such a row. It is dropped, so that it stops nobody.
+        redis.call("HDEL", key, field)
+        ceiling, used, reserved, until_ = 0, 0, 0, now + LIFE
+      end
       if until_ <= now and now >= spared then
         if now >= until_ + FORGOTTEN and open(name, used) == 0 then
           redis.call("HDEL", key, field, "k:" .. name)

@@ -289,6 +289,31 @@ async def test_an_access_key_with_named_models_has_no_files_and_no_batches(
     assert len(upstream.received) == 1
 
 
+@pytest.mark.parametrize("name", ["models", "extra_body", "Options", "litellm_params"])
+async def test_a_form_holds_no_further_models_and_no_members_within_a_field(
+    client: Client, alice: Tenant, upstream: Any, name: str
+):
+    alice.keys(KEY)
+    form = FormData({"model": "openai:whisper-1", name: '{"model":"other"}'})
+    form.add_field("file", b"RIFF", filename="a.wav")
+
+    refused = await client.request("POST", "/v1/audio/transcriptions", alice.token(), data=form)
+
+    assert (refused.status, refused.code) == (400, "member_ambiguous")
+    assert upstream.received == []
+
+
+async def test_an_access_key_that_may_use_no_model_of_a_provider_reads_no_responses(
+    client: Client, alice: Tenant, upstream: Any
+):
+    [key] = alice.keys(KEY)
+    rule = snapshot.Rule(provider="openai", steps=(snapshot.Step(type="user", keys=(key,)),))
+    for models in ((), (("anthropic", "claude-sonnet-4-5"),)):
+        token = alice.token(configuration=alice.configuration(rule, scope=snapshot.Scope(models=models)))
+        assert (await client.get("/v1/responses/resp_1", token)).code == "model_not_allowed"
+    assert upstream.received == []
+
+
 async def test_limits_count_the_calls_with_a_model(client: Client, alice: Tenant, redis: Redis, writer: Any):
     redis.hset(names.marker(writer.names), mapping={"epoch": writer.epoch, "since": 1, "seen": 1})
     alice.keys(KEY)

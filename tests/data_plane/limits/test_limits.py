@@ -96,6 +96,18 @@ async def test_what_was_reserved_and_not_used_is_given_back(client: Client, alic
     assert (await client.chat(token, max_tokens=1001)).status == 429
 
 
+@pytest.mark.parametrize("maximum", [-1, -9_000_000])
+async def test_a_maximum_below_zero_makes_no_room(
+    client: Client, alice: Tenant, redis: Redis, upstream: StandIn, maximum: int
+) -> None:
+    token = alice.token(limits=(limit(Measure.TOKENS, 1000),))
+
+    # Such a maximum is none, and what a request without one reserves does not fit.
+    assert (await client.chat(token, max_tokens=maximum)).status == 429
+    assert upstream.calls == []
+    assert (await client.chat(token, max_tokens=20)).status == 200
+
+
 async def test_a_cost_is_reserved_and_counted_at_the_models_price(
     client: Client, alice: Tenant, redis: Redis, writer: SnapshotWriter
 ) -> None:
