@@ -123,7 +123,7 @@ class CountsForm(StrictSerializer):
 
     def validate_providers(self, names: list[str]) -> list[str]:
         """Refuse a name that no attempt has, since such a limit would count nothing."""
-        faults: dict[int, str] = {}
+        faults: Any = {}
         for place, name in enumerate(names):
             if name in ALIASES:
                 faults[place] = f"Another name does not count. Write {ALIASES[name]}."
