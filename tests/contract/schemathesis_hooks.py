@@ -160,6 +160,10 @@ def _make_real(body: dict[str, Any], operation: str) -> None:
 
 
 def _make_limits_real(body: dict[str, Any]) -> None:
+    for name in ("limits", "accessKeyLimits"):
+        if isinstance(body.get(name), list):
+            # Two that count the same are refused.
+            body[name] = body[name][:1]
     for limit in (*(body.get("limits") or ()), *(body.get("accessKeyLimits") or ())):
         if limit.get("measure") == "concurrency":
             limit.pop("window", None)
