@@ -32,6 +32,7 @@ from snapshots.locking import ClockMicroseconds, at_one_moment, bound_waiting
 from snapshots.models import Change, Epoch, Publication
 from snapshots.publisher import (
     PublicationRefused,
+    pause,
     publish,
     stored_version,
     version_envelope,
@@ -81,6 +82,8 @@ def rebuild(store: SnapshotRedis, *, report: Progress | None = None) -> tuple[in
         work.write_accounts()
         _expect(store.complete_epoch(keys=[keys().epoch], args=[str(epoch)]), b"completed")
         Epoch.objects.filter(id=epoch).update(completed_at=timezone.now())
+        # What this process could not publish before, Redis takes now.
+        pause.end()
         log.info(
             "Redis was rebuilt",
             accounts=work.accounts,

@@ -22,7 +22,6 @@ from redis import Redis
 from provider_keys.services import create_provider_key
 from provider_keys.values import PlainValue
 from snapshots import rebuild
-from snapshots.publisher import pause
 from snapshots.redis_client import patient_store
 from snapshots.workers import forget_worker, read_workers
 from tests.faults.test_usage_end_to_end import upstream
@@ -67,8 +66,6 @@ def start_workers(
             made = [workers.enter_context(worker_process(environ, tmp_path, wait=False)) for _ in range(count)]
             wait_until(lambda: len(read_workers().reports) == count, what="all are in the count")
             wait_until(lambda: all(is_ready(one) for one in made), what="all are ready")
-            # What was made before the epoch was left to a relay, and no request publishes for a second after that.
-            pause.end()
             return made
 
         yield start
