@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -21,7 +22,7 @@ from tests.faults.conftest import Program
 from tests.patience import stretched, wait_until
 from tests.servers import FaultyRedis
 from usage import ledger
-from usage.ingest import Ingest
+from usage.ingest import GROUP, Ingest
 from usage.models import Event, Rollup
 from usage.tasks import ingest as ingest_task
 
@@ -90,6 +91,12 @@ def test_an_ingest_that_stands_still_holds_nobody_up_and_counts_nothing_twice_wh
     check_each_counts_once(account, events)
 
 
+def consumers_of(redis: "Redis") -> set[bytes]:
+    """The consumers that have read the stream."""
+    found: Any = redis.xinfo_consumers(keys().usage, GROUP)
+    return {one["name"] for one in found}
+
+
 def test_ingests_killed_again_and_again_count_each_event_once(child: Program, redis: "Redis", account: Account) -> None:
     chance = random.Random(11)
     events = some_events(account, tiers.number(4_000, full=20_000))
@@ -103,7 +110,9 @@ def test_ingests_killed_again_and_again_count_each_event_once(child: Program, re
         loop.process.kill()
         loop.process.wait()
 
+    begun = consumers_of(redis)
     survivors = [child("manage.py", "ingest_usage", "--loop") for _ in range(2)]
+    wait_until(lambda: len(consumers_of(redis) - begun) == 2, what="both read")
     wait_until(lambda: redis.xlen(keys().usage) == 0, what="all ingested")
     for survivor in survivors:
         survivor.process.terminate()
