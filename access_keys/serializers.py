@@ -54,8 +54,7 @@ class AccessKeysSerializer(serializers.ListSerializer[Any]):
 
 def owned_limits(access_key: AccessKey) -> list[Owned]:
     """The limits of an access key's own, as what is used of them is asked for."""
-    made_at = (access_key.id.int >> 80) * 1000
-    return [Owned(one, access_key.text_id, made_at) for one in limits_of(access_key.limits)]
+    return [Owned(one, access_key.text_id, ids.made_at(access_key.id)) for one in limits_of(access_key.limits)]
 
 
 class AccessKeySerializer(TokenSerializer):

@@ -29,7 +29,7 @@ from rest.serializers import ShownSerializer, StrictSerializer
 
 _PERIODS: Final = [period.value for period in Period if period is not Period.NONE]
 _PLACES: Final = 5
-_DOLLARS: Final = re.compile(rf"[0-9]{{1,12}}(\.[0-9]{{1,{_PLACES}}})?")
+_DOLLARS: Final = re.compile(rf"[0-9]{{1,7}}(\.[0-9]{{1,{_PLACES}}})?")
 # A provider's own name; not the ID of its row.
 _PROVIDER_ID: Final = re.compile(r"(?!aigp_)[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 # Names that mean another zone on another machine, or that are not IANA's.
@@ -54,7 +54,7 @@ _WINDOW_TEXT: Final = (
 _KEY_SOURCES: Final = ["ngrok", "user"]
 _AMOUNT: Final = {
     "oneOf": [
-        {"type": "string", "pattern": r"^[0-9]{1,7}(\.[0-9]{1,5})?$", "description": "US dollars, for `cost`."},
+        {"type": "string", "pattern": f"^{_DOLLARS.pattern}$", "description": "US dollars, for `cost`."},
         {"type": "integer", "minimum": 1, "maximum": MOST[Measure.TOKENS], "description": "For any other measure."},
     ],
     "example": "50.00",
@@ -209,9 +209,9 @@ class LimitForm(StrictSerializer):
             raise ValidationError(faults)
         stored = {"measure": given["measure"], "amount": given["amount"]}
         for name, wire in (("window", "window"), ("time_zone", "timeZone"), ("mode", "mode"), ("counts", "counts")):
-            if given.get(name):
+            if name in given:
                 stored[wire] = given[name]
-        if given.get("overrides"):
+        if "overrides" in given:
             stored["overrides"] = [
                 {"amount": one["amount"], "until": _written(one["until"]), "reason": one["reason"]}
                 for one in given["overrides"]

@@ -36,11 +36,6 @@ class DurationField(StrictCharField):
         return text
 
 
-def _made_at(configuration: Any) -> int:
-    """When the account was made, in microseconds since 1970: its ID begins with its milliseconds."""
-    return int(configuration.account_id.int >> 80) * 1000
-
-
 class GatewayConfigurationForm(StrictSerializer):
     """PATCH of the gateway configuration."""
 
@@ -100,7 +95,10 @@ class GatewayConfigurationSerializer(ShownSerializer):
         """As the shape, with what is used of the account's limits."""
         found = super().to_representation(instance)
         if instance.limits:
-            limits = [Owned(one, instance.text_account_id, _made_at(instance)) for one in limits_of(instance.limits)]
+            limits = [
+                Owned(one, instance.text_account_id, ids.made_at(instance.account_id))
+                for one in limits_of(instance.limits)
+            ]
             found["limits"] = with_states(found["limits"], states_of(limits))
         return found
 

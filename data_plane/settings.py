@@ -5,7 +5,7 @@ Every name may also be given as NAME_FILE, the path of a file that holds the val
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -84,13 +84,17 @@ class UpstreamLimits(msgspec.Struct, frozen=True, kw_only=True):
     dns_servers: tuple[str, ...] = ()
 
 
+# What an answer may have whose request names no maximum, where something depends on it.
+UNNAMED_OUTPUT: Final = 16_384
+
+
 class SharedLimits(msgspec.Struct, frozen=True, kw_only=True):
     """How limits of access keys and accounts are kept (data_plane.limits)."""
 
     # Whether a request passes whose limits cannot be judged, because Redis is away.
     allows_without_redis: bool = False
     # How many output tokens a request may have that names no maximum, where a limit depends on it.
-    output_tokens: int = 16_384
+    output_tokens: int = UNNAMED_OUTPUT
     # For how many seconds a request may wait for a place at most.
     queue: float = 30.0
 

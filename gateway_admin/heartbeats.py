@@ -50,7 +50,7 @@ def beat(name: str) -> None:
 
 
 def beating(name: str) -> Callable[[], None]:
-    """A look of the relay that only notes that its thread is alive."""
+    """A look of the relay that notes that the looks before it have succeeded."""
 
     def look() -> None:
         beat(name)

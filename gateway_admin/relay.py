@@ -122,33 +122,34 @@ class Relay:
         self._upkeep = upkeep
         # Each in a thread of its own: a pending change must not wait until a million documents are compared, nor the
         # audit for Redis.
+        # The heartbeat is last: a look that fails keeps those behind it waiting.
         publishing, repairing, comparing, chaining = (beating(name) for name in RELAY)
         self._publishing = _Looks(
             {
-                publishing: EVERY_SECONDS,
                 upkeep.sweep: SWEEP_SECONDS,
                 upkeep.reconcile: RECONCILE_SECONDS,
+                publishing: EVERY_SECONDS,
             },
             stop,
             spread=False,
         )
         self._repairing = _Looks(
             {
-                repairing: EVERY_SECONDS,
                 upkeep.repair_accounts: RECONCILE_SECONDS,
                 upkeep.forget_silent_workers: WORKERS_SECONDS,
                 upkeep.look_at_refusals: REFUSALS_SECONDS,
                 upkeep.walk_over_tokens: RECONCILE_SECONDS,
                 self.open_limits: LIMITS_SECONDS,
                 upkeep.compare_versions: VERSIONS_SECONDS,
+                repairing: EVERY_SECONDS,
             },
             stop,
             spread=True,
         )
         self._comparing = _Looks(
-            {comparing: EVERY_SECONDS, upkeep.compare_documents: DOCUMENTS_SECONDS}, stop, spread=True
+            {upkeep.compare_documents: DOCUMENTS_SECONDS, comparing: EVERY_SECONDS}, stop, spread=True
         )
-        self._chaining = _Looks({chaining: EVERY_SECONDS, self.chain_events: CHAIN_SECONDS}, stop, spread=True)
+        self._chaining = _Looks({self.chain_events: CHAIN_SECONDS, chaining: EVERY_SECONDS}, stop, spread=True)
 
     def run(self) -> None:
         """Look until stopped."""

@@ -16,6 +16,7 @@ from django.core import exceptions as django_exceptions
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.request import UnreadablePostError
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import exceptions as drf
 from rest_framework.response import Response
 
@@ -267,16 +268,13 @@ def translate(exception: BaseException) -> GatewayError | None:
         return exception
     if isinstance(exception, drf.ValidationError):
         return InvalidRequest(details=details_of(exception.detail))
-    if getattr(exception.__cause__, "sqlstate", None) == _READ_ONLY:
+    if getattr(exception.__cause__, "sqlstate", None) == ReadOnlySqlTransaction.sqlstate:
         return DatabaseReadOnly()
     for kinds, error in _TRANSLATIONS:
         if isinstance(exception, kinds):
             return error()
     return None
 
-
-# PostgreSQL's code for a write that it refuses because it only reads.
-_READ_ONLY: Final = "25006"
 
 _TRANSLATIONS: Final[tuple[tuple[tuple[type[BaseException], ...], type[GatewayError]], ...]] = (
     ((Http404, drf.NotFound), NotFound),

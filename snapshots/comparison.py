@@ -323,8 +323,7 @@ def _unknown_tokens(store: SnapshotRedis) -> Iterator[Difference]:
                 yield Difference(None, key, Fault.REFUSED)
         found_names = [name for tokens in names.values() for name in tokens]
         known = accounts_of(set(names))
-        owners = document_kinds.kind_of("token").owners
-        owned = owners(found_names) if owners is not None else {}
+        owned = document_kinds.owners_of(found_names)
         pending = set(Change.objects.filter(document__in=found_names).values_list("document", flat=True))
         for text, tokens in names.items():
             for name in tokens:

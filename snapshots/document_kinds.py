@@ -85,6 +85,18 @@ def kind_of(document: str) -> Kind:
     return port_of(document.partition(":")[0]).get()
 
 
+def owners_of(names: Collection[str]) -> Mapping[str, Account]:
+    """The accounts of some tokens' documents, by the documents' names. A token whose object does not exist is left out.
+
+    Args:
+        names: `token:<digest>`, any number; one query.
+    """
+    owners = port_of("token").get().owners
+    if owners is None:
+        raise UnknownKind("tokens have no owners")
+    return owners(names)
+
+
 def all_documents(account: Account) -> Iterator[tuple[str, msgspec.Struct]]:
     """Yield (name, document) for every document of an account. Call it in a transaction."""
     for kind in kinds():

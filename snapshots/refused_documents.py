@@ -70,8 +70,7 @@ def compare_place(store: SnapshotRedis, place: str) -> Iterator[Difference]:
     prefix = keys().prefix
     if key.startswith(prefix + "token:"):
         name = key.removeprefix(prefix)
-        owners = document_kinds.kind_of(name).owners
-        owner = owners([name]).get(name) if owners is not None else None
+        owner = document_kinds.owners_of([name]).get(name)
         if owner is not None:
             yield from comparison.confirm(store, owner, [name])
         elif store.redis.exists(key):

@@ -92,7 +92,7 @@ class Attempt:
     credentials: str
     key_page: str
     # How it ended and what followed, in words.
-    told: str
+    course: str
     start: float
     length: float
 
@@ -192,7 +192,7 @@ class RequestPage(Page):
                 row=Row(event, "", names.called(event.provider), _cost(event.cost)),
                 credentials=_credentials(event, key),
                 key_page=key.text_id if key else "",
-                told=trace_text.of_attempt(traced),
+                course=trace_text.of_attempt(traced),
                 start=round(max(0.0, min(start, _LONGEST_BAR - 1)), 2),
                 length=round(max(1.0, min(length, _LONGEST_BAR - start)), 2),
             )

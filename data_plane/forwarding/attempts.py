@@ -140,9 +140,9 @@ class AttemptMachine:
         wait = min((one for one in (shortest_wait(failures), passed.wait) if one is not None), default=None)
         limits = next((one.said.limits for one in reversed(failures) if one.said.limits), [])
         if all(failure.means == _RATE_LIMITED for failure in failures):
-            message = listed_failures(RateLimited.__doc__, failures) + passed.told()
+            message = listed_failures(RateLimited.__doc__, failures) + passed.listed()
             return RateLimited(message, retry_after=1 if wait is None else wait, headers=limits)
-        told = listed_failures(AttemptsFailed.__doc__, failures) + passed.told()
+        told = listed_failures(AttemptsFailed.__doc__, failures) + passed.listed()
         return AttemptsFailed(
             f"{told} Other attempts were not made: {bound}." if bound else told,
             retry_after=wait,

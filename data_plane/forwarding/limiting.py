@@ -5,15 +5,11 @@ Source: docs/decisions/0120-limits.md.
 
 import math
 import time
-from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from data_plane.forwarding.bodies import Body
-from data_plane.forwarding.governed import MAXIMA
 from data_plane.forwarding.headers import Headers
-from data_plane.forwarding.limits import estimated_input_tokens, number_in
+from data_plane.forwarding.limits import estimated_input_tokens, own_maximum
 from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN
 from data_plane.limits.admission import Admission, Admitter, Need, Record
 from data_plane.limits.held_limits import HeldLimit, limits_of
@@ -64,7 +60,7 @@ class Limiting:
             answers: how many it asks for.
             account_cap: of its account's settings.
         """
-        cap = min(_own_maximum(body.members) * answers, MOST_OUTPUT_TOKENS) or self._output_tokens
+        cap = min(own_maximum(body.members) * answers, MOST_OUTPUT_TOKENS) or self._output_tokens
         return cap if account_cap is None else min(cap, account_cap)
 
     async def admit(
@@ -143,9 +139,11 @@ class Limiting:
         for name, value in headers:
             if name == _QUEUE:
                 try:
-                    return min(max(float(value), 0.0), self._longest_queue)
+                    seconds = float(value)
                 except ValueError:
                     return 0.0
+                # "nan" is a number to float, and not above zero.
+                return min(seconds, self._longest_queue) if seconds > 0 else 0.0
         return 0.0
 
     def shown(self, admission: Admission) -> Headers:
@@ -199,8 +197,3 @@ def _input_tokens(body: Body) -> int:
     if body.length <= _SHORT:
         return math.ceil(body.length / CHARACTERS_PER_TOKEN)
     return estimated_input_tokens(body.members)
-
-
-def _own_maximum(members: Mapping[str, msgspec.Raw]) -> int:
-    """The request's own maximum for an answer; 0 where it names none, or one that is no amount."""
-    return max(0, max((number_in(members[name]) for name in MAXIMA if name in members), default=0))

@@ -18,6 +18,7 @@ from data_plane.forwarding.governed import COUNTS, HARMLESS, MAXIMA, is_one_of
 from data_plane.forwarding.json_slices import LIST, LONG, TooMany, parts_of
 from data_plane.forwarding.text_counting import CHARACTERS_PER_TOKEN, Counted, counted
 from data_plane.forwarding.thinking import lowered_budgets
+from data_plane.settings import UNNAMED_OUTPUT
 from data_plane.turns import Turns
 from gateway_core.catalog import Surface
 
@@ -46,8 +47,6 @@ _ANY_DEPTH: Final = 1_000_000
 _MOST_STEPS: Final = 10
 
 _SHORTEST_TOKEN: Final = 2
-# What an answer may have whose request names no maximum.
-_UNNAMED_OUTPUT: Final = 16_384
 
 _parts: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _number: Final = msgspec.json.Decoder(int)
@@ -132,6 +131,11 @@ async def _prompts(prompt: msgspec.Raw, most: int, turns: Turns) -> int:
         return most + 1
 
 
+def own_maximum(members: Mapping[str, msgspec.Raw]) -> int:
+    """How many tokens a request allows for an answer itself; 0 where it names no maximum, or one below zero."""
+    return max(0, max((number_in(members[name]) for name in MAXIMA if name in members), default=0))
+
+
 def most_output_tokens(surface: Surface, members: Mapping[str, msgspec.Raw], limit: int | None) -> int:
     """How many tokens all answers to a request may have together, at most.
 
@@ -146,8 +150,7 @@ def most_output_tokens(surface: Surface, members: Mapping[str, msgspec.Raw], lim
     if surface is Surface.COMPLETIONS and (prompt := members.get("prompt")) is not None:
         text = bytes(prompt)
         count = max(count, 1) * (text.count(b'",') + text.count(b"],") + 1)
-    named = max((number_in(members[name]) for name in MAXIMA if name in members), default=0)
-    most = max(count, 1) * (max(named, 0) or _UNNAMED_OUTPUT)
+    most = max(count, 1) * (own_maximum(members) or UNNAMED_OUTPUT)
     return most if limit is None else min(most, limit)
 
 

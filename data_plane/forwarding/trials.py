@@ -184,7 +184,7 @@ class Trials:
         waits = [one.cooled.until - now for one in self._passed if one.cooled.cause is CoolingCause.RATE_LIMITED]
         return max(0.001, min(waits)) if waits else None
 
-    def told(self) -> str:
+    def listed(self) -> str:
         """What was passed over and why, at most 20 of them; empty if nothing was."""
         if not self._passed:
             return ""

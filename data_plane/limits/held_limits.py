@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 _DAY: Final = 86_400_000_000
 _MINUTE: Final = 60_000_000
-_MILLISECOND: Final = 1000
 _UNITS: Final = {Measure.REQUESTS: b"", Measure.CONCURRENCY: b';qu="concurrent-requests"'}
 
 
@@ -56,8 +55,8 @@ class HeldLimit:
         self.identity = identity(limit)
         self.number = int(self.identity, 16)
         prefix = ids.Prefix.ACCESS_KEY if is_of_key else ids.Prefix.ACCOUNT
-        # When the owner was made: nothing was used before. An ID begins with its milliseconds.
-        self.born = (ids.from_text(prefix, owner).int >> 80) * _MILLISECOND
+        # When the owner was made: nothing was used before.
+        self.born = ids.made_at(ids.from_text(prefix, owner))
         # Set by `data_plane.limits.shares.Shares.share_of`.
         self.share: Share | None = None
 

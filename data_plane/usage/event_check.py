@@ -21,7 +21,7 @@ _BOUNDS: Final = ("ge", "gt", "le", "lt", "min_length", "max_length")
 
 
 def valid_events(encoded: list[bytes]) -> list[bytes]:
-    """Those of some encoded events that are valid, and those that could be mended: what is not told is free."""
+    """The valid ones of some encoded events, and those that could be mended. An event that is dropped costs nothing."""
     if _are_valid(b"[%b]" % b",".join(encoded)):
         return encoded
     mended = (one if _is_decoded(_decode, one) else within_bounds(one) for one in encoded)

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from data_plane.usage.member_scan import MemberScan, Places
-from data_plane.usage.told import READING, READING_WHOLE, Told
+from data_plane.usage.reported import READING, READING_WHOLE, Reported
 from gateway_core.catalog import Surface
 from gateway_core.dialects.usage import Used, count
 
@@ -34,14 +34,14 @@ class UsageReader(Protocol):
         """
 
     def used(self) -> Used:
-        """What has been told until now."""
+        """What has been reported until now."""
 
     @property
     def has_usage(self) -> bool:
         """Whether the answer has reported what it used, to its end."""
 
     def estimated(self, input_tokens: int) -> Used:
-        """What is to be counted for an answer that broke off, or whose caller left, before it told its usage."""
+        """What is to be counted for an answer that broke off, or whose caller left, before it reported its usage."""
 
 
 def reader_of(surface: Surface, *, is_stream: bool, is_stripping: bool = False) -> UsageReader:
@@ -90,7 +90,7 @@ def asking_for_usage(surface: Surface, members: Mapping[str, msgspec.Raw]) -> ms
 
 # A longer answer, or event, is not held.
 _LONGEST_WHOLE: Final = 1024 * 1024
-# Where something is told in an answer, and in an event.
+# Where something is reported in an answer, and in an event.
 _OF_A_CHOICE: Final[Places] = {"finish_reason": True, "usage": True}
 _PLACES: Final[Places] = {
     "usage": True,
@@ -180,19 +180,19 @@ class _WholeReader:
         return chunk
 
     def used(self) -> Used:
-        return self._told().used()
+        return self._reported().used()
 
     @property
     def has_usage(self) -> bool:
-        return self._told().has_usage
+        return self._reported().has_usage
 
-    def _told(self) -> Told:
-        told = Told()
-        self._read(told, self._scan.found if self._scan is not None else _essentials(b"".join(self._pieces)))
-        return told
+    def _reported(self) -> Reported:
+        reported = Reported()
+        self._read(reported, self._scan.found if self._scan is not None else _essentials(b"".join(self._pieces)))
+        return reported
 
     def estimated(self, input_tokens: int) -> Used:
-        """Without its end a JSON text told the caller nothing that is worth a charge."""
+        """A JSON text without its end gave the caller nothing that is worth a charge."""
         del input_tokens
         return self.used()
 
@@ -227,7 +227,7 @@ _ENDS: Final = {Surface.RESPONSES: None, Surface.MESSAGES: _STOP}
 class _StreamReader:
     """An answer in events. A chunk is searched a few times and nothing else is done with it, if it reports nothing."""
 
-    __slots__ = ("_before", "_deltas", "_is_stripping", "_read", "_scan", "_signs", "_told")
+    __slots__ = ("_before", "_deltas", "_is_stripping", "_read", "_reported", "_scan", "_signs")
 
     def __init__(self, surface: Surface, *, is_stripping: bool) -> None:
         self._read = READING[surface]
@@ -236,7 +236,7 @@ class _StreamReader:
         end = _ENDS.get(surface, _FINISH)
         usage = _ANY_USAGE if is_stripping else _USAGE
         self._signs = (usage,) if end is None else (end, usage)
-        self._told = Told()
+        self._reported = Reported()
         self._deltas = 0
         # Of an event that is too long to hold: what was found in it, and the last bytes of the piece before.
         self._scan: MemberScan | None = None
@@ -295,7 +295,7 @@ class _StreamReader:
 
     def _end_long_event(self) -> None:
         if self._scan is not None:
-            self._read(self._told, self._scan.found)
+            self._read(self._reported, self._scan.found)
         self._scan = None
         self._before = b""
 
@@ -311,7 +311,7 @@ class _StreamReader:
             if not isinstance(payload, dict):
                 kept.append(event)
                 continue
-            self._read(self._told, payload)
+            self._read(self._reported, payload)
             if payload.get("choices") != [] or not isinstance(payload.get("usage"), dict):
                 kept.append(_NO_USAGE.sub(b"", event))
         if not self._is_stripping:
@@ -321,17 +321,17 @@ class _StreamReader:
 
     def used(self) -> Used:
         self._end_long_event()
-        return self._told.used()
+        return self._reported.used()
 
     @property
     def has_usage(self) -> bool:
         self._end_long_event()
-        return self._told.has_usage
+        return self._reported.has_usage
 
     def estimated(self, input_tokens: int) -> Used:
         """One token for each event that came: what the upstreams themselves do."""
         used = self.used()
-        if not self._deltas or self._told.has_usage:
+        if not self._deltas or self._reported.has_usage:
             return used
         return used._replace(
             input_tokens=used.input_tokens or count(input_tokens),

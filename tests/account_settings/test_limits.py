@@ -257,3 +257,12 @@ def test_a_limit_counts_no_provider_under_a_name_that_no_attempt_has(api, name):
 
     assert refused.status_code == 422
     assert list(refused.json()["details"]) == ["limits[0].counts.providers[1]"]
+
+
+def test_empty_members_of_a_limit_are_read_back(api):
+    limit = {"measure": "requests", "amount": 5, "window": "day", "counts": {}, "overrides": []}
+
+    made = api.post("/access-keys", {"limits": [limit]}).json()
+
+    (read,) = api.get(f"/access-keys/{made['id']}").json()["limits"]
+    assert {name: read[name] for name in limit} == limit

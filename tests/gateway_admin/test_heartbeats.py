@@ -3,6 +3,7 @@
 A relay and each periodic task show when they last succeeded.
 """
 
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,8 @@ from django.test.utils import override_settings
 from gateway_admin import heartbeats
 from gateway_admin.celery import app
 from gateway_admin.models import Heartbeat
+from gateway_admin.relay import Relay
+from snapshots.redis_client import patient_store
 from tests.faults.conftest import Program, child
 from tests.patience import wait_until
 
@@ -61,3 +64,23 @@ def test_each_thread_of_a_relay_beats(child: Program):
     relay.close()
 
     assert set(Heartbeat.objects.values_list("name", flat=True)) == set(heartbeats.RELAY)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thread_whose_look_fails_does_not_beat(monkeypatch: pytest.MonkeyPatch):
+    """A process that lives and gets nothing done is silent."""
+    stop = threading.Event()
+    looks: list[str] = []
+
+    def chain_events(_relay: Relay) -> None:
+        looks.append("failed")
+        if len(looks) == 3:
+            stop.set()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Relay, "chain_events", chain_events)
+    Relay(patient_store(), stop).run()
+
+    beaten = set(Heartbeat.objects.values_list("name", flat=True))
+    assert "relay.chaining" not in beaten
+    assert "relay.publishing" in beaten

@@ -108,6 +108,19 @@ async def test_a_maximum_below_zero_makes_no_room(
     assert (await client.chat(token, max_tokens=20)).status == 200
 
 
+@pytest.mark.parametrize("queue", ["nan", "-1", "soon", "0"])
+async def test_a_queue_without_a_time_is_none(client: Client, alice: Tenant, upstream: StandIn, queue: str) -> None:
+    alice.keys("sk-demo-hang-0123456789")
+    token = alice.token(limits=(limit(Measure.CONCURRENCY, 1, Period.NONE),))
+    first = asyncio.create_task(client.chat(token))
+    await eventually(lambda: upstream.calls)
+
+    refused = await client.chat(token, headers={"gateway-queue": queue})
+
+    assert (refused.status, refused.code) == (429, "limit_exceeded")
+    first.cancel()
+
+
 async def test_a_cost_is_reserved_and_counted_at_the_models_price(
     client: Client, alice: Tenant, redis: Redis, writer: SnapshotWriter
 ) -> None:

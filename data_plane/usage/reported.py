@@ -1,4 +1,4 @@
-"""What an answer has told of its usage, from the members that name it: whole or as events, by surface."""
+"""What an answer has reported of its usage, from the members that name it: whole or as events, by surface."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,8 +8,8 @@ from gateway_core.dialects.usage import Used, merged, tier_of, used_of
 from gateway_core.usage_events import fit
 
 
-class Told:
-    """What an answer has told so far; later events say more than earlier ones, and no number falls."""
+class Reported:
+    """What an answer has reported so far; later events say more than earlier ones, and no number falls."""
 
     __slots__ = ("has_usage", "stop_reason", "tier", "usage")
 
@@ -32,43 +32,45 @@ class Told:
         return used_of(self.usage, stop_reason=self.stop_reason, tier=self.tier)
 
 
-def _read_chunk(told: Told, chunk: Mapping[str, Any]) -> None:
+def _read_chunk(reported: Reported, chunk: Mapping[str, Any]) -> None:
     """Of chat completions, completions and embeddings, whole or an event. Some have a place of their own."""
     own = chunk.get("x_groq")
     choices = chunk.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    told.take(own.get("usage") if isinstance(own, dict) else None)
-    told.take(first.get("usage") if isinstance(first, dict) else None)
-    told.take(chunk.get("usage"))
-    told.take_tier(chunk.get("service_tier"))
-    told.stop_reason = (_text(first.get("finish_reason")) if isinstance(first, dict) else "") or told.stop_reason
+    reported.take(own.get("usage") if isinstance(own, dict) else None)
+    reported.take(first.get("usage") if isinstance(first, dict) else None)
+    reported.take(chunk.get("usage"))
+    reported.take_tier(chunk.get("service_tier"))
+    reported.stop_reason = (
+        _text(first.get("finish_reason")) if isinstance(first, dict) else ""
+    ) or reported.stop_reason
 
 
-def _read_response(told: Told, response: Mapping[str, Any]) -> None:
-    told.take(response.get("usage"))
-    told.take_tier(response.get("service_tier"))
-    told.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
+def _read_response(reported: Reported, response: Mapping[str, Any]) -> None:
+    reported.take(response.get("usage"))
+    reported.take_tier(response.get("service_tier"))
+    reported.stop_reason = _response_status(response.get("status"), response.get("incomplete_details"))
 
 
-def _read_response_event(told: Told, event: Mapping[str, Any]) -> None:
+def _read_response_event(reported: Reported, event: Mapping[str, Any]) -> None:
     response = event.get("response")
     if isinstance(response, dict) and isinstance(response.get("usage"), dict):
-        _read_response(told, response)
+        _read_response(reported, response)
 
 
-def _read_message(told: Told, message: Mapping[str, Any]) -> None:
-    told.take(message.get("usage"))
-    told.stop_reason = _text(message.get("stop_reason"))
+def _read_message(reported: Reported, message: Mapping[str, Any]) -> None:
+    reported.take(message.get("usage"))
+    reported.stop_reason = _text(message.get("stop_reason"))
 
 
-def _read_message_event(told: Told, event: Mapping[str, Any]) -> None:
+def _read_message_event(reported: Reported, event: Mapping[str, Any]) -> None:
     """The start reports the input, the delta at the end the output so far."""
     message = event.get("message")
     usage = message.get("usage") if isinstance(message, dict) else event.get("usage")
-    told.take(usage, is_final=event.get("type") == "message_delta")
+    reported.take(usage, is_final=event.get("type") == "message_delta")
     delta = event.get("delta")
     if isinstance(delta, dict):
-        told.stop_reason = _text(delta.get("stop_reason")) or told.stop_reason
+        reported.stop_reason = _text(delta.get("stop_reason")) or reported.stop_reason
 
 
 READING: Final = {
