@@ -55,8 +55,6 @@ class Lease:
 
     def reserve(self, amount: int) -> None:
         """A request will use so much at most. The caller has seen that it is free, or that the limit only observes."""
-        # Less than nothing would make room for others, and no other worker could read it.
-        amount = max(0, amount)
         self.reserved += amount
         self._recently_reserved += amount
 
