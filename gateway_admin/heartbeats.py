@@ -12,6 +12,7 @@ import structlog
 from django.conf import settings
 from django.db import Error as DatabaseFault
 from django.db import connection, models
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Extract, Now
 
 from gateway_admin.models import Heartbeat
@@ -68,7 +69,15 @@ def beat_of_task(*, sender: Any, **_signal: Any) -> None:
 
 
 def silent_seconds() -> dict[str, float]:
-    """The seconds since the last success, by name; infinite where there was none yet."""
-    age = Extract(Now() - models.F("beat_at"), "epoch", output_field=models.FloatField())
-    found = dict(Heartbeat.objects.annotate(age=age).values_list("name", "age"))
-    return {name: max(0.0, found.get(name, float("inf"))) for name in expected()}
+    """The seconds since the last success, by name. Where there was none yet: since heartbeats can be stored.
+
+    So a task that is done once a day raises no alarm on the first day of a deployment.
+    """
+    found = dict(Heartbeat.objects.annotate(age=_age_of("beat_at")).values_list("name", "age"))
+    migrations = MigrationRecorder.Migration.objects.filter(app="gateway_admin")
+    first = migrations.order_by("id").annotate(age=_age_of("applied")).values_list("age", flat=True)[0]
+    return {name: max(0.0, found.get(name, first)) for name in expected()}
+
+
+def _age_of(column: str) -> Extract:
+    return Extract(Now() - models.F(column), "epoch", output_field=models.FloatField())

@@ -71,7 +71,7 @@ def _read_changes() -> Iterator[Metric]:
     )
     silent = GaugeMetricFamily(
         "gateway_silent_seconds",
-        "Seconds since a thread of the relay or a periodic task last succeeded; +Inf where it never did.",
+        "Seconds since a thread of the relay or a periodic task last succeeded, or could do so for the first time.",
         labels=["of"],
     )
     for name, seconds in silent_seconds().items():
