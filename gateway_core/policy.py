@@ -383,7 +383,11 @@ class _View(NamedTuple):
                 yield _default(candidate, KeySource.NONE, None, place)
             return
         refusal = self._managed_refusal(candidate, None)
-        yield refusal or _default(candidate, KeySource.MANAGED, None, place)
+        if refusal is None:
+            yield _default(candidate, KeySource.MANAGED, None, place)
+        elif not stored:
+            # With keys of its own a candidate is served, and managed inference would only have come after them.
+            yield refusal
 
     def _managed_refusal(self, candidate: Candidate, step: int | None) -> Skipped | None:
         """Why managed inference does not serve a candidate, or None where it does."""

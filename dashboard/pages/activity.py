@@ -77,11 +77,6 @@ class Row:
             return "no answer", "bad"
         return str(event.status), "bad" if event.is_error else "good"
 
-    @property
-    def duration(self) -> str:
-        """The duration with its unit: `1.24 s`."""
-        return f"{self.event.duration_ms / 1000:.2f} s"
-
 
 @dataclass(frozen=True)
 class Attempt:

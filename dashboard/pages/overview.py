@@ -19,6 +19,7 @@ from dashboard.kit.charts import Chart, Number, Series, stacked
 from dashboard.kit.lists import Filter, Filters
 from dashboard.kit.page import Page
 from dashboard.navigation import OVERVIEW
+from dashboard.wording.relative_time import duration
 from dashboard.wording.scope_summary import ProviderNames
 from gateway_core import ids
 from gateway_core.catalog import BUILT_IN
@@ -121,8 +122,8 @@ class OverviewPage(Page):
                 names.called(one.provider),
                 one.model,
                 one.answered,
-                tuple(map(_seconds, one.whole)),
-                tuple(map(_seconds, one.first_byte or ())),
+                tuple(map(duration, one.whole)),
+                tuple(map(duration, one.first_byte or ())),
             )
             for one in latencies(self.visit.account, since=since, most=_FASTNESSES)
         ]
@@ -241,10 +242,6 @@ def _workers(account: Account) -> dict[str, Any]:
         "applied": workers.applied(account.text_id, number),
         "published_at": publication.published_at if publication else None,
     }
-
-
-def _seconds(milliseconds: float) -> str:
-    return f"{milliseconds / 1000:.2f} s"
 
 
 def _hour(time: datetime) -> str:

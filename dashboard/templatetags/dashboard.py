@@ -11,9 +11,11 @@ from django.utils.safestring import SafeString
 from dashboard.kit.forms import BoundField, Form
 from dashboard.kit.lists import Filters, Listing
 from dashboard.navigation import Section
+from dashboard.wording.relative_time import duration
 from gateway_core.redaction import MASK_LEAD, MASK_TAIL, WHOLE_KEY
 
 register = template.Library()
+register.filter(duration)
 
 
 @register.simple_tag

@@ -1,10 +1,11 @@
-"""Times relative to now, for texts that the server writes."""
+"""Times relative to now, and lengths of time, for texts that the server writes."""
 
 from datetime import datetime
 from typing import Final
 
 from django.utils import timezone
 
+_SECOND: Final = 1000
 _UNITS: Final = (("day", 86_400), ("hour", 3_600), ("minute", 60))
 
 
@@ -16,3 +17,8 @@ def ago(moment: datetime) -> str:
         if count:
             return f"{count} {name}{'' if count == 1 else 's'} ago"
     return "less than a minute ago"
+
+
+def duration(milliseconds: float) -> str:
+    """`3 ms` below a second, else `1.24 s`."""
+    return f"{milliseconds:.0f} ms" if milliseconds < _SECOND - 0.5 else f"{milliseconds / _SECOND:.2f} s"

@@ -267,6 +267,14 @@ def attempts(answer):
     return [(attempt.source, attempt.provider_key, attempt.decided_by, attempt.step) for attempt in answer.attempts]
 
 
+@pytest.mark.parametrize("catalog", [CATALOG, MANAGED])
+def test_a_model_that_a_stored_key_serves_is_not_skipped_for_want_of_managed_inference(catalog):
+    answer = ask(account(keys=[(KEY, "openai")]), "gpt-4o", catalog=catalog)
+
+    assert [attempt.provider_key for attempt in answer.attempts] == [KEY]
+    assert answer.skipped == ()
+
+
 def test_without_a_configuration_the_newest_stored_key_comes_first_and_managed_inference_last():
     snapshot = account(keys=[(KEY, "openai"), (NEW_KEY, "openai"), (OLD_KEY, "openai")], has_credits=True)
 
